@@ -1,0 +1,1 @@
+"""The neuron cache: one pass over a corpus, then reading without torch."""

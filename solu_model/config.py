@@ -1,0 +1,79 @@
+"""`SoluConfig`: everything that fixes a model's shape and arithmetic, one field each.
+
+Field names follow TransformerLens; `attribute_map` answers to transformers' names as well.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+ActFn = Literal["solu_ln", "solu", "gelu", "gelu_ln"]
+
+
+@strict
+class SoluConfig(PreTrainedConfig):
+    """Shape and arithmetic of a decoder-only transformer with SoLU or GELU neurons.
+
+    Args:
+        d_vocab: number of tokens in the vocabulary.
+        n_ctx: longest context in tokens, the BOS at position 0 included.
+        d_model: width of the residual stream.
+        n_layers: number of blocks.
+        n_heads: attention heads a block.
+        d_head: width of one head; n_heads * d_head need not equal d_model.
+        d_mlp: neurons a block.
+        act_fn: `solu_ln` LN(x * softmax(x)), `solu` x * softmax(x), `gelu` (tanh form),
+            `gelu_ln` LN(gelu(x)): the paper's ablation.
+        layer_norm_eps: added to the variance in every LayerNorm.
+        initializer_range: standard deviation of the initial weights; those that write to the
+            residual stream (W_O, W_out) are divided by sqrt(2 * n_layers).
+        bos_token_id: token at position 0 of every context.
+    """
+
+    model_type = "solu"
+    attribute_map: ClassVar[dict[str, str]] = {
+        "vocab_size": "d_vocab",
+        "max_position_embeddings": "n_ctx",
+        "hidden_size": "d_model",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "head_dim": "d_head",
+        "intermediate_size": "d_mlp",
+        "hidden_act": "act_fn",
+    }
+
+    d_vocab: int = 8192
+    n_ctx: int = 512
+    d_model: int = 384
+    n_layers: int = 1
+    n_heads: int = 6
+    d_head: int = 64
+    d_mlp: int = 1536
+    act_fn: ActFn = "solu_ln"
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 0
+    pad_token_id: int | None = None
+    tie_word_embeddings: bool = False
+
+    def validate_shape(self) -> None:
+        """Raise ValueError where a size is not positive or a token id lies outside the vocabulary."""
+        sizes: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("d_vocab", "n_ctx", "d_model", "n_layers", "n_heads", "d_head", "d_mlp")
+        }
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.bos_token_id is not None and not 0 <= self.bos_token_id < self.d_vocab:
+            raise ValueError(
+                f"bos_token_id must be a token of the vocabulary (0 to {self.d_vocab - 1}), "
+                f"got {self.bos_token_id}"
+            )
+
+    @property
+    def has_mlp_norm(self) -> bool:
+        """Whether a LayerNorm stands between the activation (`hook_mid`) and W_out (`hook_post`)."""
+        return self.act_fn.endswith("_ln")

@@ -1,0 +1,131 @@
+"""Text with its provenance, from anything `datasets` can read.
+
+A corpus is named by one or more PATHs: a Parquet, JSON-lines or text file, a folder of them, or the
+name of a data set on a hub. Parquet and JSON-lines need a `text` column; `source`, `lang`, `licence`
+and `origin` are kept where they are there. A text file is one document.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# datasets' builder for each suffix it is asked to read.
+_BUILDERS = {
+    ".parquet": "parquet",
+    ".jsonl": "json",
+    ".json": "json",
+    ".txt": "text",
+    ".md": "text",
+}
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be read, with what was expected and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text and where it came from; unknown provenance is an empty string."""
+
+    text: str
+    source: str = ""
+    """Kind of text, e.g. `code_rust`."""
+    lang: str = ""
+    licence: str = ""
+    origin: str = ""
+    """Where exactly, e.g. `package==version:file`."""
+
+
+def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
+    """Every non-empty document, path after path, file after file in name order.
+
+    Raises:
+        CorpusError: a path that is neither a file, a folder with text, nor a data set; a file that
+            is damaged, not UTF-8, or has no `text` column; nothing to read at all.
+    """
+    found = False
+    for path in paths:
+        for document in _read_path(path):
+            if document.text:
+                found = True
+                yield document
+    if not found:
+        raise CorpusError(
+            f"no text in {', '.join(map(str, paths)) or 'an empty list of paths'}: "
+            "expected at least one document that is not empty"
+        )
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """The files of a corpus path that hold text, in name order."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.suffix in _BUILDERS and p.is_file())
+
+
+def _read_path(path: str | Path) -> Iterator[Document]:
+    local = Path(path)
+    if not local.exists():
+        yield from _read_hub(str(path))
+        return
+    files = corpus_files(local)
+    if not files:
+        raise CorpusError(f"{path} holds no text: expected files that end in {', '.join(_BUILDERS)}")
+    for file in files:
+        yield from _read_file(file)
+
+
+def _read_file(file: Path) -> Iterator[Document]:
+    from datasets import load_dataset
+
+    builder = _BUILDERS.get(file.suffix)
+    if builder is None:
+        raise CorpusError(f"cannot read {file}: expected a file that ends in {', '.join(_BUILDERS)}")
+    if file.stat().st_size == 0:
+        return
+    options: dict[str, Any] = {"sample_by": "document"} if builder == "text" else {}
+    try:
+        rows = load_dataset(builder, data_files=str(file), split="train", streaming=True, **options)
+        yield from _documents(rows, str(file), source=file.stem if builder == "text" else "")
+    except CorpusError:
+        raise
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{file} is not UTF-8 ({error.reason} at byte {error.start}): convert it, "
+            f"e.g. iconv -f LATIN1 -t UTF-8 {file.name}"
+        ) from error
+    except Exception as error:  # the many error types of the readers behind `datasets`
+        raise CorpusError(
+            f"cannot read {file} as {builder}: {error}. Is it damaged, or not a {builder} file?"
+        ) from error
+
+
+def _read_hub(name: str) -> Iterator[Document]:
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(name, split="train", streaming=True)
+    except Exception as error:
+        raise CorpusError(
+            f"{name} is neither a local path nor a data set that can be had ({error}): "
+            "give a file, a folder or the name of a data set on the hub"
+        ) from error
+    yield from _documents(rows, name, source=name)
+
+
+def _documents(rows: Any, where: str, source: str) -> Iterator[Document]:
+    for row in rows:
+        text = row.get("text")
+        if not isinstance(text, str):
+            raise CorpusError(
+                f"{where} has no text in its column 'text': expected a string, found columns {', '.join(row)}"
+            )
+        yield Document(
+            # A lone surrogate has no UTF-8 form; it becomes the replacement character.
+            text=text.encode("utf-8", "replace").decode("utf-8"),
+            source=row.get("source") or source,
+            lang=row.get("lang") or "",
+            licence=row.get("licence") or row.get("license") or "",
+            origin=row.get("origin") or where,
+        )

@@ -1,0 +1,84 @@
+"""Validation loss of a model on text: nats a token and bits a byte, in all and by source."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from math import log
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from solu_model.contexts import Context, batches, document_contexts, padded
+from solu_model.documents import Document
+from solu_model.model import SoluForCausalLM
+from solu_model.tokenizer import encode_texts
+
+
+@dataclass
+class Loss:
+    """Summed loss over some text."""
+
+    nats: float = 0.0
+    n_tokens: int = 0
+    """Predicted tokens: every token of the text, none of the BOS."""
+    n_bytes: int = 0
+
+    @property
+    def nats_per_token(self) -> float:
+        """Mean loss a token."""
+        return self.nats / max(self.n_tokens, 1)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Loss in bits a UTF-8 byte of text: comparable between tokenizers."""
+        return self.nats / log(2) / max(self.n_bytes, 1)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: SoluForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    documents: Iterator[Document],
+    *,
+    batch_size: int = 16,
+    max_documents: int | None = None,
+    progress: bool = True,
+) -> dict[str, Loss]:
+    """Loss by source of text, `""` being all of it.
+
+    Every token of a document is predicted once, from the tokens before it in its context (see
+    `solu_model.contexts`); the first of a context from the BOS alone.
+    """
+    losses: dict[str, Loss] = {"": Loss()}
+    sources: list[str] = []
+
+    def contexts() -> Iterator[Context]:
+        stream = islice(documents, max_documents)
+        while batch := list(islice(stream, 256)):
+            for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
+                size = len(document.text.encode())
+                for key in ("", document.source):
+                    losses.setdefault(key, Loss()).n_bytes += size
+                sources.append(document.source)
+                yield from document_contexts(
+                    len(sources) - 1, ids, model.config.n_ctx, int(tokenizer.bos_token_id)
+                )
+
+    with tqdm(unit="tok", unit_scale=True, desc="evaluating", disable=not progress) as bar:
+        for batch in batches(contexts(), batch_size):
+            tokens, is_token = padded(batch, int(tokenizer.bos_token_id))
+            tokens_BT = torch.from_numpy(tokens)
+            logits_BTV = model(tokens_BT, use_cache=False).logits
+            nats_BT = F.cross_entropy(
+                logits_BTV[:, :-1].float().transpose(1, 2), tokens_BT[:, 1:], reduction="none"
+            )
+            nats = np.where(is_token[:, 1:], nats_BT.double().numpy(), 0.0).sum(1)
+            for context, total in zip(batch, nats, strict=True):
+                for key in ("", sources[context.document]):
+                    losses[key].nats += float(total)
+                    losses[key].n_tokens += len(context.tokens) - 1
+            bar.update(int(is_token.sum()))
+    return losses
