@@ -41,8 +41,8 @@ def load_checkpoint(path: str | Path) -> tuple[SoluForCausalLM, PreTrainedTokeni
     tokenizer = load_tokenizer(folder)
     if len(tokenizer) != config.d_vocab:
         raise CheckpointError(
-            f"{folder} pairs a model of d_vocab = {config.d_vocab} with a tokenizer of {len(tokenizer)} tokens: "
-            "one of them belongs to another checkpoint"
+            f"{folder} pairs a model of d_vocab = {config.d_vocab} with a tokenizer of {len(tokenizer)} "
+            "tokens: one of them belongs to another checkpoint"
         )
     return model.eval(), tokenizer
 

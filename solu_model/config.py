@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-ActFn = Literal["solu_ln", "solu", "gelu", "gelu_ln"]
+ActFn = Literal["solu_ln", "solu", "exp_ln", "gelu", "gelu_ln"]
 
 
 @strict
@@ -23,8 +23,10 @@ class SoluConfig(PreTrainedConfig):
         n_heads: attention heads a block.
         d_head: width of one head; n_heads * d_head need not equal d_model.
         d_mlp: neurons a block.
-        act_fn: `solu_ln` LN(x * softmax(x)), `solu` x * softmax(x), `gelu` (tanh form),
-            `gelu_ln` LN(gelu(x)): the paper's ablation.
+        act_fn: `solu_ln` LN(x * softmax(x)), `solu` x * softmax(x), `exp_ln` LN(x * exp(x)), `gelu`
+            (tanh form), `gelu_ln` LN(gelu(x)): the paper's ablation.
+        n_mlp_blocks: blocks of neurons, each with its own softmax and LayerNorm (paper 4.4).
+        final_rms: the norm before the unembedding is RMS, with a weight and no bias.
         layer_norm_eps: added to the variance in every LayerNorm.
         initializer_range: standard deviation of the initial weights; those that write to the
             residual stream (W_O, W_out) are divided by sqrt(2 * n_layers).
@@ -51,6 +53,8 @@ class SoluConfig(PreTrainedConfig):
     d_head: int = 64
     d_mlp: int = 1536
     act_fn: ActFn = "solu_ln"
+    n_mlp_blocks: int = 1
+    final_rms: bool = False
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     bos_token_id: int | None = 0
@@ -62,11 +66,22 @@ class SoluConfig(PreTrainedConfig):
         """Raise ValueError where a size is not positive or a token id lies outside the vocabulary."""
         sizes: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("d_vocab", "n_ctx", "d_model", "n_layers", "n_heads", "d_head", "d_mlp")
+            for name in (
+                "d_vocab",
+                "n_ctx",
+                "d_model",
+                "n_layers",
+                "n_heads",
+                "d_head",
+                "d_mlp",
+                "n_mlp_blocks",
+            )
         }
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.d_mlp % self.n_mlp_blocks:
+            raise ValueError(f"n_mlp_blocks must divide d_mlp = {self.d_mlp}, got {self.n_mlp_blocks}")
         if self.bos_token_id is not None and not 0 <= self.bos_token_id < self.d_vocab:
             raise ValueError(
                 f"bos_token_id must be a token of the vocabulary (0 to {self.d_vocab - 1}), "

@@ -6,6 +6,7 @@ M d_mlp, V d_vocab.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from solu_model.activation import gelu, layer_norm, solu
+from solu_model.activation import activation, blocked_layer_norm, layer_norm, rms_norm
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
 from solu_model.taps import AllTaken, Taps, point_names
@@ -32,6 +33,29 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.w, self.b, self.eps)
+
+
+class BlockedLayerNorm(LayerNorm):
+    """The MLP's extra LayerNorm: each of `n_blocks` blocks of neurons has its own mean and variance."""
+
+    def __init__(self, width: int, eps: float, n_blocks: int) -> None:
+        super().__init__(width, eps)
+        self.n_blocks = n_blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        return blocked_layer_norm(x, self.w, self.b, self.eps, self.n_blocks)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * w over the last dimension: the final norm where `final_rms`."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.w, self.eps)
 
 
 class Embed(nn.Module):
@@ -98,13 +122,17 @@ class MLP(nn.Module):
         self.b_in = nn.Parameter(torch.zeros(config.d_mlp))
         self.W_out = nn.Parameter(torch.empty(config.d_mlp, config.d_model))
         self.b_out = nn.Parameter(torch.zeros(config.d_model))
-        self.ln = LayerNorm(config.d_mlp, config.layer_norm_eps) if config.has_mlp_norm else None
-        self.act = solu if config.act_fn.startswith("solu") else gelu
+        self.act_fn, self.n_blocks = config.act_fn, config.n_mlp_blocks
+        self.ln = (
+            BlockedLayerNorm(config.d_mlp, config.layer_norm_eps, self.n_blocks)
+            if config.has_mlp_norm
+            else None
+        )
         self.prefix = f"blocks.{layer}.mlp."
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
-        mid_BTM = self.act(pre_BTM)
+        mid_BTM = activation(self.act_fn, pre_BTM, self.n_blocks)
         post_BTM = self.ln(mid_BTM) if self.ln is not None else mid_BTM
         if taps is not None:
             taps.take(self.prefix + "hook_pre", pre_BTM)
@@ -165,7 +193,8 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = Embed(config)
         self.pos_embed = PosEmbed(config)
         self.blocks = nn.ModuleList([Block(config, i) for i in range(config.n_layers)])
-        self.ln_final = LayerNorm(config.d_model, config.layer_norm_eps)
+        final_norm = RMSNorm if config.final_rms else LayerNorm
+        self.ln_final = final_norm(config.d_model, config.layer_norm_eps)
         self.unembed = Unembed(config)
         self.post_init()
 
@@ -296,10 +325,8 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         Args and errors as in `run_with_cache`; `attention_mask [B, T]` is 0 at padding.
         """
         taps = Taps(names, self.point_names(), stop_early=True)
-        try:
+        with suppress(AllTaken):
             self(input_ids=tokens, attention_mask=attention_mask, taps=taps, use_cache=False)
-        except AllTaken:
-            pass
         return taps.taken
 
 

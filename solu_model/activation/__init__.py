@@ -1,5 +1,23 @@
-"""SoLU, its LayerNorm and the baselines' GELU."""
+"""SoLU, its LayerNorm, its exponential form and the baselines' GELU."""
 
-from solu_model.activation.reference import gelu, layer_norm, solu, solu_ln
+from solu_model.activation.reference import (
+    activation,
+    blocked_layer_norm,
+    exp_unit,
+    gelu,
+    layer_norm,
+    rms_norm,
+    solu,
+    solu_ln,
+)
 
-__all__ = ["gelu", "layer_norm", "solu", "solu_ln"]
+__all__ = [
+    "activation",
+    "blocked_layer_norm",
+    "exp_unit",
+    "gelu",
+    "layer_norm",
+    "rms_norm",
+    "solu",
+    "solu_ln",
+]
