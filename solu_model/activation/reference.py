@@ -22,7 +22,8 @@ def solu(x: Tensor, n_blocks: int = 1) -> Tensor:
         `[..., M]` in x's dtype (`hook_mid`). SoLU(4, 1, 4, 1) is about (2, 0, 2, 0).
     """
     x32 = _at_least_float32(x).unflatten(-1, (n_blocks, -1))
-    return (x32 * torch.softmax(x32, dim=-1)).flatten(-2).to(x.dtype)
+    mid: Tensor = (x32 * torch.softmax(x32, dim=-1)).flatten(-2)
+    return mid.to(x.dtype)
 
 
 def exp_unit(x: Tensor) -> Tensor:
