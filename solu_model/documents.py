@@ -64,6 +64,29 @@ def corpus_files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.suffix in _BUILDERS and p.is_file())
 
 
+def corpus_bytes(paths: Sequence[str | Path]) -> int | None:
+    """About how many bytes of text a corpus holds, for a progress bar; None where it is not on disk."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    total = 0
+    for path in paths:
+        if not Path(path).exists():
+            return None
+        for file in corpus_files(Path(path)):
+            if file.suffix != ".parquet":
+                total += file.stat().st_size
+                continue
+            try:
+                groups = pq.read_metadata(file)
+            except (pa.ArrowException, OSError):
+                continue  # reading it will say what is wrong
+            for group in range(groups.num_row_groups):
+                columns = (groups.row_group(group).column(i) for i in range(groups.num_columns))
+                total += sum(c.total_uncompressed_size for c in columns if c.path_in_schema == "text")
+    return total
+
+
 def _read_path(path: str | Path) -> Iterator[Document]:
     local = Path(path)
     if not local.exists():

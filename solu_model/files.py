@@ -1,5 +1,6 @@
 """Write files so that a kill or a full disk never leaves half of one behind."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -36,3 +37,9 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file's bytes, as hex digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""`solu train`, `solu evaluate`, `solu info`: the commands that run a model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+DataOption = Annotated[
+    list[str],
+    typer.Option("--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."),
+]
+
+
+def train(
+    data: DataOption,
+    out: Annotated[
+        Path, typer.Option(help="The run's folder. The same command goes on where a run stopped.")
+    ],
+    preset: Annotated[str, typer.Option(help="Model and recipe.")] = "solu-1l",
+    tokens: Annotated[int | None, typer.Option(help="Tokens to train on, in place of the preset's.")] = None,
+    d_vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to learn.")] = None,
+    d_mlp: Annotated[int | None, typer.Option(help="Neurons a layer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
+    compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,
+) -> None:
+    """Train a model: tokenizer, packed data, training, weights in bf16. Resumes after a kill."""
+    from solu_model.training import PRESETS
+    from solu_model.training import train as run
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(
+            f"expected one of {', '.join(PRESETS)}, got {preset!r}", param_hint="--preset"
+        )
+    config, recipe = PRESETS[preset]
+    config = type(config).from_dict(
+        config.to_dict() | {k: v for k, v in (("d_vocab", d_vocab), ("d_mlp", d_mlp)) if v is not None}
+    )
+    recipe = replace(
+        recipe,
+        n_tokens=recipe.n_tokens if tokens is None else tokens,
+        seed=recipe.seed if seed is None else seed,
+        compile=compile,
+    )
+    run(config, recipe, data, out)
+    Console().print(
+        f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"
+    )
+
+
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A checkpoint folder.")],
+    data: DataOption,
+    max_documents: Annotated[int | None, typer.Option(help="Stop after so many documents.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
+) -> None:
+    """Loss on text, in nats a token and bits a byte, in all and by source."""
+    from solu_model.checkpoints import load_checkpoint
+    from solu_model.documents import read_documents
+    from solu_model.evaluate import evaluate as run
+    from solu_model.files import written_aside
+
+    network, tokenizer = load_checkpoint(model)
+    losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
+    table = Table("source", "tokens", "nats a token", "bits a byte")
+    for source, loss in sorted(losses.items()):
+        table.add_row(
+            source or "all", f"{loss.n_tokens:,}", f"{loss.nats_per_token:.4f}", f"{loss.bits_per_byte:.4f}"
+        )
+    Console().print(table)
+    if out is not None:
+        rows = {
+            source or "all": {
+                "n_tokens": loss.n_tokens,
+                "n_bytes": loss.n_bytes,
+                "nats_per_token": loss.nats_per_token,
+                "bits_per_byte": loss.bits_per_byte,
+            }
+            for source, loss in sorted(losses.items())
+        }
+        with written_aside(out) as aside:
+            aside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def info(
+    model: Annotated[Path, typer.Option(help="A checkpoint folder.")],
+) -> None:
+    """What a checkpoint is: shape, arithmetic, parameters."""
+    from solu_model.checkpoints import load_checkpoint
+
+    network, tokenizer = load_checkpoint(model)
+    config = network.config
+    table = Table(show_header=False)
+    for name in ("act_fn", "n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_ctx", "d_vocab"):
+        table.add_row(name, str(getattr(config, name)))
+    table.add_row("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
+    table.add_row("tokenizer", f"{len(tokenizer)} tokens")
+    Console().print(table)
