@@ -18,8 +18,11 @@ _jit = numba.njit(nogil=True, cache=True, boundscheck=False)
 def scan(values, lengths, first, last, counts, sums, extremes, odd, best, best_at):  # type: ignore[no-untyped-def]
     """Count, sum and find each context's peak.
 
+    For each token the arithmetic on a block of neurons comes first, branch-free so that it runs on vector
+    registers; the scattered increments of the histograms follow.
+
     Args:
-        values: `[B, T, M]` float32.
+        values: `[B, T, M]` float32, C-contiguous.
         lengths: `[B]` tokens of each context, the BOS at position 0 included; later positions are padding.
         first, last: neurons to work on.
         counts: `[M, N_BINS]` int64, added to.
@@ -29,37 +32,59 @@ def scan(values, lengths, first, last, counts, sums, extremes, odd, best, best_a
         best: `[B, M]` float32, overwritten: the highest value past the BOS, -inf where there is none.
         best_at: `[B, M]` int32, overwritten: its first position.
     """
+    bits = values.view(np.int32)
+    index = np.empty(_BLOCK, np.int32)
+    s1, s2, s3, s4 = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    low, high = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+    peak, peak_at = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.int32)
+    infinity = np.float32(np.inf)
     for block in range(first, last, _BLOCK):
-        end = min(block + _BLOCK, last)
+        n = min(_BLOCK, last - block)
+        for i in range(n):
+            s1[i] = s2[i] = s3[i] = s4[i] = 0.0
+            low[i], high[i] = extremes[block + i, 0], extremes[block + i, 1]
         for b in range(values.shape[0]):
-            for j in range(block, end):
-                best[b, j] = -np.inf
-                best_at[b, j] = 0
+            for i in range(n):
+                peak[i] = -infinity
+                peak_at[i] = 0
             for t in range(1, lengths[b]):
-                row = values[b, t]
-                bits_row = row.view(np.uint32)
-                for j in range(block, end):
-                    x = row[j]
-                    bits = bits_row[j]
-                    key = np.int64((bits >> np.uint32(20)) & np.uint32(0x7FF))
-                    if key >= 2040:  # exponent all ones
-                        odd[j, 0 if x != x else 1] += 1
-                        continue
-                    offset = min(max(key - np.int64(FIRST_KEY), np.int64(-1)), np.int64(N_SIDE)) + 2
-                    if x == 0:
-                        offset = 0
-                    counts[j, ZERO - offset if bits >> np.uint32(31) else ZERO + offset] += 1
-                    y = np.float64(x)
+                for i in range(n):
+                    word = bits[b, t, block + i]
+                    magnitude = word & np.int32(0x7FFFFFFF)
+                    offset = (magnitude >> np.int32(20)) - np.int32(FIRST_KEY)
+                    offset = min(max(offset, np.int32(-1)), np.int32(N_SIDE)) + np.int32(2)
+                    offset = np.int32(0) if magnitude == 0 else offset
+                    signed = np.int32(ZERO) - offset if word < 0 else np.int32(ZERO) + offset
+                    finite = magnitude < np.int32(0x7F800000)
+                    index[i] = signed if finite else np.int32(-1)
+                    x = values[b, t, block + i]
+                    y = np.float64(x) if finite else 0.0
                     y2 = y * y
-                    sums[j, 0] += y
-                    sums[j, 1] += y2
-                    sums[j, 2] += y2 * y
-                    sums[j, 3] += y2 * y2
-                    extremes[j, 0] = min(extremes[j, 0], x)
-                    extremes[j, 1] = max(extremes[j, 1], x)
-                    if x > best[b, j]:
-                        best[b, j] = x
-                        best_at[b, j] = t
+                    s1[i] += y
+                    s2[i] += y2
+                    s3[i] += y2 * y
+                    s4[i] += y2 * y2
+                    down = x if finite else infinity
+                    up = x if finite else -infinity
+                    low[i] = down if down < low[i] else low[i]
+                    high[i] = up if up > high[i] else high[i]
+                    peak_at[i] = np.int32(t) if up > peak[i] else peak_at[i]
+                    peak[i] = up if up > peak[i] else peak[i]
+                for i in range(n):
+                    if index[i] >= 0:
+                        counts[block + i, index[i]] += 1
+                    else:
+                        x = values[b, t, block + i]
+                        odd[block + i, 0 if x != x else 1] += 1
+            for i in range(n):
+                best[b, block + i] = peak[i]
+                best_at[b, block + i] = peak_at[i]
+        for i in range(n):
+            sums[block + i, 0] += s1[i]
+            sums[block + i, 1] += s2[i]
+            sums[block + i, 2] += s3[i]
+            sums[block + i, 3] += s4[i]
+            extremes[block + i, 0], extremes[block + i, 1] = low[i], high[i]
 
 
 @_jit
