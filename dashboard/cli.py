@@ -35,7 +35,7 @@ def dashboard(
     if models:
         environment["SOLU_MODELS"] = os.pathsep.join(str(path.resolve()) for path in models)
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
-    command += ["--server.headless", str(headless).lower()]
+    command += ["--server.headless", str(headless).lower(), "--server.showEmailPrompt", "false"]
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
 
 

@@ -79,7 +79,7 @@ def _load_config(folder: Path) -> SoluConfig:
     try:
         return SoluConfig.from_dict(fields)
     except Exception as error:  # strict dataclasses raise their own family of errors
-        raise CheckpointError(f"{file} describes no valid model: {error}") from error
+        raise CheckpointError(f"{file} describes no valid model: {' '.join(str(error).split())}") from error
 
 
 def _load_weights(model: SoluForCausalLM, file: Path) -> None:

@@ -21,6 +21,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -84,7 +86,14 @@ class Recipe:
     compile: bool = False
     """torch.compile; needs a C++ compiler."""
     log_every: int = 20
-    save_every: int = 250
+    save_every: int = 240
+    """Steps between checkpoints: a multiple of `log_every`, so that a resumed run logs the same means."""
+
+    def __post_init__(self) -> None:
+        if self.log_every and self.save_every % self.log_every:
+            raise ValueError(
+                f"save_every must be a multiple of log_every = {self.log_every}, got {self.save_every}"
+            )
 
     def n_steps(self) -> int:
         """Optimizer steps in the run."""
@@ -135,6 +144,7 @@ def train(
             stopped being a number.
     """
     _keep_freed_memory()
+    transformers.utils.logging.disable_progress_bar()  # of its checkpoints; ours shows tokens
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, config, recipe)
     tokenizer = _tokenizer(out, config, recipe, data)
@@ -146,7 +156,7 @@ def train(
             f"the data fills {len(rows)} rows of {config.n_ctx} tokens, a step takes {batch}: give more text"
         )
     set_seed(recipe.seed)
-    model = SoluForCausalLM(config)
+    model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
     _warn_when_short(rows, recipe, config)
     checkpoints = out / "checkpoints"
     resume = last_checkpoint(checkpoints)
@@ -306,7 +316,7 @@ def _arguments(recipe: Recipe, checkpoints: Path, batch: int) -> TrainingArgumen
 
 def _identity(config: SoluConfig, recipe: Recipe) -> dict[str, Any]:
     """What makes two runs the same run: not its speed, nor how often it logs or saves."""
-    shape = {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"}
+    shape = {name: getattr(config, name) for name in SoluConfig.__annotations__ if name != "attribute_map"}
     return {"config": shape, "recipe": asdict(replace(recipe, compile=False, log_every=0, save_every=0))}
 
 

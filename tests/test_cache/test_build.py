@@ -1,0 +1,190 @@
+"""The cache against a brute-force numpy computation over a small corpus, exact."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache.build import build_cache
+from cache.reader import NeuronCache
+from cache.schema import CacheError
+from solu_model import load_checkpoint
+from solu_model.documents import CorpusError, read_documents
+from solu_model.tokenizer import encode_texts
+
+HOOKS = ("hook_mid", "hook_post")
+
+
+@pytest.fixture(scope="module")
+def everything(tiny_model: Path, corpus: Path) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:
+    """Every activation: by hook, (document, context start, tokens, acts [T, M]) for each context."""
+    model, tokenizer = load_checkpoint(tiny_model)
+    found: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]] = {hook: [] for hook in HOOKS}
+    for index, document in enumerate(read_documents([corpus])):
+        (ids,) = encode_texts(tokenizer, [document.text])
+        for start in range(0, len(ids), model.config.n_ctx - 1):
+            row = [0, *ids[start : start + model.config.n_ctx - 1]]
+            names = {hook: f"blocks.0.mlp.{hook}" for hook in HOOKS}
+            _, acts = model.run_with_cache(torch.tensor([row]), names.values())
+            for hook in HOOKS:
+                found[hook].append((index, start, np.array(row), acts[names[hook]][0].numpy()))
+    return found
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_top_examples_are_the_brute_force_ones(tiny_model, everything, hook):
+    cache = NeuronCache.open(tiny_model / "neurons")
+    for j in range(cache.d_mlp):
+        best: dict[int, tuple[float, int]] = {}
+        for document, start, _, acts in everything[hook]:
+            t = int(acts[1:, j].argmax()) + 1
+            candidate = (float(acts[t, j]), -(start + t - 1))
+            best[document] = max(best.get(document, (-np.inf, 0)), candidate)
+        ranked = sorted(((v, -d, p) for d, (v, p) in best.items()), reverse=True)[:20]
+        top = cache.neuron(0, j).top(hook)
+        assert [e.document_index for e in top] == [-d for _, d, _ in ranked]
+        assert [e.position for e in top] == [-p for _, _, p in ranked]
+        np.testing.assert_allclose([e.value for e in top], [v for v, _, _ in ranked], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_windows_hold_the_text_and_both_hooks(tiny_model, everything, hook):
+    cache = NeuronCache.open(tiny_model / "neurons")
+    rows = {h: {(d, s): (row, acts) for d, s, row, acts in everything[h]} for h in HOOKS}
+    for j in range(0, cache.d_mlp, 5):
+        for example in cache.neuron(0, j).top(hook):
+            key = (example.document_index, example.context_start)
+            tokens = rows[hook][key][0]
+            low = example.position - example.context_start + 1 - example.peak
+            np.testing.assert_array_equal(example.tokens, tokens[low : low + len(example.tokens)])
+            for h in HOOKS:
+                truth = rows[h][key][1][low : low + len(example.tokens), j]
+                step = (truth.max() - truth.min()) / 510
+                np.testing.assert_allclose(example.activations[h], truth, atol=step * 1.01 + 1e-6)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_histogram_and_moments_count_every_token_but_the_bos(tiny_model, everything, hook):
+    cache = NeuronCache.open(tiny_model / "neurons")
+    acts = np.concatenate([a[1:] for *_, a in everything[hook]]).astype(np.float64)
+    for j in range(cache.d_mlp):
+        neuron = cache.neuron(0, j)
+        histogram, moments, x = neuron.histogram(hook), neuron.moments(hook), acts[:, j]
+        assert histogram.total == moments.count == len(x) == cache.manifest.corpus.n_tokens
+        # Activations recomputed in another batch shape may differ in the last bit and cross an edge.
+        inner = histogram.edges[1:-1]
+        truth = np.searchsorted(np.sort(x), inner)
+        assert np.abs(np.cumsum(histogram.counts)[:-1] - truth).max() <= 1
+        assert moments.max == pytest.approx(x.max(), rel=1e-5)
+        assert moments.min == pytest.approx(x.min(), rel=1e-5)
+        assert moments.mean == pytest.approx(x.mean(), rel=1e-5, abs=1e-7)
+        assert moments.std == pytest.approx(x.std(), rel=1e-5)
+        z = (x - x.mean()) / x.std()
+        assert moments.skewness == pytest.approx((z**3).mean(), rel=1e-4, abs=1e-6)
+        assert moments.kurtosis == pytest.approx((z**4).mean() - 3, rel=1e-4, abs=1e-4)
+
+
+def test_the_table_agrees_with_the_neurons(tiny_model):
+    cache = NeuronCache.open(tiny_model / "neurons")
+    table = cache.table(0, "hook_mid").to_pylist()
+    assert [row["neuron"] for row in table] == list(range(cache.d_mlp))
+    for row in table[::7]:
+        neuron = cache.neuron(0, row["neuron"])
+        top = neuron.top("hook_mid")
+        assert row["max"] == pytest.approx(top[0].value)
+        assert row["peak_tokens"] == [int(e.tokens[e.peak]) for e in top[:8]]
+        n, edge = neuron.histogram("hook_mid").count_from(row["max"] / 10)
+        assert (row["density"], row["density_above"]) == (n / row["count"], edge)
+
+
+def test_batch_size_does_not_change_what_is_kept(tiny_checkpoint, corpus, tiny_model, tmp_path):
+    build_cache(tiny_checkpoint, [corpus], tmp_path / "one", batch_size=1, progress=False)
+    a, b = NeuronCache.open(tmp_path / "one"), NeuronCache.open(tiny_model / "neurons")
+    assert a.manifest == b.manifest
+    for j in range(a.d_mlp):
+        left, right = a.neuron(0, j).top("hook_mid"), b.neuron(0, j).top("hook_mid")
+        assert [(e.document_index, e.position) for e in left] == [
+            (e.document_index, e.position) for e in right
+        ]
+
+
+def test_provenance_is_kept(tiny_model, corpus):
+    cache = NeuronCache.open(tiny_model / "neurons")
+    documents = list(read_documents([corpus]))
+    for example in cache.neuron(0, 3).top("hook_post"):
+        original = documents[example.document_index]
+        assert example.document.licence == "CC0-1.0"
+        assert (example.document.source, example.document.origin) == (original.source, original.origin)
+
+
+def test_a_sample_is_the_same_every_time_and_smaller(tiny_checkpoint, corpus, tmp_path):
+    first = build_cache(tiny_checkpoint, [corpus], tmp_path / "a", sample=0.4, progress=False)
+    second = build_cache(tiny_checkpoint, [corpus], tmp_path / "b", sample=0.4, progress=False)
+    other = build_cache(tiny_checkpoint, [corpus], tmp_path / "c", sample=0.4, seed=1, progress=False)
+    assert first.corpus == second.corpus
+    assert first.corpus.sha256 != other.corpus.sha256
+    assert 0 < first.corpus.n_documents < 40
+
+
+def test_a_model_without_the_extra_norm_has_hook_post_alone(tiny_checkpoint, corpus, tmp_path):
+    from solu_model import SoluForCausalLM
+
+    model, tokenizer = load_checkpoint(tiny_checkpoint)
+    config = type(model.config).from_dict(model.config.to_dict() | {"act_fn": "gelu"})
+    SoluForCausalLM(config).save_pretrained(tmp_path / "gelu")
+    tokenizer.save_pretrained(tmp_path / "gelu")
+    build_cache(tmp_path / "gelu", [corpus], tmp_path / "cache", progress=False)
+    cache = NeuronCache.open(tmp_path / "cache")
+    assert cache.hooks == ["hook_post"]
+    assert set(cache.neuron(0, 0).top("hook_post")[0].activations) == {"hook_post"}
+    with pytest.raises(CacheError, match="not 'hook_mid'"):
+        cache.neuron(0, 0).histogram("hook_mid")
+
+
+def test_fewer_documents_than_examples(tiny_checkpoint, tmp_path):
+    (tmp_path / "one.txt").write_text("only one document here")
+    build_cache(tiny_checkpoint, [tmp_path / "one.txt"], tmp_path / "cache", progress=False)
+    top = NeuronCache.open(tmp_path / "cache").neuron(0, 0).top("hook_mid")
+    assert len(top) == 1
+    assert top[0].document.source == "one"
+
+
+def test_nan_activations_are_counted_and_never_ranked(tiny_checkpoint, corpus, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "sick"
+    folder.mkdir()
+    for file in tiny_checkpoint.glob("*.json"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    weights = load_file(tiny_checkpoint / "model.safetensors")
+    weights["blocks.0.mlp.ln.b"][5] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+    build_cache(folder, [corpus], tmp_path / "cache", progress=False)
+    cache = NeuronCache.open(tmp_path / "cache")
+    moments = cache.neuron(0, 5).moments("hook_post")
+    assert (moments.count, moments.n_nan) == (0, cache.manifest.corpus.n_tokens)
+    assert cache.neuron(0, 5).top("hook_post") == []
+    assert cache.neuron(0, 4).moments("hook_post").n_nan == 0
+
+
+def test_an_empty_corpus_is_refused_and_nothing_is_written(tiny_checkpoint, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(CorpusError, match="no text in"):
+        build_cache(tiny_checkpoint, [tmp_path / "empty.txt"], tmp_path / "cache", progress=False)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_failed_build_leaves_the_older_cache(tiny_checkpoint, corpus, tmp_path, monkeypatch):
+    out = tmp_path / "cache"
+    build_cache(tiny_checkpoint, [corpus], out, progress=False)
+    before = (out / "examples.parquet").read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("cache.store._write_documents", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        build_cache(tiny_checkpoint, [corpus], out, sample=0.5, progress=False)
+    assert (out / "examples.parquet").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"]

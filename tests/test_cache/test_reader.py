@@ -1,0 +1,76 @@
+"""Opening a cache: light, and clear about what is wrong with a bad one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cache.reader import NeuronCache
+from cache.schema import CacheError
+
+
+@pytest.fixture
+def copy(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model / "neurons", tmp_path / "neurons"))
+
+
+def test_reading_imports_no_torch(tiny_model):
+    code = (
+        "import sys; from cache.reader import NeuronCache\n"
+        f"NeuronCache.open({str(tiny_model / 'neurons')!r}).neuron(0, 1).top('hook_mid')\n"
+        "heavy = ('torch', 'transformers', 'numba', 'solu_model', 'streamlit')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_cache_names_the_command(tmp_path):
+    with pytest.raises(CacheError, match="solu cache build --model"):
+        NeuronCache.open(tmp_path)
+
+
+@pytest.mark.parametrize(("layer", "index"), [(1, 0), (0, 48), (0, -1)])
+def test_an_unknown_neuron_names_those_there_are(tiny_model, layer, index):
+    with pytest.raises(CacheError, match=r"layers 0 with neurons 0 to 47 each"):
+        NeuronCache.open(tiny_model / "neurons").neuron(layer, index)
+
+
+def test_an_unknown_hook_names_those_there_are(tiny_model):
+    with pytest.raises(CacheError, match="hook_mid and hook_post, not 'hook_pre'"):
+        NeuronCache.open(tiny_model / "neurons").neuron(0, 0).top("hook_pre")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": "other"}', "\xff"])
+def test_a_damaged_manifest(copy, text):
+    (copy / "cache.json").write_text(text, encoding="latin-1")
+    with pytest.raises(CacheError, match="not a manifest"):
+        NeuronCache.open(copy)
+
+
+def test_a_newer_version_is_refused(copy):
+    manifest = json.loads((copy / "cache.json").read_text())
+    (copy / "cache.json").write_text(json.dumps(manifest | {"version": 99}))
+    with pytest.raises(CacheError, match="version"):
+        NeuronCache.open(copy)
+
+
+def test_a_missing_part_is_named(copy):
+    (copy / "examples.parquet").unlink()
+    with pytest.raises(CacheError, match=r"lacks examples\.parquet"):
+        NeuronCache.open(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["examples.parquet", "neurons.parquet", "documents.parquet", "vocabulary.parquet"]
+)
+def test_a_damaged_part_is_named(copy, name):
+    data = bytearray((copy / name).read_bytes())
+    data[-20:] = b"\0" * 20
+    (copy / name).write_bytes(data)
+    cache = NeuronCache.open(copy)
+    with pytest.raises(CacheError, match=f"{name} is damaged"):
+        _ = (cache.neuron(0, 0).top("hook_mid"), cache.neuron(0, 0).moments("hook_mid"), cache.vocabulary)
