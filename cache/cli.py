@@ -1,4 +1,4 @@
-"""`solu cache build | info`."""
+"""`solu cache build | info | sources`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,3 +49,21 @@ def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
     table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
     table.add_row("on disk", f"{sum(f.stat().st_size for f in path.iterdir()) / 1e6:.1f} MB")
     Console().print(table)
+
+
+@app.command()
+def sources(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
+    """Where the text in a cache comes from: packages and licences, as Markdown."""
+    from collections import Counter
+
+    from cache.reader import NeuronCache
+
+    packages = Counter(
+        (d.source, d.origin.partition(":")[0], d.licence) for d in NeuronCache.open(path).documents().values()
+    )
+    typer.echo("| source | from | licence | documents |\n| --- | --- | --- | --- |")
+    for (source, package, licence), n in sorted(packages.items()):
+        cells = (
+            text.replace("|", "\\|").replace("\n", " ") or "unknown" for text in (source, package, licence)
+        )
+        typer.echo(f"| {' | '.join(cells)} | {n} |")

@@ -171,6 +171,10 @@ class NeuronCache:
         """What tokens say."""
         return Vocabulary(self._read(schema.VOCABULARY)["bytes"].to_pylist())
 
+    def documents(self) -> dict[int, Provenance]:
+        """Every document that an example came from, by its index in the corpus."""
+        return dict(self._documents)
+
     def checked_hook(self, hook: str) -> str:
         """The hook, if the cache holds it; else CacheError."""
         if hook not in self.hooks:
