@@ -105,6 +105,10 @@ class LayerAccumulator:
 
             list(self._pool.map(work, self._shares))
 
+    def kept_documents(self) -> set[int]:
+        """Documents that an example of some neuron comes from."""
+        return {int(d) for hook in self.hooks for d in np.unique(hook.top.document)} - {-1}
+
     def merge(self, other: "LayerAccumulator") -> None:
         """Take in another accumulator's part of the corpus."""
         self.hooks = [a.merge(b) for a, b in zip(self.hooks, other.hooks, strict=True)]

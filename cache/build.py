@@ -21,11 +21,13 @@ from cache.batch import Batch
 from cache.schema import CacheError, CorpusRecord, Hook, Manifest, ModelRecord
 from cache.store import Finished, write_cache
 from solu_model.checkpoints import load_checkpoint
-from solu_model.contexts import Context, batches, document_contexts, padded
+from solu_model.contexts import BATCH_WINDOW, Context, batches, document_contexts, padded
 from solu_model.documents import Document, corpus_bytes, read_documents
 from solu_model.files import sha256_of
 from solu_model.model import SoluForCausalLM
 from solu_model.tokenizer import encode_texts, token_bytes, tokenizer_hash
+
+_ENCODED_AT_ONCE = 128  # documents
 
 
 class Corpus:
@@ -49,8 +51,8 @@ class Corpus:
         self.paths, self.tokenizer, self.n_ctx = paths, tokenizer, n_ctx
         self.sample, self.seed = sample, seed
         self.documents: dict[int, Document] = {}
-        """Provenance of the documents read, their text dropped."""
-        self.n_contexts = self.n_tokens = self.n_bytes = 0
+        """Provenance of the documents read, their text dropped; `forget` those that nothing came from."""
+        self.n_documents = self.n_contexts = self.n_tokens = self.n_bytes = 0
         self._hash = hashlib.sha256()
 
     def contexts(self) -> Iterator[Context]:
@@ -62,7 +64,7 @@ class Corpus:
             if chance.random() < self.sample
         )
         bos = int(self.tokenizer.bos_token_id)
-        while batch := list(islice(chosen, 128)):
+        while batch := list(islice(chosen, _ENCODED_AT_ONCE)):
             texts = [document.text for _, document in batch]
             for (index, document), ids in zip(batch, encode_texts(self.tokenizer, texts), strict=True):
                 data = document.text.encode()
@@ -70,11 +72,21 @@ class Corpus:
                 self.documents[index] = Document(
                     "", document.source, document.lang, document.licence, document.origin
                 )
+                self.n_documents += 1
                 self.n_bytes += len(data)
                 self.n_tokens += len(ids)
                 for context in document_contexts(index, ids, self.n_ctx, bos):
                     self.n_contexts += 1
                     yield context
+
+    def forget(self, keep: set[int], n_recent: int) -> None:
+        """Drop the provenance of documents that are neither in `keep` nor among the last `n_recent` read."""
+        recent = len(self.documents) - n_recent
+        self.documents = {
+            index: document
+            for order, (index, document) in enumerate(self.documents.items())
+            if order >= recent or index in keep
+        }
 
     def record(self) -> CorpusRecord:
         """What was read, once it has been."""
@@ -82,7 +94,7 @@ class Corpus:
             names=["/".join(Path(p).parts[-2:]) for p in self.paths],
             sample=self.sample,
             seed=self.seed,
-            n_documents=len(self.documents),
+            n_documents=self.n_documents,
             n_contexts=self.n_contexts,
             n_tokens=self.n_tokens,
             n_bytes=self.n_bytes,
@@ -131,6 +143,9 @@ def build_cache(
         )
         for layer in range(config.n_layers)
     }
+    # A context of the batch at hand may be of any document whose contexts `batches` still holds.
+    n_held = BATCH_WINDOW * batch_size + _ENCODED_AT_ONCE
+    remembered = 4 * n_held
     total = corpus_bytes(data)
     with tqdm(
         total=int(total * sample) if total else None,
@@ -141,6 +156,10 @@ def build_cache(
     ) as bar:
         for batch in batches(corpus.contexts(), batch_size):
             _update(model, layers, hooks, batch, int(tokenizer.bos_token_id))
+            if len(corpus.documents) > remembered:
+                kept = {d for layer in layers.values() for d in layer.kept_documents()}
+                corpus.forget(kept, n_held)
+                remembered = 2 * len(kept) + 4 * n_held
             bar.set_postfix(tokens=f"{corpus.n_tokens:,}", refresh=False)
             bar.update(corpus.n_bytes - bar.n)
     if not corpus.n_tokens:

@@ -39,7 +39,13 @@ def document_contexts(document: int, ids: Sequence[int], n_ctx: int, bos_id: int
         yield Context(document, start, np.array([bos_id, *ids[start : start + n_ctx - 1]], dtype=np.int64))
 
 
-def batches(contexts: Iterable[Context], batch_size: int, *, window: int = 16) -> Iterator[list[Context]]:
+BATCH_WINDOW = 16
+"""Batches' worth of contexts that `batches` holds to sort."""
+
+
+def batches(
+    contexts: Iterable[Context], batch_size: int, *, window: int = BATCH_WINDOW
+) -> Iterator[list[Context]]:
     """Group contexts of like length, so that little is padded.
 
     Within each run of `window * batch_size` contexts they are sorted by length; the grouping depends on

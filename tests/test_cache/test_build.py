@@ -142,6 +142,26 @@ def test_a_model_without_the_extra_norm_has_hook_post_alone(tiny_checkpoint, cor
         cache.neuron(0, 0).histogram("hook_mid")
 
 
+def test_provenance_of_documents_that_nothing_came_from_is_forgotten(tiny_checkpoint, tmp_path):
+    from cache import build
+
+    rows = "".join(f'{{"text": "document number {n}", "origin": "o{n}"}}\n' for n in range(3000))
+    (tmp_path / "many.jsonl").write_text(rows)
+    _, tokenizer = load_checkpoint(tiny_checkpoint)
+    corpus = build.Corpus([tmp_path / "many.jsonl"], tokenizer, 32, 1.0, 0)
+    for n, _ in enumerate(corpus.contexts()):
+        if n == 2500:
+            corpus.forget({7}, 200)
+            assert len(corpus.documents) <= 201
+    assert corpus.documents[7].origin == "o7"
+    assert corpus.record().n_documents == 3000
+    build_cache(
+        tiny_checkpoint, [tmp_path / "many.jsonl"], tmp_path / "c", top_k=2, batch_size=2, progress=False
+    )
+    top = NeuronCache.open(tmp_path / "c").neuron(0, 0).top("hook_mid")
+    assert [e.document.origin for e in top] == [f"o{e.document_index}" for e in top]
+
+
 def test_fewer_documents_than_examples(tiny_checkpoint, tmp_path):
     (tmp_path / "one.txt").write_text("only one document here")
     build_cache(tiny_checkpoint, [tmp_path / "one.txt"], tmp_path / "cache", progress=False)
