@@ -154,7 +154,7 @@ def offer(  # type: ignore[no-untyped-def]
                 window[j, k] = window[j, k - 1]
                 levels[:, j, k] = levels[:, j, k - 1]
                 k -= 1
-            low = max(at - n_before, 0)
+            low = max(at - n_before, 1)  # the BOS is in no window: its activation is no example's
             high = min(at + n_after + 1, lengths[b])
             value[j, k] = x
             document[j, k] = documents[b]

@@ -29,7 +29,7 @@ class TopExamples:
     length: npt.NDArray[np.int32]
     """`[M, K]` tokens of the window that are there."""
     window: npt.NDArray[np.int32]
-    """`[M, K, W]` tokens around the peak."""
+    """`[M, K, W]` tokens around the peak, within its context and without the BOS."""
     levels: npt.NDArray[np.float32]
     """`[H, M, K, W]` activations at those tokens, for each hook."""
 
