@@ -36,7 +36,8 @@ def card(model: FoundModel) -> None:
             layers = count(c, "n_layers")
             st.markdown(
                 f"{plain(kind)} · {layers} layer{'' if layers == '1' else 's'} of {count(c, 'd_mlp')} "
-                f"neurons · width {count(c, 'd_model')} · context {count(c, 'n_ctx')} · vocabulary {count(c, 'd_vocab')}"
+                f"neurons · width {count(c, 'd_model')} · context {count(c, 'n_ctx')} · "
+                f"vocabulary {count(c, 'd_vocab')}"
             )
         if isinstance(tokens := model.training.get("tokens"), int):
             st.markdown(f"Trained on {tokens:,} tokens")

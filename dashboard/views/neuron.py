@@ -104,7 +104,8 @@ def provenance(place: Place, moments: Moments) -> None:
         f"{moments.count:,} tokens of {corpus.n_documents:,} documents: {read} "
         f"{plain(', '.join(corpus.names))}. "
         f"Checkpoint {plain(manifest.model.name)}, SHA-256 `{manifest.model.sha256[:12]}`, "
-        f"{manifest.model.act_fn}, forward pass in {manifest.dtype}. The BOS is not counted; at most one example a document.{checked}"
+        f"{manifest.model.act_fn}, forward pass in {manifest.dtype}. "
+        f"The BOS is not counted; at most one example a document.{checked}"
     )
 
 

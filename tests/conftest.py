@@ -1,0 +1,66 @@
+"""What many tests stand on: a corpus of a few documents and a tiny, randomly initialised model."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from cache.build import build_cache
+from solu_model.config import SoluConfig
+from solu_model.documents import Document, read_documents
+from solu_model.model import SoluForCausalLM
+from solu_model.tokenizer import train_tokenizer
+
+torch.set_num_threads(1)  # the models here are tiny: more threads only wait for each other
+
+HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(2)> &amp; `code` $x^2$ <|BOS|>"
+
+
+def corpus_documents() -> list[Document]:
+    """Forty short documents of three kinds; some long, one hostile, one of many alphabets."""
+    prose = [
+        f"Chapter {n}. The lamp was lit at {n} o'clock, and the {w} spoke of the sea. " * (1 + n % 5)
+        for n, w in enumerate(["miller", "captain", "doctor", "widow", "clerk"] * 4)
+    ]
+    code = [f"def f{n}(x):\n    return x + {n}  # {n * 7}\n\n" * (1 + n % 3) for n in range(16)]
+    odd = [HOSTILE, "naïve café — 漢字 🙂 é 👩‍👩‍👧 \n  two spaces\ttab", "x", "1,024 and 65,536 " * 30]
+    return [
+        Document(text, source, "en", "CC0-1.0", f"own:{source}/{index}")
+        for source, texts in (("prose", prose), ("code", code), ("odd", odd))
+        for index, text in enumerate(texts)
+    ]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`corpus_documents` as a Parquet file with provenance."""
+    path = tmp_path_factory.mktemp("corpus") / "own.parquet"
+    rows = [
+        {"text": d.text, "source": d.source, "lang": d.lang, "licence": d.licence, "origin": d.origin}
+        for d in corpus_documents()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A checkpoint folder: one layer of 48 neurons, 300 tokens, contexts of 32."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer = train_tokenizer((d.text for d in read_documents([corpus])), 300)
+    torch.manual_seed(0)
+    config = SoluConfig(
+        d_vocab=300, n_ctx=32, d_model=16, n_heads=2, d_head=8, d_mlp=48, initializer_range=0.5
+    )
+    SoluForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_checkpoint: Path, corpus: Path) -> Path:
+    """The tiny checkpoint with its neuron cache in `neurons/`."""
+    build_cache(tiny_checkpoint, [corpus], tiny_checkpoint / "neurons", progress=False)
+    return tiny_checkpoint
