@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import dashboard
 
+expect.set_options(timeout=60_000)  # a busy machine is no failure
 ROOT = Path(dashboard.__file__).parent.parent
 ARGS = [
     "--no-sandbox",
