@@ -155,8 +155,11 @@ class NeuronCache:
             )
         return Neuron(self, layer, index)
 
-    def table(self, layer: int, hook: str) -> pa.Table:
+    def table(self, layer: int, hook: str, *, histograms: bool = False) -> pa.Table:
         """A row a neuron of a layer, in order: extremes, moments, density, the tokens of its peaks.
+
+        Args:
+            histograms: also the columns `bins` and `bin_counts`, the histogram's bins in use.
 
         Raises:
             CacheError: there is no such layer or hook.
@@ -164,7 +167,8 @@ class NeuronCache:
         hook = self.checked_hook(hook)
         self.neuron(layer, 0)
         rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))
-        return self._neurons.filter(rows).select(_SUMMARY)
+        columns = [*_SUMMARY, "bins", "bin_counts"] if histograms else _SUMMARY
+        return self._neurons.filter(rows).select(columns)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

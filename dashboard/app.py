@@ -1,0 +1,39 @@
+"""The dashboard's entry: `solu dashboard`, or `streamlit run dashboard/app.py`."""
+
+import streamlit as st
+
+st.set_page_config(page_title="SoLU Explorer", page_icon=":material/neurology:", layout="wide")
+
+st.html(
+    """<style>
+    .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; }
+    .st-key-side { position: sticky; top: 4rem; }
+    </style>"""
+)
+
+st.navigation(
+    [
+        st.Page(
+            "views/neuron.py",
+            title="Neuron",
+            icon=":material/adjust:",
+            default=True,
+            help="One neuron: its strongest examples and how often it takes which value.",
+        ),
+        st.Page(
+            "views/neurons.py",
+            title="Neurons",
+            icon=":material/table_rows:",
+            url_path="neurons",
+            help="All neurons of a layer: sort, filter, open one.",
+        ),
+        st.Page(
+            "views/models.py",
+            title="Models",
+            icon=":material/folder_open:",
+            url_path="models",
+            help="The models found, and what is missing or damaged.",
+        ),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,130 @@
+"""What model folders hold, found out without loading a model: names, sizes, what is missing or damaged."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cache.schema import MANIFEST
+
+WEIGHTS = "model.safetensors"
+NEURONS = "neurons"
+"""A model's cache is the folder of this name inside it."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be shown, with what was expected, what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something missing or damaged, and the command that mends it."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A folder with a checkpoint, a cache, or part of one."""
+
+    name: str
+    """Unique among the models found; what an address says."""
+    path: Path
+    config: dict[str, Any]
+    """`config.json`; empty where it is missing or damaged."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """`training.json`: how it was trained, where that is known."""
+
+    @property
+    def weights(self) -> Path:
+        """Its `model.safetensors`, there or not."""
+        return self.path / WEIGHTS
+
+    @property
+    def cache(self) -> Path:
+        """Its cache, there or not."""
+        return self.path / NEURONS
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether there is a cache to try."""
+        return (self.cache / MANIFEST).is_file()
+
+    @property
+    def build_command(self) -> str:
+        """The command that makes its cache."""
+        return f"solu cache build --model {self.path} --data PATH --out {self.cache}"
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        """What is missing or damaged, most basic first."""
+        found = []
+        if not self.config:
+            found.append(
+                Problem("config.json is missing or no JSON object: copy the whole checkpoint folder again")
+            )
+        if damage := weights_damage(self.weights):
+            found.append(Problem(damage))
+        if not (self.path / "tokenizer.json").is_file():
+            found.append(Problem("tokenizer.json is missing: copy the whole checkpoint folder again"))
+        if not self.has_cache:
+            found.append(Problem("No neuron cache yet. Build one from any text:", self.build_command))
+        return found
+
+
+def find_models(roots: Sequence[Path]) -> list[FoundModel]:
+    """Every model in the folders: a root that is one itself, or its direct subfolders, in name order."""
+    folders: list[Path] = []
+    for root in roots:
+        if not root.is_dir():
+            continue
+        inside = [root] if _is_model(root) else sorted(p for p in root.iterdir() if _is_model(p))
+        folders += [p for p in inside if p.resolve() not in {f.resolve() for f in folders}]
+    models: list[FoundModel] = []
+    for folder in folders:
+        name, taken = folder.name, {m.name for m in models}
+        if name in taken:
+            name = f"{folder.parent.name}/{folder.name}"
+        number = 2
+        while name in taken:
+            name, number = f"{folder.name} ({number})", number + 1
+        models.append(
+            FoundModel(name, folder, _json(folder / "config.json"), _json(folder / "training.json"))
+        )
+    return models
+
+
+def weights_damage(file: Path) -> str:
+    """What is wrong with a safetensors file, judged by its header and length; else empty."""
+    try:
+        size = file.stat().st_size
+        with open(file, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if 0 < length <= min(size, 100_000_000) else None
+        if not isinstance(header, dict):
+            return f"{file.name} is damaged (no header): copy or train it again"
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+    except FileNotFoundError:
+        return f"{file.name} is missing: copy the whole checkpoint folder again"
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        return f"{file.name} is damaged ({error}): copy or train it again"
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        return f"{file.name} is damaged: expected {expected:,} bytes, found {size:,}. Copy or train it again"
+    return ""
+
+
+def _is_model(folder: Path) -> bool:
+    names = ("config.json", WEIGHTS, f"{NEURONS}/{MANIFEST}")
+    return folder.is_dir() and any((folder / name).is_file() for name in names)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,274 @@
+// Draws examples as tokens coloured by activation. Text reaches the page through text nodes alone.
+// `data` is described in token_view.py. The default export runs again on every change of data or theme.
+
+const instances = new WeakMap();
+const HOOKS = { hook_mid: 'before LayerNorm', hook_post: 'after LayerNorm' };
+const CONTEXTS = { short: [24, 10], medium: [64, 20], all: [Infinity, Infinity] }; // pieces before, after the peak
+const ODD = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const SEEN = { ' ': '·', '\n': '↵', '\t': '⇥' };
+const settings = { context: 'medium', breaks: 'show', ...stored() };
+
+export default function ({ data, parentElement: root }) {
+  let s = instances.get(root);
+  if (!s) {
+    s = { root, view: root.querySelector('.view'), list: root.querySelector('.list'), tip: root.querySelector('.tip') };
+    instances.set(root, s);
+    s.list.addEventListener('mouseover', (e) => show(s, e.target.closest('.tok')));
+    s.list.addEventListener('mouseleave', () => hide(s));
+    s.list.addEventListener('focusin', (e) => e.target.classList.contains('text') && step(s, e.target, 0));
+    s.list.addEventListener('focusout', () => hide(s));
+    s.list.addEventListener('keydown', (e) => onKey(s, e));
+    s.list.addEventListener('click', (e) => e.target.classList.contains('copy') && copy(s, e.target));
+    drawBar(s);
+  }
+  if (s.version === data.version) return;
+  s.version = data.version;
+  s.data = data;
+  hide(s);
+  drawLegend(s);
+  s.list.replaceChildren(...data.examples.map((example, k) => drawExample(data, example, k)));
+  apply(s);
+  s.list.dataset.version = data.version;
+}
+
+function element(tag, name, text) {
+  const made = document.createElement(tag);
+  if (name) made.className = name;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// --- one example ---
+
+function drawExample(data, example, k) {
+  const item = element('li', 'example');
+  const head = element('div', 'head');
+  head.append(element('span', 'rank', `${k + 1}`), element('b', 'value', exact(example.value)));
+  for (const hook of data.hooks) {
+    if (hook === data.shown) continue;
+    head.append(element('span', 'other', `${HOOKS[hook]} ${approximate(example, hook, example.peak)}`));
+  }
+  if (example.source) head.append(element('span', 'source', example.source));
+  if (example.lang && example.lang !== 'en') head.append(element('span', '', example.lang));
+  if (example.licence) head.append(element('span', 'licence', example.licence));
+  const origin = element('span', 'origin');
+  origin.append(element('bdi', '', example.origin));
+  origin.title = example.origin;
+  const copier = element('button', 'copy', 'copy');
+  copier.type = 'button';
+  copier.setAttribute('aria-label', `Copy the text of example ${k + 1}`);
+  head.append(origin, copier);
+
+  const text = element('div', 'text');
+  text.tabIndex = 0;
+  text.dataset.k = k;
+  text.setAttribute('role', 'group');
+  text.setAttribute('aria-label', `Example ${k + 1}, ${exact(example.value)}. Left and right move between tokens.`);
+  const [low, high, steps] = example.v[data.shown];
+  text.append(element('i', example.start ? 'cut' : 'cut always', '… '));
+  for (let i = 0; i < example.t.length; i++) {
+    const value = i === example.peak ? example.value : low + (steps[i] / 255) * (high - low);
+    const token = drawToken(data.texts[example.t[i]]);
+    const strength = data.scale > 0 ? Math.min(1, Math.abs(value) / data.scale) : 0;
+    if (strength > 0.02) {
+      token.classList.add(value < 0 ? 'neg' : 'pos');
+      token.style.setProperty('--a', strength.toFixed(3));
+    }
+    token.dataset.i = i;
+    if (i === example.peak) token.classList.add('peak');
+    const from = i - example.peak;
+    if (outside(from, 'medium')) token.classList.add('far', 'further');
+    else if (outside(from, 'short')) token.classList.add('far');
+    text.append(token);
+  }
+  item.append(head, text);
+  return item;
+}
+
+function outside(from, context) {
+  const [before, after] = CONTEXTS[context];
+  return from < -before || from > after;
+}
+
+// Blanks that would not be seen get a mark: line breaks and tabs always, spaces where a token is nothing
+// else. Marks are drawn by the style sheet over the real characters, so that selected text is the text.
+function drawToken(text) {
+  const token = element('span', 'tok');
+  const blank = text.trim() === '';
+  let run = '';
+  const flush = () => {
+    if (run) token.append(document.createTextNode(run));
+    run = '';
+  };
+  for (const c of text.replace(ODD, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)) {
+    if (c !== '\n' && c !== '\t' && !(c === ' ' && blank)) {
+      run += c;
+      continue;
+    }
+    flush();
+    const mark = element('i', c === ' ' ? 'mark space' : 'mark', c === '\n' ? undefined : c);
+    mark.dataset.mark = SEEN[c];
+    token.append(mark);
+    if (c === '\n') token.append(element('br'));
+  }
+  flush();
+  return token;
+}
+
+// --- numbers ---
+
+function exact(value) {
+  const size = Math.abs(value);
+  if (size === 0) return '0';
+  return size >= 1e-3 && size < 1e6 ? value.toFixed(Math.max(0, 3 - Math.floor(Math.log10(size)))) : value.toExponential(2);
+}
+
+// A value kept as one of 256 steps, with the digits that the step allows.
+function approximate(example, hook, i) {
+  const [low, high, steps] = example.v[hook];
+  const width = (high - low) / 255;
+  const value = low + steps[i] * width;
+  if (!(width > 0)) return exact(value);
+  const digits = Math.max(0, Math.ceil(-Math.log10(width)));
+  const rounded = value.toFixed(Math.min(digits, 9));
+  return /^-0\.?0*$/.test(rounded) ? rounded.slice(1) : rounded;
+}
+
+// --- tooltip ---
+
+function show(s, token) {
+  if (!token) return;
+  const text = token.parentElement;
+  const example = s.data.examples[Number(text.dataset.k)];
+  const i = Number(token.dataset.i);
+  const before = example.n ? example.n.slice(0, i).reduce((a, b) => a + b, 0) : i;
+  const count = example.n ? example.n[i] : 1;
+  const shown = [...s.data.texts[example.t[i]].replace(ODD, (c) => `\\u${c.charCodeAt(0).toString(16)}`)];
+  const lines = [element('div', 'word', shown.map((c) => SEEN[c] ?? c).join(''))];
+  const grid = element('dl', '');
+  const add = (name, value) => grid.append(element('dt', '', name), element('dd', '', value));
+  for (const hook of s.data.hooks) {
+    const peak = hook === s.data.shown && i === example.peak;
+    add(s.data.hooks.length > 1 ? HOOKS[hook] : hook, peak ? exact(example.value) : approximate(example, hook, i));
+  }
+  const position = example.first + before;
+  add('token of its document', count > 1 ? `${position} to ${position + count - 1}` : `${position}`);
+  lines.push(grid);
+  s.tip.replaceChildren(...lines);
+  s.tip.hidden = false;
+  s.on?.classList.remove('on');
+  s.on = token;
+  token.classList.add('on');
+  const at = token.getClientRects()[0] ?? token.getBoundingClientRect();
+  const home = s.view.getBoundingClientRect();
+  const above = at.top > s.tip.offsetHeight + 70;
+  const left = Math.max(0, Math.min(at.left - home.left, home.width - s.tip.offsetWidth));
+  const top = above ? at.top - home.top - s.tip.offsetHeight - 4 : at.bottom - home.top + 4;
+  s.tip.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px)`;
+}
+
+function hide(s) {
+  s.tip.hidden = true;
+  s.on?.classList.remove('on');
+  s.on = null;
+}
+
+// --- keyboard: arrows walk the tokens of the example that has the focus ---
+
+function onKey(s, event) {
+  const text = event.target.closest('.text');
+  if (!text || event.ctrlKey || event.metaKey || event.altKey) return;
+  const move = { ArrowLeft: -1, ArrowRight: 1, Home: 'first', End: 'last' }[event.key];
+  if (event.key === 'Escape') hide(s);
+  if (move === undefined) return;
+  event.preventDefault();
+  event.stopPropagation();
+  step(s, text, move);
+}
+
+function step(s, text, move) {
+  const tokens = [...text.querySelectorAll('.tok')].filter((t) => t.offsetParent !== null);
+  const from = tokens.findIndex((t) => t === s.on);
+  const peak = tokens.findIndex((t) => t.classList.contains('peak'));
+  let to = from < 0 ? peak : from + (move === 'first' || move === 'last' ? 0 : move);
+  if (move === 'first') to = 0;
+  if (move === 'last') to = tokens.length - 1;
+  text.setAttribute('aria-describedby', 'tip');
+  show(s, tokens[Math.max(0, Math.min(tokens.length - 1, to))]);
+}
+
+async function copy(s, button) {
+  const example = s.data.examples[Number(button.closest('.example').querySelector('.text').dataset.k)];
+  const text = example.t.map((t) => s.data.texts[t]).join('');
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = 'copied';
+  } catch {
+    button.textContent = 'not allowed';
+  }
+  setTimeout(() => (button.textContent = 'copy'), 1200);
+}
+
+// --- legend and view options ---
+
+function drawBar(s) {
+  const bar = s.root.querySelector('.bar');
+  s.legend = element('div', 'legend');
+  const context = element('div', 'choices');
+  context.setAttribute('role', 'group');
+  context.setAttribute('aria-label', 'Context around the peak');
+  context.append(element('span', 'label', 'context'));
+  for (const name of Object.keys(CONTEXTS)) context.append(option(s, name, 'context', name));
+  const breaks = element('div', 'choices');
+  breaks.append(option(s, 'hide line breaks', 'breaks', 'hide', 'show'));
+  bar.append(s.legend, context, breaks);
+}
+
+function option(s, label, setting, value, otherwise) {
+  const button = element('button', 'option', label);
+  button.type = 'button';
+  Object.assign(button.dataset, { setting, value });
+  button.onclick = () => {
+    settings[setting] = otherwise && settings[setting] === value ? otherwise : value;
+    try {
+      localStorage.setItem('solu-token-view', JSON.stringify(settings));
+    } catch {
+      // a browser that keeps nothing: the choice lasts as long as the page
+    }
+    hide(s);
+    apply(s);
+  };
+  return button;
+}
+
+function apply(s) {
+  Object.assign(s.list.dataset, { context: settings.context, breaks: settings.breaks });
+  for (const button of s.root.querySelectorAll('.option')) {
+    button.setAttribute('aria-pressed', String(settings[button.dataset.setting] === button.dataset.value));
+  }
+}
+
+function drawLegend(s) {
+  const { scale, negative, shown } = s.data;
+  const ramp = element('span', negative ? 'ramp both' : 'ramp');
+  ramp.setAttribute('role', 'img');
+  ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-scale) : '0'} to ${exact(scale)}`);
+  s.legend.replaceChildren(
+    element('span', 'label', `${shown}, one scale for all`),
+    element('span', 'end', negative ? exact(-scale) : '0'),
+    ramp,
+    element('span', 'end', exact(scale)),
+  );
+}
+
+function stored() {
+  try {
+    const kept = JSON.parse(localStorage.getItem('solu-token-view') ?? '{}');
+    return {
+      ...(kept.context in CONTEXTS && { context: kept.context }),
+      ...(['show', 'hide'].includes(kept.breaks) && { breaks: kept.breaks }),
+    };
+  } catch {
+    return {};
+  }
+}

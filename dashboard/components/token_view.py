@@ -1,0 +1,102 @@
+"""Examples as coloured tokens: the data that the browser gets, and the component that draws it.
+
+The data is text and numbers; the script makes text nodes of it, never HTML.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from cache.reader import Example
+from cache.vocabulary import Piece, Vocabulary
+
+_HERE = Path(__file__).parent
+_LARGEST = float(np.finfo(np.float32).max)
+
+_mount = st.components.v2.component(
+    "solu_token_view",
+    html='<section class="view">\n<div class="bar"></div><ol class="list"></ol>'
+    '<div class="tip" id="tip" role="tooltip" hidden></div></section>',
+    css=(_HERE / "token_view.css").read_text(encoding="utf-8"),
+    js=(_HERE / "token_view.js").read_text(encoding="utf-8"),
+)
+
+
+def token_view(data: dict[str, Any], key: str) -> None:
+    """Draw examples; keep the key when the data changes."""
+    _mount(key=key, data=data)
+
+
+def token_view_data(
+    examples: Sequence[Example], vocabulary: Vocabulary, hooks: Sequence[str], shown: str, version: str
+) -> dict[str, Any]:
+    """What the browser needs to draw examples, compact: texts once, activations as 256 steps.
+
+    Args:
+        hooks: those that the cache holds.
+        shown: the hook that colours the tokens.
+        version: changes whenever the data does.
+
+    Returns:
+        `texts`: the pieces of text that occur; `scale`: the value of the strongest colour; `negative`:
+        whether some value is low enough to be drawn; an entry of `examples` has `t` (index of each
+        piece's text), `n` (tokens of each piece, where some have several), `v` (by hook: low, high and
+        the steps between), `peak` (a piece), `first` (position in its document of the first token),
+        `start` (whether the model saw nothing before it).
+    """
+    texts: dict[str, int] = {}
+    rows = []
+    lowest = highest = 0.0
+    for example in examples:
+        # A window that begins at its context's start begins with the BOS, which counts nowhere.
+        begin = int(example.position - example.peak < example.context_start)
+        peak, tokens = example.peak - begin, example.tokens[begin:]
+        activations = {hook: example.activations[hook][begin:] for hook in hooks}
+        pieces = vocabulary.pieces(tokens)
+        n_tokens = [p.n_tokens for p in pieces]
+        lowest = min(lowest, _finite(activations[shown].min()))
+        highest = max(highest, _finite(example.value), _finite(activations[shown].max()))
+        rows.append(
+            {
+                "t": [texts.setdefault(p.text, len(texts)) for p in pieces],
+                "n": n_tokens if max(n_tokens) > 1 else None,
+                "v": {hook: _steps(activations[hook], pieces) for hook in hooks},
+                "peak": next(i for i, p in enumerate(pieces) if p.first <= peak < p.first + p.n_tokens),
+                "value": _finite(example.value),
+                "first": example.position - peak,
+                "start": bool(begin),
+                "source": example.document.source,
+                "lang": example.document.lang,
+                "licence": example.document.licence,
+                "origin": example.document.origin,
+            }
+        )
+    scale = max(highest, -lowest)
+    return {
+        "version": version,
+        "hooks": list(hooks),
+        "shown": shown,
+        "scale": scale,
+        "negative": scale > 0 and -lowest > 0.02 * scale,
+        "texts": list(texts),
+        "examples": rows,
+    }
+
+
+def _steps(activations: np.ndarray[Any, np.dtype[np.float32]], pieces: Sequence[Piece]) -> list[Any]:
+    """Low, high and a step from 0 to 255 a piece: of its tokens, the one furthest from zero."""
+    values = np.nan_to_num(activations.astype(np.float64), nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+    if len(pieces) != len(values):
+        values = np.array(
+            [max(values[p.first : p.first + p.n_tokens], key=abs) for p in pieces], dtype=np.float64
+        )
+    low, high = float(values.min()), float(values.max())
+    steps = np.rint((values - low) / (high - low) * 255) if high > low else np.zeros(len(values))
+    return [float(f"{low:.6g}"), float(f"{high:.6g}"), steps.astype(int).tolist()]
+
+
+def _finite(value: float) -> float:
+    return float(np.clip(np.nan_to_num(value), -_LARGEST, _LARGEST))

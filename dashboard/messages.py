@@ -1,0 +1,37 @@
+"""Text for people: numbers, and messages in which nothing is taken for Markdown."""
+
+import math
+import re
+
+import streamlit as st
+
+
+def plain(text: object) -> str:
+    """Text with every punctuation mark escaped, so that Markdown shows it as it is."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A value to a few significant digits, in plain notation where that is short; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:,.{max(0, digits - 1 - _exponent(value))}f}"
+    return f"{value:.{digits - 1}e}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage."""
+    return "–" if math.isnan(value) else f"{number(100 * value)}%"
+
+
+def show_problem(title: str, error: object, advice: str = "", command: str = "") -> None:
+    """A message in the page: what is wrong, what to do, and the command that does it."""
+    body = f"**{plain(title)}**\n\n{plain(error)}"
+    st.error(f"{body}\n\n{plain(advice)}" if advice else body, icon=":material/error:")
+    if command:
+        st.code(command, language="shell")
+
+
+def _exponent(value: float) -> int:
+    return 0 if value == 0 else math.floor(math.log10(abs(value)))

@@ -1,0 +1,65 @@
+"""What an address says: model, layer, neuron and hook, as query parameters.
+
+`/?model=solu-1l&layer=0&neuron=7&hook=hook_mid` alone restores a neuron's page.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+SESSION_KEY = "last_address"
+"""Session state: the last address that was shown, for links that carry none."""
+
+
+class AddressError(ValueError):
+    """An address that cannot be read, with what was expected and what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in the dashboard; None is 'not said'."""
+
+    model: str | None = None
+    layer: int | None = None
+    neuron: int | None = None
+    hook: str | None = None
+
+    @classmethod
+    def parse(cls, params: Mapping[str, str]) -> "Address":
+        """Read query parameters; unknown ones are ignored.
+
+        Raises:
+            AddressError: layer or neuron is not a whole number from 0.
+        """
+        return cls(
+            model=params.get("model") or None,
+            layer=_number(params, "layer"),
+            neuron=_number(params, "neuron"),
+            hook=params.get("hook") or None,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing at all."""
+        return self == Address()
+
+    def params(self) -> dict[str, str]:
+        """As query parameters, without what is not said."""
+        pairs = (("model", self.model), ("layer", self.layer), ("neuron", self.neuron), ("hook", self.hook))
+        return {name: str(value) for name, value in pairs if value is not None}
+
+    def with_(self, **changes: Any) -> "Address":
+        """The same place but for `changes`."""
+        return replace(self, **changes)
+
+
+def _number(params: Mapping[str, str], name: str) -> int | None:
+    text = params.get(name)
+    if text is None or text == "":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise AddressError(
+            f"the address says {name} = {text!r}: expected a whole number from 0, as in {name}=0"
+        )
+    return int(text)

@@ -1,0 +1,1 @@
+"""The pages: scripts that read an address, ask `services` and draw."""

@@ -1,0 +1,105 @@
+"""The models found: what they are, what is missing or damaged, and the command that mends it."""
+
+from typing import Any
+
+import streamlit as st
+
+from dashboard import services
+from dashboard.catalog import FoundModel
+from dashboard.messages import plain
+from dashboard.settings import MODELS_VARIABLE, model_roots
+
+NEURON = "views/neuron.py"
+LIST = "views/neurons.py"
+KINDS = {
+    "solu_ln": "SoLU with LayerNorm",
+    "solu": "SoLU without LayerNorm",
+    "exp_ln": "x·exp(x) with LayerNorm",
+    "gelu": "GELU",
+    "gelu_ln": "GELU with LayerNorm",
+}
+
+
+def count(config: dict[str, Any], name: str) -> str:
+    """A number of the configuration, which may hold anything."""
+    value = config.get(name)
+    return f"{value:,}" if isinstance(value, int) else "?"
+
+
+def card(model: FoundModel) -> None:
+    """One model."""
+    with st.container(border=True):
+        st.subheader(plain(model.name), anchor=False)
+        c = model.config
+        if c:
+            kind = KINDS.get(str(c.get("act_fn")), f"activation {c.get('act_fn')}")
+            layers = count(c, "n_layers")
+            st.markdown(
+                f"{plain(kind)} · {layers} layer{'' if layers == '1' else 's'} of {count(c, 'd_mlp')} "
+                f"neurons · width {count(c, 'd_model')} · context {count(c, 'n_ctx')} · "
+                f"vocabulary {count(c, 'd_vocab')}"
+            )
+        if isinstance(tokens := model.training.get("tokens"), int):
+            st.markdown(f"Trained on {tokens:,} tokens")
+        problem: object = None
+        if model.has_cache:
+            try:
+                cache = services.cache_of(model)
+            except (services.ModelError, services.CacheError) as error:
+                problem = error
+            else:
+                corpus = cache.manifest.corpus
+                st.markdown(
+                    f"Neurons cached over {corpus.n_tokens:,} tokens of {plain(', '.join(corpus.names))} "
+                    f"({corpus.n_documents:,} documents)"
+                )
+                with st.container(horizontal=True):
+                    st.page_link(
+                        LIST,
+                        label="Neurons",
+                        icon=":material/table_rows:",
+                        query_params={"model": model.name},
+                    )
+                    st.page_link(
+                        NEURON,
+                        label="Open a neuron",
+                        icon=":material/adjust:",
+                        query_params={"model": model.name},
+                    )
+        for found in model.problems:
+            st.warning(plain(found.text), icon=":material/build:")
+            if found.command:
+                st.code(found.command, language="shell", wrap_lines=True)
+        if problem:
+            st.error(plain(problem), icon=":material/error:")
+            st.code(model.build_command, language="shell", wrap_lines=True)
+        st.caption(plain(model.path))
+
+
+def page() -> None:
+    """A card for each model, or what to do when there is none."""
+    found = services.models()
+    roots = model_roots()
+    if not found:
+        st.subheader("No model yet", anchor=False)
+        st.markdown("These folders were searched for a folder with `config.json` and `model.safetensors`:")
+        st.code("\n".join(str(r) for r in roots), language=None)
+        st.markdown("Train a small one, build its cache, or show the folder you keep models in:")
+        st.code(
+            "solu train --preset solu-1l --data PATH --out models/my-model\n"
+            "solu cache build --model models/my-model --data PATH --out models/my-model/neurons\n"
+            "solu dashboard --models FOLDER",
+            language="shell",
+        )
+        return
+    columns = st.columns(2, gap="medium")
+    for index, model in enumerate(found):
+        with columns[index % 2]:
+            card(model)
+    st.caption(
+        f"Searched: {', '.join(plain(r) for r in roots)}. More folders: `solu dashboard --models FOLDER`, "
+        f"or the environment variable `{MODELS_VARIABLE}`."
+    )
+
+
+page()

@@ -1,0 +1,88 @@
+"""A real server over the tiny model, and a real Chromium."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+import dashboard
+
+expect.set_options(timeout=60_000)  # a busy machine is no failure
+ROOT = Path(dashboard.__file__).parent.parent
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running dashboard, started in a folder that is not the repository."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    log = elsewhere / "server.log"
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py")]
+    command += ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
+    environment = os.environ | {"SOLU_MODELS": str(tiny_model), "PYTHONPATH": str(ROOT)}
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=out, stderr=out)
+    try:
+        _wait_until_healthy(port, process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"the server did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; without one the test skips, or fails where CI=true."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        reason = "no Chromium here: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=ARGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=["light"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A fresh page that fails the test where a script raises or a dialog opens."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=request.param)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    surprises: list[str] = []
+    page.on("pageerror", lambda error: surprises.append(str(error)))
+    page.on("dialog", lambda dialog: (surprises.append(dialog.message), dialog.dismiss()))
+    yield page
+    context.close()
+    assert not surprises

@@ -1,0 +1,144 @@
+"""What a person does: open a neuron, read its examples, walk on, come back."""
+
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from cache.reader import NeuronCache
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<script>alert(1)</script>"
+
+
+def heading(page: Page, text: str | re.Pattern[str]) -> None:
+    expect(page.get_by_role("heading", name=text)).to_be_visible()
+
+
+def open_neuron(page: Page, server: str, neuron: int, hook: str = "hook_mid") -> None:
+    page.goto(f"{server}/?model=tiny&layer=0&neuron={neuron}&hook={hook}")
+    heading(page, f"Layer 0 · neuron {neuron}")
+    page.wait_for_selector(".example")
+
+
+def read_text(page: Page, k: int) -> str:
+    """An example as a reader gets it, without the marks of blanks."""
+    text: str = (
+        page.locator(".list .text")
+        .nth(k)
+        .evaluate("e => [...e.querySelectorAll('.tok')].map(t => t.textContent).join('')")
+    )
+    return text
+
+
+def test_a_neuron_opens_and_its_first_example_is_read(server: str, page: Page, tiny_model: Path) -> None:
+    cache = NeuronCache.open(tiny_model / "neurons")
+    first = cache.neuron(0, 5).top("hook_mid")[0]
+    open_neuron(page, server, 5)
+    begin = int(first.position - first.peak < first.context_start)
+    words = "".join(p.text for p in cache.vocabulary.pieces(first.tokens[begin:]))
+    assert read_text(page, 0) == words.replace("\n", "")  # a line break is an element
+    shown = float(page.locator(".example .value").first.inner_text())
+    assert shown == pytest.approx(first.value, rel=1e-3)
+    assert page.locator(".example").count() == 20
+    expect(page.locator(".js-plotly-plot")).to_be_visible()
+
+
+def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
+    open_neuron(page, server, 5)
+    page.locator(".example .peak").first.hover()
+    tip = page.get_by_role("tooltip")
+    expect(tip).to_contain_text("before LayerNorm")
+    expect(tip).to_contain_text("after LayerNorm")
+    expect(tip).to_contain_text("token of its document")
+    page.mouse.move(0, 0)
+    page.locator(".list .text").nth(1).focus()
+    expect(tip).to_be_visible()
+    before = tip.inner_text()
+    page.keyboard.press("ArrowLeft")
+    expect(tip).not_to_have_text(before)
+    heading(page, "Layer 0 · neuron 5")  # the arrow moved within the example only
+
+
+def test_previous_next_random_and_shortcuts(server: str, page: Page) -> None:
+    open_neuron(page, server, 5)
+    page.get_by_role("button", name="Next").click()
+    heading(page, "Layer 0 · neuron 6")
+    expect(page).to_have_url(re.compile("neuron=6"))
+    page.get_by_role("button", name="Previous").click()
+    heading(page, "Layer 0 · neuron 5")
+    page.locator("h3").first.click()
+    page.keyboard.press("ArrowRight")
+    heading(page, "Layer 0 · neuron 6")
+    page.get_by_role("button", name="Random").click()
+    expect(page.get_by_role("heading", name="Layer 0 · neuron 6")).to_have_count(0)
+
+
+def test_the_address_restores_the_hook(server: str, page: Page) -> None:
+    open_neuron(page, server, 9, "hook_post")
+    expect(page.locator(".legend")).to_contain_text("hook_post")
+    page.get_by_role("radio", name="before LayerNorm").click()
+    expect(page.locator(".legend")).to_contain_text("hook_mid")
+    expect(page).to_have_url(re.compile("hook=hook_mid"))
+    page.reload()
+    expect(page.locator(".legend")).to_contain_text("hook_mid")
+
+
+def test_line_breaks_and_context_are_the_readers_choice(server: str, page: Page) -> None:
+    open_neuron(page, server, 5)
+    page.get_by_role("button", name="hide line breaks").click()
+    expect(page.get_by_role("button", name="hide line breaks")).to_have_attribute("aria-pressed", "true")
+    assert page.locator(".list br:visible").count() == 0
+    page.get_by_role("button", name="short").click()
+    page.get_by_role("button", name="Next").click()
+    heading(page, "Layer 0 · neuron 6")
+    assert page.locator(".list").get_attribute("data-context") == "short"
+
+
+def test_a_bad_address_gets_a_message(server: str, page: Page) -> None:
+    page.goto(f"{server}/?model=tiny&layer=0&neuron=99999")
+    expect(page.get_by_role("alert")).to_contain_text("neurons 0 to 47")
+    page.goto(f"{server}/?model=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
+    expect(page.get_by_role("alert")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert page.get_by_role("alert").locator("img").count() == 0
+
+
+def test_hostile_text_is_text(server: str, page: Page, tiny_model: Path) -> None:
+    cache = NeuronCache.open(tiny_model / "neurons")
+    neuron, rank = next(
+        (neuron, rank)
+        for neuron in range(cache.d_mlp)
+        for rank, example in enumerate(cache.neuron(0, neuron).top("hook_mid"))
+        if HOSTILE in "".join(p.text for p in cache.vocabulary.pieces(example.tokens))
+    )
+    open_neuron(page, server, neuron)
+    assert HOSTILE in read_text(page, rank)
+    assert page.locator(".list script, .list img").count() == 0
+
+
+def test_a_row_of_the_list_opens_its_neuron(server: str, page: Page) -> None:
+    page.goto(f"{server}/neurons?model=tiny")
+    table = page.get_by_test_id("stDataFrame")
+    expect(table).to_be_visible()
+    page.wait_for_timeout(1000)  # the canvas has no element to wait for
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 20, box["y"] + 52)
+    heading(page, re.compile(r"Layer 0 · neuron \d+"))
+    page.get_by_role("button", name="List").click()
+    expect(table).to_be_visible()
+    expect(page).to_have_url(re.compile("/neurons"))
+
+
+@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("path", ["/?model=tiny&neuron=5", "/neurons", "/models", "/?neuron=x"])
+def test_pages_are_accessible(server: str, page: Page, path: str) -> None:
+    page.goto(server + path)
+    ready = {"/neurons": "[data-testid=stDataFrame]", "/models": "text=Neurons cached over"}
+    page.wait_for_selector(ready.get(path, ".example, [role=alert]"))
+    page.wait_for_timeout(1000)
+    violations = Axe().run(page).response["violations"]
+    grave = [v for v in violations if v["impact"] in ("serious", "critical")]
+    assert not grave, [(v["id"], [n["html"][:200] for n in v["nodes"][:5]]) for v in grave]

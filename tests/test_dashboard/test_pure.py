@@ -1,0 +1,167 @@
+"""Parts of the dashboard that draw nothing: addresses, found models, bars, tables, token data."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache.histogram import N_BINS, Histogram, Moments, bin_index
+from cache.reader import Example, NeuronCache, Provenance
+from cache.vocabulary import Vocabulary
+from dashboard.catalog import find_models, weights_damage
+from dashboard.charts import Bars, bars_of, histograms
+from dashboard.components.token_view import token_view_data
+from dashboard.messages import number, plain, share
+from dashboard.neuron_table import chosen, neuron_frame, peak_summary
+from dashboard.settings import model_roots
+from dashboard.state import Address, AddressError
+
+
+def test_an_address_comes_back_from_its_parameters() -> None:
+    address = Address("solu-1l", 0, 7, "hook_mid")
+    assert Address.parse(address.params()) == address
+    assert Address.parse({"theme": "x"}).is_empty
+    assert address.with_(neuron=None).params() == {"model": "solu-1l", "layer": "0", "hook": "hook_mid"}
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "x", "١", "9" * 20, "<script>"])
+def test_an_address_with_no_number_says_what_it_found(text: str) -> None:
+    with pytest.raises(AddressError, match="expected a whole number from 0") as error:
+        Address.parse({"neuron": text})
+    assert repr(text) in str(error.value)
+
+
+def test_roots_are_the_own_models_and_those_of_the_environment() -> None:
+    roots = model_roots({"SOLU_MODELS": "/a:/b:/a"})
+    assert roots[0].name == "models"
+    assert roots[1:] == [Path("/a"), Path("/b")]
+
+
+def test_models_are_found_and_named_apart(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "other" / tiny_model.name)
+    (tmp_path / "empty").mkdir()
+    found = find_models([tiny_model.parent, tmp_path / "other", tmp_path / "nowhere", tiny_model])
+    assert [m.name for m in found] == ["tiny", "other/tiny"]
+    assert all(not m.problems and m.has_cache for m in found)
+
+
+def test_damage_is_named_with_what_mends_it(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_model, folder)
+    shutil.rmtree(folder / "neurons")
+    (folder / "tokenizer.json").unlink()
+    (folder / "config.json").write_text("{")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    texts = " ".join(p.text for p in find_models([tmp_path])[0].problems)
+    for part in (
+        "config.json",
+        "model.safetensors is damaged: expected",
+        "tokenizer.json",
+        "No neuron cache",
+    ):
+        assert part in texts
+    assert find_models([tmp_path])[0].problems[-1].command.startswith("solu cache build --model")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 8, b"\x09\0\0\0\0\0\0\0not JSON!"])
+def test_weights_without_a_header_are_damaged(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(data)
+    assert "damaged" in weights_damage(tmp_path / "w")
+
+
+def test_plain_text_holds_no_markup() -> None:
+    text = plain("![x](http://e.com) **b** <img> :red[r] $x$ `c`")
+    assert "](" not in text
+    assert all(sign not in text.replace("\\" + sign, "") for sign in "*<>[]$`:!")
+
+
+def test_numbers_are_short_and_readable() -> None:
+    shown = [number(x) for x in (0, 3.4609, -0.0333, 43602.0, 1.284e-4, float("nan"))]
+    assert shown == ["0.00", "3.46", "-0.0333", "43,602", "1.28e-04", "–"]
+    assert share(0.02) == "2.00%"
+
+
+def _histogram(values: np.ndarray) -> tuple[Histogram, Moments]:
+    counts = np.bincount(bin_index(values.astype(np.float32)), minlength=N_BINS)
+    low, high = float(values.min()), float(values.max())
+    return Histogram(counts), Moments(len(values), 0, 0, low, high, 0, 1, 0, 0)
+
+
+def test_bars_are_exact_and_lose_nothing() -> None:
+    values = np.random.default_rng(0).standard_t(2, size=5000).astype(np.float32)
+    histogram, moments = _histogram(values)
+    bars = bars_of(histogram, moments)
+    assert bars.counts.sum() == 5000
+    assert (bars.edges[0], bars.edges[-1]) == (moments.min, moments.max)
+    assert np.all(np.diff(bars.edges) > 0)
+    # A negative bin holds its upper edge, a positive one its lower: compare away from the edges.
+    inner = np.searchsorted(bars.edges[1:-1], values[~np.isin(values, bars.edges)])
+    assert np.array_equal(np.bincount(inner, minlength=len(bars.counts))[1:-1], bars.counts[1:-1])
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [2.5], [-1e-9, 1e-9], [-3.0, 0.0, 7.0]])
+def test_bars_of_few_values(values: list[float]) -> None:
+    histogram, moments = _histogram(np.array(values))
+    bars = bars_of(histogram, moments)
+    assert bars.counts.sum() == len(values)
+    assert len(bars.edges) == len(bars.counts) + 1
+
+
+def test_a_figure_has_a_panel_a_hook() -> None:
+    bars = Bars(np.array([0.0, 1.0, 2.0]), np.array([9, 1]))
+    figure = histograms({"hook_mid": bars, "hook_post": bars}, "hook_mid")
+    assert len(figure.data) == 2
+    assert figure.layout.yaxis.type == "log"
+    assert len(histograms({"hook_post": bars}, "hook_post").data) == 1
+
+
+def test_peaks_are_summed_up_with_visible_blanks() -> None:
+    vocabulary = Vocabulary([b" a", b"\n", b"b"])
+    assert peak_summary([0, 0, 1, 2], vocabulary) == "·a ×2  ↵  b"
+
+
+def test_the_table_sorts_filters_and_marks(tiny_model: Path) -> None:
+    cache = NeuronCache.open(tiny_model / "neurons")
+    frame = neuron_frame(cache.table(0, "hook_mid", histograms=True), cache.vocabulary)
+    assert len(frame) == cache.d_mlp
+    assert all(len(spark) == 20 and max(spark) > 0 for spark in frame["histogram"])
+    by_max = chosen(frame, by="max", descending=True)["max"]
+    assert by_max.is_monotonic_decreasing
+    text = frame["fires most on"].iloc[3].split()[0]
+    assert 3 in set(chosen(frame, fires_on=text)["neuron"])
+    assert chosen(frame, fires_on="no such token").empty
+    frame.loc[2, "state"] = "dead"
+    assert 2 not in set(chosen(frame, states=["dead"])["neuron"])
+
+
+def _example(tokens: list[int], mid: list[float], peak: int, position: int, start: int) -> Example:
+    acts = {"hook_mid": np.array(mid, dtype=np.float32), "hook_post": np.array(mid, dtype=np.float32) * 2}
+    return Example(mid[peak], np.array(tokens, dtype=np.int32), peak, acts, position, start, 0,
+                   Provenance("s", "", "MIT", "o"))  # fmt: skip
+
+
+def test_token_data_is_plain_joins_characters_and_leaves_the_bos_out() -> None:
+    vocabulary = Vocabulary([b"<|BOS|>", b"<b>", b"\xc3", b"\xa9", b"x"])
+    example = _example([0, 1, 2, 3, 4], [9.0, 0.0, 0.5, 2.0, -1.0], peak=3, position=2, start=0)
+    data = token_view_data([example], vocabulary, ["hook_mid", "hook_post"], "hook_mid", "v")
+    assert json.loads(json.dumps(data)) == data
+    (row,) = data["examples"]
+    assert [data["texts"][t] for t in row["t"]] == ["<b>", "é", "x"]
+    assert row["n"] == [1, 2, 1]
+    assert (row["peak"], row["first"], row["start"]) == (1, 0, True)
+    assert data["scale"] == 2.0
+    assert data["negative"] is True
+    low, high, steps = row["v"]["hook_post"]
+    assert (low, high) == (-2.0, 4.0)
+    assert steps == [85, 255, 0]
+
+
+def test_token_data_within_a_context_keeps_every_token() -> None:
+    vocabulary = Vocabulary([b"<|BOS|>", b"a"])
+    example = _example([1, 1], [0.0, 1.0], peak=1, position=40, start=32)
+    row = token_view_data([example], vocabulary, ["hook_mid"], "hook_mid", "v")["examples"][0]
+    assert len(row["t"]) == 2
+    assert (row["first"], row["start"]) == (39, False)
