@@ -79,24 +79,6 @@ class Histogram:
         index = int(bin_index(np.array([threshold], dtype=np.float32))[0])
         return int(self.counts[index:].sum()), float(self.edges[index])
 
-    def rebinned(self, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Counts over other ascending edges, each bin's tokens spread evenly over its width."""
-        low, high = self.edges[:-1], self.edges[1:]
-        used = self.counts > 0
-        out = np.zeros(len(edges) - 1)
-        for a, b, n in zip(low[used], high[used], self.counts[used], strict=True):
-            if a == b:
-                index = np.searchsorted(edges, a, side="right") - 1
-                if 0 <= index < len(out):
-                    out[index] += n
-                continue
-            a, b = max(a, edges[0]), min(b, edges[-1])
-            if b <= a:
-                continue
-            overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
-            out += n * overlap / (b - a)
-        return out
-
 
 @dataclass(frozen=True)
 class Moments:

@@ -37,6 +37,8 @@ class FoundModel:
     """`config.json`; empty where it is missing or damaged."""
     training: dict[str, Any] = field(default_factory=dict)
     """`training.json`: how it was trained, where that is known."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """`evaluation.json`: its loss on text it was not trained on, by source, where that was measured."""
 
     @property
     def weights(self) -> Path:
@@ -47,6 +49,18 @@ class FoundModel:
     def cache(self) -> Path:
         """Its cache, there or not."""
         return self.path / NEURONS
+
+    @property
+    def curve(self) -> Path:
+        """Its loss curve, there or not."""
+        return self.path / "curve.parquet"
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Validation loss in bits a byte, where it was measured."""
+        everything = self.evaluation.get("all")
+        value = everything.get("bits_per_byte") if isinstance(everything, dict) else None
+        return float(value) if isinstance(value, int | float) else None
 
     @property
     def has_cache(self) -> bool:
@@ -92,7 +106,13 @@ def find_models(roots: Sequence[Path]) -> list[FoundModel]:
         while name in taken:
             name, number = f"{folder.name} ({number})", number + 1
         models.append(
-            FoundModel(name, folder, _json(folder / "config.json"), _json(folder / "training.json"))
+            FoundModel(
+                name,
+                folder,
+                _json(folder / "config.json"),
+                _json(folder / "training.json"),
+                _json(folder / "evaluation.json"),
+            )
         )
     return models
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -58,6 +59,27 @@ def bars_of(histogram: Histogram, moments: Moments, n_bars: int = N_BARS) -> Bar
     if shown[0] == shown[-1]:  # one single value
         shown = np.array([shown[0] - 0.5, shown[0] + 0.5])
     return Bars(shown, sums)
+
+
+def loss_figure(curve: pd.DataFrame, height: int = 130) -> go.Figure:
+    """Training loss by tokens seen, both logarithmic.
+
+    Args:
+        curve: columns `tokens` and `loss` (nats a token).
+    """
+    figure = go.Figure(
+        go.Scatter(
+            x=curve["tokens"],
+            y=curve["loss"],
+            mode="lines",
+            line={"width": 1.5, "color": HOOK_COLOURS["hook_mid"]},
+            hovertemplate="%{x:.3s} tokens<br>%{y:.3f} nats<extra></extra>",
+        )
+    )
+    figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 6, "b": 8}, dragmode=False)
+    figure.update_xaxes(type="log", fixedrange=True, tickfont_size=11, dtick=1, exponentformat="SI")
+    figure.update_yaxes(type="log", fixedrange=True, tickfont_size=11, nticks=4)
+    return figure
 
 
 def histograms(bars: Mapping[str, Bars], shown: str, log: bool = True, height: int = 210) -> go.Figure:

@@ -167,6 +167,20 @@ def _density(histogram: Histogram, moments: Moments) -> float:
     return histogram.count_from(moments.max / 10)[0] / histogram.total
 
 
+def loss_curve(model: FoundModel) -> pd.DataFrame | None:
+    """Tokens and loss in nats a token while the model was trained; None where there is no readable curve."""
+    return _loss_curve(str(model.curve), _stamp(model.curve))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _loss_curve(path: str, stamp: tuple[int, int]) -> pd.DataFrame | None:  # noqa: ARG001 part of the key
+    try:
+        frame = pd.read_parquet(path, columns=["tokens", "loss"])
+    except (OSError, ValueError):  # missing, damaged (Arrow's errors are ValueErrors), or without a column
+        return None
+    return frame if len(frame) else None
+
+
 def random_neuron(place: Place) -> int:
     """Another neuron of the layer, each equally likely."""
     others = place.cache.d_mlp - 1
@@ -225,6 +239,7 @@ __all__ = [
     "cache_of",
     "find_place",
     "layer_frame",
+    "loss_curve",
     "models",
     "neuron_facts",
     "random_neuron",

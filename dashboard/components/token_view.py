@@ -45,17 +45,15 @@ def token_view_data(
         whether some value is low enough to be drawn; an entry of `examples` has `t` (index of each
         piece's text), `n` (tokens of each piece, where some have several), `v` (by hook: low, high and
         the steps between), `peak` (a piece), `first` (position in its document of the first token),
-        `start` (whether the model saw nothing before it).
+        `start` (whether the model saw nothing but the BOS before it).
     """
     texts: dict[str, int] = {}
     rows = []
     lowest = highest = 0.0
     for example in examples:
-        # A window that begins at its context's start begins with the BOS, which counts nowhere.
-        begin = int(example.position - example.peak < example.context_start)
-        peak, tokens = example.peak - begin, example.tokens[begin:]
-        activations = {hook: example.activations[hook][begin:] for hook in hooks}
-        pieces = vocabulary.pieces(tokens)
+        activations = {hook: example.activations[hook] for hook in hooks}
+        pieces = vocabulary.pieces(example.tokens)
+        first = example.position - example.peak
         n_tokens = [p.n_tokens for p in pieces]
         lowest = min(lowest, _finite(activations[shown].min()))
         highest = max(highest, _finite(example.value), _finite(activations[shown].max()))
@@ -64,10 +62,12 @@ def token_view_data(
                 "t": [texts.setdefault(p.text, len(texts)) for p in pieces],
                 "n": n_tokens if max(n_tokens) > 1 else None,
                 "v": {hook: _steps(activations[hook], pieces) for hook in hooks},
-                "peak": next(i for i, p in enumerate(pieces) if p.first <= peak < p.first + p.n_tokens),
+                "peak": next(
+                    i for i, p in enumerate(pieces) if p.first <= example.peak < p.first + p.n_tokens
+                ),
                 "value": _finite(example.value),
-                "first": example.position - peak,
-                "start": bool(begin),
+                "first": first,
+                "start": first == example.context_start,
                 "source": example.document.source,
                 "lang": example.document.lang,
                 "licence": example.document.licence,

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import services
 from dashboard.catalog import FoundModel
+from dashboard.charts import loss_figure
 from dashboard.messages import plain
 from dashboard.settings import MODELS_VARIABLE, model_roots
 
@@ -40,7 +41,16 @@ def card(model: FoundModel) -> None:
                 f"vocabulary {count(c, 'd_vocab')}"
             )
         if isinstance(tokens := model.training.get("tokens"), int):
-            st.markdown(f"Trained on {tokens:,} tokens")
+            loss = model.bits_per_byte
+            measured = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
+            st.markdown(f"Trained on {tokens:,} tokens{measured}")
+        if (curve := services.loss_curve(model)) is not None:
+            st.plotly_chart(
+                loss_figure(curve),
+                key=f"curve-{model.name}",
+                config={"displayModeBar": False},
+                alt=f"Training loss of {model.name} in nats a token, by tokens seen",
+            )
         problem: object = None
         if model.has_cache:
             try:

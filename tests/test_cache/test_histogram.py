@@ -64,12 +64,6 @@ def test_count_from_counts_from_the_bin_edge_up(values, threshold):
     assert n == expected
 
 
-@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=60))
-def test_rebinning_loses_no_token(values):
-    edges = np.linspace(-128, 128, 41)
-    assert histogram_of(values).rebinned(edges).sum() == pytest.approx(len(values))
-
-
 def test_quantile_of_nothing_is_refused():
     with pytest.raises(ValueError, match="a histogram with tokens"):
         Histogram(np.zeros(N_BINS, dtype=np.int64)).quantile(0.5)

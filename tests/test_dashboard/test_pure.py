@@ -143,9 +143,9 @@ def _example(tokens: list[int], mid: list[float], peak: int, position: int, star
                    Provenance("s", "", "MIT", "o"))  # fmt: skip
 
 
-def test_token_data_is_plain_joins_characters_and_leaves_the_bos_out() -> None:
+def test_token_data_is_plain_and_joins_characters() -> None:
     vocabulary = Vocabulary([b"<|BOS|>", b"<b>", b"\xc3", b"\xa9", b"x"])
-    example = _example([0, 1, 2, 3, 4], [9.0, 0.0, 0.5, 2.0, -1.0], peak=3, position=2, start=0)
+    example = _example([1, 2, 3, 4], [0.0, 0.5, 2.0, -1.0], peak=2, position=2, start=0)
     data = token_view_data([example], vocabulary, ["hook_mid", "hook_post"], "hook_mid", "v")
     assert json.loads(json.dumps(data)) == data
     (row,) = data["examples"]
