@@ -7,6 +7,9 @@ st.set_page_config(page_title="SoLU Explorer", page_icon=":material/neurology:",
 st.html(
     """<style>
     .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; }
+    /* Streamlit's captions are fainter than 4.5 to 1. */
+    [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
+    [data-testid="stCaptionContainer"] code { color: inherit; }
     .st-key-side { position: sticky; top: 4rem; }
     </style>"""
 )

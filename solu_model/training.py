@@ -390,6 +390,7 @@ def _save_result(
     weights = {name: t.detach().to(torch.bfloat16).contiguous() for name, t in model.state_dict().items()}
     with written_aside(out / "model.safetensors") as aside:
         save_file(weights, aside, metadata={"format": "pt"})
+        aside.chmod(0o644)  # safetensors writes for the owner alone
     model.config.dtype = "bfloat16"
     model.config.save_pretrained(out)
     rows = read_metrics(out / "metrics.jsonl")

@@ -37,8 +37,7 @@ def test_a_neuron_opens_and_its_first_example_is_read(server: str, page: Page, t
     cache = NeuronCache.open(tiny_model / "neurons")
     first = cache.neuron(0, 5).top("hook_mid")[0]
     open_neuron(page, server, 5)
-    begin = int(first.position - first.peak < first.context_start)
-    words = "".join(p.text for p in cache.vocabulary.pieces(first.tokens[begin:]))
+    words = "".join(p.text for p in cache.vocabulary.pieces(first.tokens))
     assert read_text(page, 0) == words.replace("\n", "")  # a line break is an element
     shown = float(page.locator(".example .value").first.inner_text())
     assert shown == pytest.approx(first.value, rel=1e-3)
@@ -91,7 +90,7 @@ def test_line_breaks_and_context_are_the_readers_choice(server: str, page: Page)
     page.get_by_role("button", name="hide line breaks").click()
     expect(page.get_by_role("button", name="hide line breaks")).to_have_attribute("aria-pressed", "true")
     assert page.locator(".list br:visible").count() == 0
-    page.get_by_role("button", name="short").click()
+    page.get_by_role("button", name="short", exact=True).click()
     page.get_by_role("button", name="Next").click()
     heading(page, "Layer 0 · neuron 6")
     assert page.locator(".list").get_attribute("data-context") == "short"
