@@ -392,6 +392,7 @@ def _save_result(
         save_file(weights, aside, metadata={"format": "pt"})
         aside.chmod(0o644)  # safetensors writes for the owner alone
     model.config.dtype = "bfloat16"
+    model.config.use_cache = True  # Trainer turns it off; generation wants it
     model.config.save_pretrained(out)
     rows = read_metrics(out / "metrics.jsonl")
     with written_aside(out / "curve.parquet") as aside:
