@@ -193,6 +193,10 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = Embed(config)
         self.pos_embed = PosEmbed(config)
         self.blocks = nn.ModuleList([Block(config, i) for i in range(config.n_layers)])
+        if config.mlp_layer_norm_eps is not None:
+            for module in self.modules():
+                if isinstance(module, BlockedLayerNorm):
+                    module.eps = config.mlp_layer_norm_eps
         final_norm = RMSNorm if config.final_rms else LayerNorm
         self.ln_final = final_norm(config.d_model, config.layer_norm_eps)
         self.unembed = Unembed(config)
