@@ -36,7 +36,6 @@ class Layout:
     n_ctx: int = 1024
     d_head: int = 64
     small: bool = False
-    scale: float = 1.0
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,14 +90,12 @@ PUBLISHED = [
 
 
 def small(layout: Layout) -> Layout:
-    """The same layout at widths that fit in a test: d_model 8, or 12 with 2 heads of 4 where they do not fill it."""
+    """The same layout at widths that fit in a test: d_model 8, or 12 where 2 heads of 4 must not fill it."""
     filled = layout.d_head * layout.n_heads == layout.d_model
     # n_ctx equals d_model where it does in the original: no shape tells that W_pos is transposed.
     d_model = 8 if filled else 12
     n_ctx = d_model if layout.n_ctx == layout.d_model else 10
-    return replace(
-        layout, d_model=d_model, n_heads=2, d_head=4, d_vocab=24, n_ctx=n_ctx, small=True, scale=2.5
-    )
+    return replace(layout, d_model=d_model, n_heads=2, d_head=4, d_vocab=24, n_ctx=n_ctx, small=True)
 
 
 SMALL = [small(layout) for layout in PUBLISHED]
@@ -127,7 +124,12 @@ def state_dict(layout: Layout) -> dict[str, torch.Tensor]:
         b = f"blocks.{i}."
         shapes |= {f"{b}attn.W_{x}": (H, D, K) for x in "QKV"} | {f"{b}attn.W_O": (H, K, D)}
         shapes |= {f"{b}attn.b_{x}": (H, K) for x in "QKV"} | {f"{b}attn.b_O": (D,)}
-        shapes |= {f"{b}mlp.W_in": (D, M), f"{b}mlp.b_in": (M,), f"{b}mlp.W_out": (M, D), f"{b}mlp.b_out": (D,)}
+        shapes |= {
+            f"{b}mlp.W_in": (D, M),
+            f"{b}mlp.b_in": (M,),
+            f"{b}mlp.W_out": (M, D),
+            f"{b}mlp.b_out": (D,),
+        }
         norms |= {f"{b}ln1": D, f"{b}ln2": D}
         if layout.act_fn == "solu_ln":
             norms[f"{b}mlp.ln"] = M
@@ -181,7 +183,8 @@ def _values(layout: Layout, name: str, shape: tuple[int, ...]) -> np.ndarray:
         x = x * 0.3 + (kind == "w")
     else:
         fan_in = shape[-2] if kind not in ("W_E", "W_pos") else 1
-        x = x * 3**0.5 * fan_in**-0.5 * (layout.scale if kind == "W_in" else 1.0)
+        to_residual = (2 * layout.n_layers) ** -0.5 if kind in ("W_O", "W_out") else 1.0
+        x = x * 3**0.5 * fan_in**-0.5 * to_residual
     return x.reshape(shape).astype(np.float32)
 
 
