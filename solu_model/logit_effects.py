@@ -111,10 +111,8 @@ def ablation_effects(
     _checked(neuron, model.config.d_mlp, "neuron")
     prefix = f"blocks.{layer}."
     mlp = cast(Block, model.blocks[layer]).mlp
-    names = [prefix + "hook_resid_mid", f"{prefix}mlp.{hook}", prefix + "hook_resid_post"]
-    logits_BTV, taken = model.run_with_cache(
-        tokens, [*names, f"blocks.{model.config.n_layers - 1}.hook_resid_post"]
-    )
+    last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
+    logits_BTV, taken = model.run_with_cache(tokens, [prefix + "hook_resid_mid", f"{prefix}mlp.{hook}", last])
     act_BTM = taken[f"{prefix}mlp.{hook}"].clone()
     act_BTM[..., neuron] = act_BTM[..., neuron].mean() if replacement == "mean" else replacement
     if hook == "hook_mid" and mlp.ln is not None:
