@@ -6,6 +6,7 @@ where a pickle may build tensors and nothing else.
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 def _unpickle(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with (
+            warnings.catch_warnings()
+        ):  # it warns of pickle protocols above 2, and reads or refuses them as well
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         calls = re.findall(r"GLOBAL ([\w.]+)", str(error))
         if not calls:
