@@ -28,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--tokenizer")
-    parser.add_argument("--text", type=Path, required=True, help="UTF-8 text, or Parquet with a column `text`")
+    parser.add_argument(
+        "--text", type=Path, nargs="+", required=True, help="UTF-8 text, or Parquet with a column `text`"
+    )
     parser.add_argument("--rows", type=int, default=32, help="contexts to look through")
     parser.add_argument("--positions", type=int, default=16, help="strongest positions for each neuron")
     parser.add_argument("--out", type=Path)
@@ -37,9 +39,9 @@ def main() -> None:
     if tokenizer is None:
         parser.error("this checkpoint has no tokenizer: give one with --tokenizer PATH")
     n_ctx = model.config.n_ctx
-    ids = [i for text in texts(args.text) for i in encode_texts(tokenizer, [text])[0]]
-    ids = ids[: args.rows * (n_ctx - 1)]
+    ids = [i for file in args.text for text in texts(file) for i in encode_texts(tokenizer, [text])[0]]
     rows = torch.tensor(ids[: len(ids) // (n_ctx - 1) * (n_ctx - 1)]).view(-1, n_ctx - 1)
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: args.rows]]
     bos = torch.full((len(rows), 1), int(tokenizer.bos_token_id))
     measured = measure(model, torch.cat([bos, rows], 1), args.positions)
     report(measured)
@@ -110,7 +112,7 @@ def logits(model: SoluForCausalLM, x_PD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def check_against_ablation(model: SoluForCausalLM, tokens_BT: Tensor, layer: int) -> float:
-    """`ablation_effects` with the divisor held, against the direct effect, for a few neurons; relative error."""
+    """`ablation_effects` with the divisor held, against the direct effect; the largest relative error."""
     names = [f"blocks.{layer}.mlp.hook_post", f"blocks.{layer}.hook_resid_post"]
     taken = model.activations(tokens_BT, names)
     worst = 0.0
@@ -118,7 +120,9 @@ def check_against_ablation(model: SoluForCausalLM, tokens_BT: Tensor, layer: int
         true_BTV = ablation_effects(model, tokens_BT, layer, neuron, hold_final_scale=True)
         true_BTV -= true_BTV.mean(-1, keepdim=True)
         change_BT1 = taken[names[0]][..., neuron, None]
-        want_BTV = direct_logit_effects(model, layer, neuron) * change_BT1 / final_scale(model, taken[names[1]])
+        want_BTV = (
+            direct_logit_effects(model, layer, neuron) * change_BT1 / final_scale(model, taken[names[1]])
+        )
         worst = max(worst, ((true_BTV - want_BTV).norm() / true_BTV.norm()).item())
     return worst
 
@@ -143,7 +147,9 @@ def report(measured: dict[str, np.ndarray]) -> None:
     ranks = {k: measured[k].argsort().argsort() for k in ("cosine", "aligned", "size", "share")}
     for key in ("aligned", "size", "share"):
         print(f"rank correlation of cosine with {key}: {np.corrcoef(ranks['cosine'], ranks[key])[0, 1]:.3f}")
-    print("lowest neurons: cosine, mean post, alignment with the residual, size, share of the divisor's change")
+    print(
+        "lowest neurons: cosine, mean post, alignment with the residual, size, share of the divisor's change"
+    )
     for n in cosine.argsort()[:12]:
         values = (measured[k][n] for k in ("cosine", "post", "aligned", "size", "share"))
         print(f"  {n:5}" + "".join(f"{v:9.3f}" for v in values))
