@@ -10,6 +10,7 @@ norm's divisor moving, which no reading of weights can know.
 """
 
 import argparse
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,7 +113,8 @@ def logits(model: SoluForCausalLM, x_PD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def check_against_ablation(model: SoluForCausalLM, tokens_BT: Tensor, layer: int) -> float:
-    """`ablation_effects` with the divisor held, against the direct effect; the largest relative error."""
+    """`ablation_effects` with the divisor held, against the direct effect, in float64; relative error."""
+    model = copy.deepcopy(model).double()
     names = [f"blocks.{layer}.mlp.hook_post", f"blocks.{layer}.hook_resid_post"]
     taken = model.activations(tokens_BT, names)
     worst = 0.0

@@ -5,9 +5,11 @@ where a pickle may build tensors and nothing else.
 """
 
 import pickle
+import pickletools
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,13 @@ def _unpickle(file: Path) -> Any:
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        calls = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        calls = re.findall(r"GLOBAL ([\w.]+)", str(error)) or _named_globals(file)
         if not calls:
-            raise CheckpointError(f"{file} is damaged ({_first_line(error)}): copy it again") from error
+            reason = re.search(r"WeightsUnpickler error: (.*)", str(error))
+            raise CheckpointError(
+                f"{file} is damaged, or no state dict ({reason[1] if reason else 'cannot be unpickled'}): "
+                "copy it again"
+            ) from error
         raise CheckpointError(
             f"{file} is refused: loading it would call {', '.join(dict.fromkeys(calls))}, and a file of "
             "weights needs to call nothing. Nothing was run. If you trust where it comes from, save its "
@@ -61,6 +67,21 @@ def _unpickle(file: Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged ({_first_line(error)}): copy it again") from error
+
+
+def _named_globals(file: Path) -> list[str]:
+    """What a bare pickle would import, in order, found by reading its opcodes; none is carried out."""
+    strings: list[str] = []
+    names = []
+    with suppress(Exception), file.open("rb") as stream:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL":
+                names.append(str(argument).replace(" ", "."))
+            elif opcode.name == "STACK_GLOBAL":
+                names.append(".".join(strings[-2:]))
+            elif isinstance(argument, str):
+                strings.append(argument)
+    return names
 
 
 def _named_tensors(loaded: Any, file: Path) -> dict[str, Tensor]:
