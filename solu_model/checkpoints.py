@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _PADDED_ROWS = 256
 """A vocabulary may have been padded by fewer rows than this, and by at most 1%."""
 
-__all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "save_checkpoint"]
+__all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
 
 
 def load_checkpoint(
@@ -63,6 +63,19 @@ def load_checkpoint(
         loaded = _own_tokenizer(folder, fields)
     if loaded is not None:
         _pair(model, loaded, tokenizer or folder)
+    return model, loaded
+
+
+def load_with_tokenizer(
+    path: str | Path, *, tokenizer: str | Path | None = None, tokens: int | None = None
+) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast]:
+    """`load_checkpoint` for what cannot do without text: no tokenizer is an error too."""
+    model, loaded = load_checkpoint(path, tokenizer=tokenizer, tokens=tokens)
+    if loaded is None:
+        raise CheckpointError(
+            f"{path} has no tokenizer.json: copy the whole checkpoint folder, or give a folder with the "
+            "tokenizer.json that the model was trained with (--tokenizer PATH)"
+        )
     return model, loaded
 
 
@@ -152,7 +165,9 @@ def _load_native(folder: Path, fields: Mapping[str, Any], file: Path | None) -> 
     try:
         config = SoluConfig.from_dict(dict(fields))
     except Exception as error:  # strict dataclasses raise their own family of errors
-        raise CheckpointError(f"{folder / 'config.json'} describes no valid model: {error}") from error
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes no valid model: {' '.join(str(error).split())}"
+        ) from error
     weights = file or folder / "model.safetensors"
     if not weights.is_file():
         raise CheckpointError(f"{folder} has no model.safetensors: copy the whole checkpoint folder")

@@ -89,7 +89,7 @@ def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
             pad_token_id=fields.get("pad_token_id", pad),
         )
     except Exception as error:  # strict dataclasses raise their own family of errors
-        raise CheckpointError(f"{source} describes no valid model: {error}") from error
+        raise CheckpointError(f"{source} describes no valid model: {' '.join(str(error).split())}") from error
 
 
 def load_transformerlens(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from solu_model import hub
-from solu_model.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from solu_model.checkpoints import CheckpointError, load_checkpoint, load_with_tokenizer, save_checkpoint
 from solu_model.cli_convert import convert
 from solu_model.config import SoluConfig
 from solu_model.model import SoluForCausalLM
@@ -127,6 +127,8 @@ def test_without_a_tokenizer_the_model_still_loads(folder: Path, caplog: pytest.
     assert tokenizer is None
     assert model.config.d_vocab == 257
     assert "--tokenizer PATH" in caplog.text
+    with pytest.raises(CheckpointError, match=r"has no tokenizer.json: copy the whole .*--tokenizer PATH"):
+        load_with_tokenizer(folder)
     _, given = load_checkpoint(folder, tokenizer=folder.parent / "elsewhere.json")
     assert given is not None
     assert len(given) == 257
