@@ -59,10 +59,15 @@ def test_eps_parts_solu_ln_from_exp_ln_by_the_square_of_the_softmax_denominator(
     assert ((parted - exact).norm() / exact.norm()).item() == pytest.approx(0.41, abs=0.03)
 
 
-def test_exp_unit_overflows_where_solu_does_not() -> None:
-    x = torch.tensor([[95.0, 0.0]])
-    assert not exp_unit(x).isfinite().all()
-    assert solu(x).isfinite().all()
+@pytest.mark.parametrize(("pre", "works"), [(40.0, True), (42.0, False), (85.0, False)])
+def test_exp_ln_overflows_where_solu_ln_does_not(pre: float, works: bool) -> None:
+    x = torch.zeros(1, 64)
+    x[0, 0] = pre
+    one, zero = torch.ones(64), torch.zeros(64)
+    want = solu_ln(x, one, zero, 1e-5)
+    assert want[0, 0] == pytest.approx(63**0.5, rel=1e-3)
+    got = layer_norm(exp_unit(x), one, zero, 1e-5)
+    assert torch.allclose(got, want, rtol=1e-3) == works
 
 
 @pytest.mark.parametrize("n_mlp_blocks", [1, 3])
