@@ -47,7 +47,7 @@ def main() -> None:
     measured = measure(model, torch.cat([bos, rows], 1), args.positions)
     report(measured)
     if args.out:
-        args.out.write_text(json.dumps({k: v.tolist() for k, v in measured.items()}))
+        args.out.write_text(json.dumps({k: np.round(v, 4).tolist() for k, v in measured.items()}) + "\n")
 
 
 def texts(file: Path) -> Iterator[str]:

@@ -48,6 +48,7 @@ class AdaptedConfig:
     bos_token_id: int | None
     model_type: str
     """transformers' name of the architecture."""
+    has_mlp_norm: bool = False
 
 
 class AdaptedModel:

@@ -39,6 +39,10 @@ class NeuronModelConfig(Protocol):
         """Name of the activation."""
 
     @property
+    def has_mlp_norm(self) -> bool:
+        """Whether a LayerNorm stands between `hook_mid` and `hook_post`; if not there is no `hook_mid`."""
+
+    @property
     def bos_token_id(self) -> int | None:
         """The token put first in every context; None where the model has none."""
 

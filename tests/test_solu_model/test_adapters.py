@@ -92,6 +92,7 @@ def test_points_logits_and_what_w_out_multiplies(adapted: AdaptedModel) -> None:
     assert adapted.config.d_mlp == d_mlp
     assert (adapted.config.n_layers, adapted.config.d_model, adapted.config.n_ctx) == (2, 16, 12)
     assert adapted.config.d_vocab == 40
+    assert not adapted.config.has_mlp_norm
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     handles = []
