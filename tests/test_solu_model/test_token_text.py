@@ -1,12 +1,20 @@
-"""Whole characters out of tokens that cut them, with offsets as a browser counts."""
+"""Whole characters out of tokens that cut them, with offsets as a browser counts.
 
+SOLU_TOKENIZERS may name a folder with gpt-neox-20b.tokenizer.json, gpt2.encoder.json and gpt2.vocab.bpe, which
+are too large to keep here: the tests of published vocabularies then run too.
+"""
+
+import os
 import subprocess
 import sys
+import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers.implementations import ByteLevelBPETokenizer
 
 from solu_model.token_text import (
     Piece,
@@ -152,3 +160,34 @@ def test_it_needs_no_torch() -> None:
         "import sys, solu_model.token_text; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _folder() -> Path:
+    folder = os.environ.get("SOLU_TOKENIZERS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SOLU_TOKENIZERS names no folder with the published vocabularies")
+    return Path(folder)
+
+
+@pytest.fixture(scope="module", params=["gpt-neox", "gpt2"])
+def published(request: pytest.FixtureRequest) -> Tokenizer:
+    folder = _folder()
+    if request.param == "gpt-neox":
+        return Tokenizer.from_file(str(folder / "gpt-neox-20b.tokenizer.json"))
+    return ByteLevelBPETokenizer(str(folder / "gpt2.encoder.json"), str(folder / "gpt2.vocab.bpe"))._tokenizer
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_comes_back_whole_through_a_published_vocabulary(published: Tokenizer, text: str) -> None:
+    table = vocabulary_bytes(published)
+    tokens = [table[i] for i in published.encode(text, add_special_tokens=False).ids]
+    normalised = published.normalizer.normalize_str(text) if published.normalizer else text
+    assert check(display_pieces(tokens), tokens) == normalised
+    if published.normalizer:  # GPT-NeoX composes
+        assert normalised == unicodedata.normalize("NFC", text)
+
+
+def test_newline_and_two_spaces_are_the_bytes_they_stand_for(published: Tokenizer) -> None:
+    table = vocabulary_bytes(published)
+    assert b"".join(table[i] for i in published.encode("\n  ").ids) == b"\n  "
+    assert table.count(b"") == 0
