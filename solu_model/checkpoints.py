@@ -151,7 +151,7 @@ def _config_fields(folder: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON ({error}): copy it again") from error
     if not isinstance(fields, dict):
-        raise CheckpointError(f"{file} holds a {type(fields).__name__}: expected an object")
+        raise CheckpointError(f"{file} describes a model of type {type(fields).__name__!r}: expected 'solu'")
     if fields.get("model_type") != SoluConfig.model_type and not is_transformerlens(fields):
         raise CheckpointError(
             f"{file} describes a model of type {fields.get('model_type')!r}: expected 'solu', or a "

@@ -4,13 +4,13 @@ Two containers are read: safetensors, and PyTorch's own (`.pth`, `.pt`, `.bin`) 
 where a pickle may build tensors and nothing else.
 """
 
-import pickle
-import pickletools
 import re
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
+from pickletools import genops
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def _unpickle(file: Path) -> Any:
         ):  # it warns of pickle protocols above 2, and reads or refuses them as well
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         calls = re.findall(r"GLOBAL ([\w.]+)", str(error)) or _named_globals(file)
         if not calls:
             reason = re.search(r"WeightsUnpickler error: (.*)", str(error))
@@ -74,7 +74,7 @@ def _named_globals(file: Path) -> list[str]:
     strings: list[str] = []
     names = []
     with suppress(Exception), file.open("rb") as stream:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in genops(stream):
             if opcode.name == "GLOBAL":
                 names.append(str(argument).replace(" ", "."))
             elif opcode.name == "STACK_GLOBAL":

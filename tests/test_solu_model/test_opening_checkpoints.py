@@ -204,7 +204,7 @@ def test_a_hub_name_fetches_only_what_is_read(folder: Path, monkeypatch: pytest.
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "holds a list"),
+        ("[]", "type 'list': expected 'solu'"),
         ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.adapters"),
         ('{"model_type": "solu", "act_fn": "relu"}', "describes no valid model"),
     ],

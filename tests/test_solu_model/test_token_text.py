@@ -1,7 +1,7 @@
 """Whole characters out of tokens that cut them, with offsets as a browser counts.
 
-SOLU_TOKENIZERS may name a folder with gpt-neox-20b.tokenizer.json, gpt2.encoder.json and gpt2.vocab.bpe, which
-are too large to keep here: the tests of published vocabularies then run too.
+SOLU_TOKENIZERS may name a folder with gpt-neox-20b.tokenizer.json, gpt2.encoder.json and gpt2.vocab.bpe,
+which are too large to keep here: the tests of published vocabularies then run too.
 """
 
 import os
