@@ -151,7 +151,7 @@ def adapt(model: PreTrainedModel) -> AdaptedModel:
         )
     if model.get_output_embeddings() is None:
         raise ValueError(f"{type(model).__name__} has no unembedding: expected a causal language model")
-    model.eval()
+    model.train(False)
     return AdaptedModel(model, mlps, norms[0])
 
 
