@@ -1,8 +1,8 @@
 # Our models against HookedTransformer itself, in an environment of its own: TransformerLens 2 needs numpy 1
 # and transformers 4. torch is installed first, so that both sides compute with the same one.
 
-ORACLE_PYTHON ?= python3.11
-PYTHON ?= .venv/bin/python
+ORACLE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
+OURS ?= .venv/bin/python
 
 .venv-oracle/installed: tests/oracle/requirements.txt
 	$(ORACLE_PYTHON) -m venv .venv-oracle
@@ -13,7 +13,7 @@ PYTHON ?= .venv/bin/python
 .PHONY: test-oracle golden
 test-oracle: .venv-oracle/installed ## logits and activations of every layout against HookedTransformer
 	.venv-oracle/bin/python tests/oracle/run_hooked_transformer.py .venv-oracle/out --real SoLU_1L512W_C4_Code SoLU_2L_v10_old > .venv-oracle/log
-	PYTHONPATH=. $(PYTHON) tests/oracle/compare.py .venv-oracle/out
+	PYTHONPATH=. $(OURS) tests/oracle/compare.py .venv-oracle/out
 
 golden: test-oracle ## write what HookedTransformer computed for the ordinary tests
-	PYTHONPATH=. $(PYTHON) tests/oracle/compare.py .venv-oracle/out --write-golden tests/golden/transformerlens.safetensors
+	PYTHONPATH=. $(OURS) tests/oracle/compare.py .venv-oracle/out --write-golden tests/golden/transformerlens.safetensors
