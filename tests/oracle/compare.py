@@ -51,7 +51,10 @@ def main() -> int:
         elif layout.small:
             print(f"{layout.name:27} was not run")
             failed += 1
-    print(f"{failed} layouts NOT within" if failed else "every layout within", f"{TOLERANCE:g}")
+    print(
+        f"{failed} layouts NOT within" if failed else "every layout within",
+        f"{TOLERANCE:g} of max(1, |value|)",
+    )
     if args.write_golden:
         save_file(golden, args.write_golden)
     return min(failed, 1)
