@@ -1,99 +1,216 @@
-"""Load a checkpoint folder, or say exactly why not."""
+"""Load a checkpoint, ours or a published one, from a folder or the hub, or say exactly why not."""
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
+from solu_model import hub
 from solu_model.config import SoluConfig
+from solu_model.files import written_aside
 from solu_model.model import SoluForCausalLM
+from solu_model.transformerlens import is_transformerlens, load_transformerlens
+from solu_model.weight_files import CheckpointError, fit, read_tensors
+
+_log = logging.getLogger(__name__)
+
+_PADDED_ROWS = 256
+"""A vocabulary may have been padded by fewer rows than this, and by at most 1%."""
+
+__all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded, with what was expected, what was found and what to do."""
-
-
-def load_checkpoint(path: str | Path) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast]:
+def load_checkpoint(
+    path: str | Path, *, tokenizer: str | Path | None = None, tokens: int | None = None
+) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast | None]:
     """Load a model in evaluation mode and float32, with its tokenizer.
 
     Args:
-        path: a folder with `config.json`, `model.safetensors` and `tokenizer.json`.
+        path: a folder with `config.json` and weights, in our format (`model.safetensors`) or in
+            TransformerLens's (see `transformerlens`); a weights file in such a folder; or a hub name
+            such as `NeelNanda/SoLU_1L512W_C4_Code` or `solu-1l` (see `hub.ALIASES`).
+        tokenizer: a folder with tokenizer.json, the file itself, or a hub name. By default the
+            checkpoint's own.
+        tokens: of a repository with training checkpoints, the one after so many tokens.
 
     Returns:
-        The model and its tokenizer.
+        The model and its tokenizer; None, with a logged warning that says what to do, where the
+        checkpoint names a tokenizer that cannot be had.
 
     Raises:
-        CheckpointError: a file is missing or damaged, the weights are not those that the
-            configuration describes (every missing, extra or misshapen tensor is named), or the
-            tokenizer has another vocabulary.
+        CheckpointError: a file is missing, damaged or would run code when loaded; the weights are not
+            those that the configuration describes (every missing, extra or misshapen tensor is
+            named); the tokenizer asked for cannot be had, or has another vocabulary.
     """
-    folder = Path(path)
-    config = _load_config(folder)
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise CheckpointError(f"{folder} has no model.safetensors: copy the whole checkpoint folder")
-    model = SoluForCausalLM(config)
-    try:
-        _load_weights(model, weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{weights} is damaged ({error}): copy or train it again") from error
-    tokenizer = load_tokenizer(folder)
-    if len(tokenizer) != config.d_vocab:
+    folder, file, name = _locate(path, tokens)
+    fields = _config_fields(folder)
+    if is_transformerlens(fields):
+        model = load_transformerlens(folder, fields, name=name, file=file, tokens=tokens)
+    elif tokens is not None:
         raise CheckpointError(
-            f"{folder} pairs a model of d_vocab = {config.d_vocab} with a tokenizer of {len(tokenizer)} "
-            "tokens: one of them belongs to another checkpoint"
+            f"{folder} is not in TransformerLens's format, so it has no checkpoints/*_{{tokens}}.pth: "
+            "give the folder of the training checkpoint itself"
         )
-    return model.eval(), tokenizer
+    else:
+        model = _load_native(folder, fields, file)
+    if tokenizer is not None:
+        loaded: PreTrainedTokenizerFast | None = load_tokenizer(tokenizer)
+    else:
+        loaded = _own_tokenizer(folder, fields)
+    if loaded is not None:
+        _pair(model, loaded, tokenizer or folder)
+    return model, loaded
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a checkpoint folder.
+def load_with_tokenizer(
+    path: str | Path, *, tokenizer: str | Path | None = None, tokens: int | None = None
+) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast]:
+    """`load_checkpoint` for what cannot do without text: no tokenizer is an error too."""
+    model, loaded = load_checkpoint(path, tokenizer=tokenizer, tokens=tokens)
+    if loaded is None:
+        raise CheckpointError(
+            f"{path} has no tokenizer.json: copy the whole checkpoint folder, or give a folder with the "
+            "tokenizer.json that the model was trained with (--tokenizer PATH)"
+        )
+    return model, loaded
+
+
+def save_checkpoint(
+    model: SoluForCausalLM, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None
+) -> None:
+    """Write a checkpoint in our format: config.json, model.safetensors and, if given, the tokenizer.
+
+    The weights keep their dtype; `folder` is replaced when everything is written.
+    """
+    with written_aside(folder) as aside:
+        aside.mkdir()
+        model.config.save_pretrained(aside)
+        weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+        save_file(weights, aside / "model.safetensors", metadata={"format": "pt"})
+        if tokenizer is not None:
+            tokenizer.save_pretrained(aside)
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+    """A tokenizer from a folder with tokenizer.json, from that file, or from the hub.
 
     Raises:
-        CheckpointError: `tokenizer.json` is missing or damaged.
+        CheckpointError: there is no tokenizer, or it is damaged, or the hub cannot be reached.
     """
-    file = folder / "tokenizer.json"
+    given = Path(path)
+    if isinstance(path, str) and not given.exists() and path.count("/") == 1:
+        given = hub.fetch_tokenizer(path)
+    file = given / "tokenizer.json" if given.is_dir() or not given.suffix else given
     if not file.is_file():
-        raise CheckpointError(f"{folder} has no tokenizer.json: copy the whole checkpoint folder")
+        raise CheckpointError(
+            f"{given} has no tokenizer.json: copy it into the folder, or give a tokenizer (--tokenizer PATH)"
+        )
     try:
-        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+        if file.name == "tokenizer.json":
+            loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+                file.parent, local_files_only=True
+            )
+        else:
+            loaded = PreTrainedTokenizerFast(tokenizer_file=str(file))
     except Exception as error:  # `tokenizers` raises bare Exception on a damaged file
         raise CheckpointError(f"{file} is damaged ({error}): copy it again") from error
-    return tokenizer
+    return loaded
 
 
-def _load_config(folder: Path) -> SoluConfig:
+def _locate(path: str | Path, tokens: int | None) -> tuple[Path, Path | None, str | None]:
+    """Folder, weights file if one was named, hub name if it came from there."""
+    local = Path(path)
+    if local.is_dir():
+        return local, None, None
+    if local.is_file():
+        if tokens is not None:
+            raise CheckpointError(f"{local} is a file: give its folder to choose by tokens, or only the file")
+        folder = local.parent
+        if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
+            folder = folder.parent  # a training checkpoint in checkpoints/
+        return folder, local, None
+    name = hub.ALIASES.get(str(path), str(path))
+    if isinstance(path, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"{path} is not a folder: expected a checkpoint with config.json, or a hub name "
+            f"(owner/name, or one of {', '.join(hub.ALIASES)})"
+        )
+    return hub.fetch_checkpoint(name, tokens), None, name
+
+
+def _config_fields(folder: Path) -> Mapping[str, Any]:
     file = folder / "config.json"
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder: expected a checkpoint with config.json")
     if not file.is_file():
-        raise CheckpointError(f"{folder} has no config.json: expected a checkpoint made by `solu train`")
+        raise CheckpointError(f"{folder} has no config.json: copy the whole checkpoint folder")
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON ({error}): copy it again") from error
-    if not isinstance(fields, dict) or fields.get("model_type") != SoluConfig.model_type:
-        found = fields.get("model_type") if isinstance(fields, dict) else type(fields).__name__
-        raise CheckpointError(f"{file} describes a model of type {found!r}: expected 'solu'")
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{file} describes a model of type {type(fields).__name__!r}: expected 'solu'")
+    if fields.get("model_type") != SoluConfig.model_type and not is_transformerlens(fields):
+        raise CheckpointError(
+            f"{file} describes a model of type {fields.get('model_type')!r}: expected 'solu', or a "
+            "TransformerLens configuration with d_model and act_fn. Other causal language models open "
+            "through solu_model.adapters"
+        )
+    return fields
+
+
+def _load_native(folder: Path, fields: Mapping[str, Any], file: Path | None) -> SoluForCausalLM:
     try:
-        return SoluConfig.from_dict(fields)
+        config = SoluConfig.from_dict(dict(fields))
     except Exception as error:  # strict dataclasses raise their own family of errors
-        raise CheckpointError(f"{file} describes no valid model: {' '.join(str(error).split())}") from error
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes no valid model: {' '.join(str(error).split())}"
+        ) from error
+    weights = file or folder / "model.safetensors"
+    if not weights.is_file():
+        raise CheckpointError(f"{folder} has no model.safetensors: copy the whole checkpoint folder")
+    model = SoluForCausalLM(config)
+    model.train(False)
+    fit(model, read_tensors(weights), weights)
+    return model
 
 
-def _load_weights(model: SoluForCausalLM, file: Path) -> None:
-    from safetensors import safe_open
+def _own_tokenizer(folder: Path, fields: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
+    """The folder's tokenizer, else the one its configuration names; None, with a warning, without either."""
+    if (folder / "tokenizer.json").is_file():
+        return load_tokenizer(folder)
+    named = fields.get("tokenizer_name")
+    reason = "has no tokenizer.json and names no other"
+    if isinstance(named, str) and named:
+        try:
+            return load_tokenizer(named)
+        except CheckpointError as error:
+            reason = f"names the tokenizer {named!r}, which could not be had: {error}"
+    _log.warning(
+        "%s %s. The model is loaded without one: to read and show text, give a folder with its "
+        "tokenizer.json (--tokenizer PATH)",
+        folder,
+        reason,
+    )
+    return None
 
-    expected = model.state_dict()
-    with safe_open(file, framework="pt") as tensors:
-        found = set(tensors.keys())
-        problems = [f"missing {name}" for name in sorted(expected.keys() - found)]
-        problems += [f"unexpected {name}" for name in sorted(found - expected.keys())]
-        for name in sorted(found & expected.keys()):
-            shape = list(tensors.get_slice(name).get_shape())
-            if shape != list(expected[name].shape):
-                problems.append(f"{name} is {shape} where config.json implies {list(expected[name].shape)}")
-        if problems:
-            raise CheckpointError(f"{file} does not fit its config.json: {'; '.join(problems)}")
-        model.load_state_dict({name: tensors.get_tensor(name).float() for name in expected})
+
+def _pair(model: SoluForCausalLM, tokenizer: PreTrainedTokenizerFast, source: str | Path) -> None:
+    """Check that model and tokenizer belong together; the tokenizer says which token is the BOS."""
+    config = model.config
+    spare = config.d_vocab - len(tokenizer)
+    if not 0 <= spare < _PADDED_ROWS or spare * 100 > config.d_vocab:
+        raise CheckpointError(
+            f"{source} pairs a model of d_vocab = {config.d_vocab} with a tokenizer of {len(tokenizer)} "
+            "tokens: one of them belongs to another checkpoint"
+        )
+    if spare:
+        _log.info("%s: the tokenizer has %d of the model's %d tokens", source, len(tokenizer), config.d_vocab)
+    if tokenizer.bos_token_id is not None:
+        config.bos_token_id = int(tokenizer.bos_token_id)
+    elif config.bos_token_id is None:
+        _log.warning(
+            "%s: neither tokenizer nor configuration name a BOS token, put first in every row", source
+        )

@@ -28,6 +28,8 @@ class SoluConfig(PreTrainedConfig):
         n_mlp_blocks: blocks of neurons, each with its own softmax and LayerNorm (paper 4.4).
         final_rms: the norm before the unembedding is RMS, with a weight and no bias.
         layer_norm_eps: added to the variance in every LayerNorm.
+        mlp_layer_norm_eps: the same for the LayerNorm after the activation; None is `layer_norm_eps`.
+            An exp_ln model needs a smaller one to become a solu_ln model, see `variants.to_solu_ln`.
         initializer_range: standard deviation of the initial weights; those that write to the
             residual stream (W_O, W_out) are divided by sqrt(2 * n_layers).
         bos_token_id: token at position 0 of every context.
@@ -56,6 +58,7 @@ class SoluConfig(PreTrainedConfig):
     n_mlp_blocks: int = 1
     final_rms: bool = False
     layer_norm_eps: float = 1e-5
+    mlp_layer_norm_eps: float | None = None
     initializer_range: float = 0.02
     bos_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 0

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from solu_model.activation import activation, blocked_layer_norm, layer_norm, rms_norm
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
+from solu_model.neuron_model import OutputPath
 from solu_model.taps import AllTaken, Taps, point_names
 
 
@@ -193,6 +194,10 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = Embed(config)
         self.pos_embed = PosEmbed(config)
         self.blocks = nn.ModuleList([Block(config, i) for i in range(config.n_layers)])
+        if config.mlp_layer_norm_eps is not None:
+            for module in self.modules():
+                if isinstance(module, BlockedLayerNorm):
+                    module.eps = config.mlp_layer_norm_eps
         final_norm = RMSNorm if config.final_rms else LayerNorm
         self.ln_final = final_norm(config.d_model, config.layer_norm_eps)
         self.unembed = Unembed(config)
@@ -214,6 +219,17 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
     def point_names(self) -> list[str]:
         """The names `run_with_cache` takes, in the order of the forward pass."""
         return point_names(self.config.n_layers, has_mid=self.config.has_mlp_norm)
+
+    def output_path(self, layer: int) -> OutputPath:
+        """The weights between the neurons of `layer` and the logits."""
+        mlp = cast(Block, self.blocks[layer]).mlp
+        return OutputPath(
+            W_out=mlp.W_out.detach(),
+            mlp_norm=None if mlp.ln is None else mlp.ln.w.detach(),
+            final_norm=self.ln_final.w.detach(),
+            centres=not self.config.final_rms,
+            W_U=self.unembed.W_U.detach(),
+        )
 
     def forward(
         self,

@@ -30,7 +30,8 @@ def exp_unit(x: Tensor) -> Tensor:
     """x * exp(x): SoLU without its denominator, which a LayerNorm after it takes away (paper 4.3).
 
     Args:
-        x: `[..., M]` pre-activations, any floating dtype. Overflows where exp(x) does.
+        x: `[..., M]` pre-activations, any floating dtype. Above 40 the variance of the result overflows
+            float32, and a LayerNorm after it gives 0; above 84 the result does, and it gives NaN.
 
     Returns:
         `[..., M]` in x's dtype.

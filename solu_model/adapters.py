@@ -1,0 +1,221 @@
+"""Other people's models as `NeuronModel`s: GPT-2, GPT-NeoX (Pythia), Llama-like and their relatives.
+
+What counts is how the blocks are built, not the model's name. A plain MLP computes
+`hook_pre = x W_in + b_in`, `hook_post = act(hook_pre)`; a gated one, as TransformerLens names it,
+`hook_pre = x W_gate`, `hook_post = act(hook_pre) * (x W_in)`. Either way `hook_post` is what W_out
+multiplies, and there is no `hook_mid`.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from solu_model.neuron_model import OutputPath
+from solu_model.taps import AllTaken, Taps
+
+# (what computes hook_pre, what reads hook_post), by their names in a block's MLP.
+_MLPS = (
+    ("c_fc", "c_proj"),  # GPT-2
+    ("dense_h_to_4h", "dense_4h_to_h"),  # GPT-NeoX
+    ("gate_proj", "down_proj"),  # Llama, Mistral, Qwen, Gemma, OLMo: gated
+    ("fc1", "fc2"),  # Phi
+    ("fc_in", "fc_out"),  # GPT-J
+    ("up_proj", "down_proj"),  # plain MLPs of Llama's relatives
+)
+MLPMaps = tuple[nn.Module, nn.Module]
+"""The linear maps into and out of a block's neurons."""
+
+_FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "norm")
+
+
+@dataclass(frozen=True)
+class AdaptedConfig:
+    """The sizes of an adapted model; fields as in `NeuronModelConfig`."""
+
+    d_model: int
+    n_layers: int
+    d_mlp: int
+    n_ctx: int
+    d_vocab: int
+    act_fn: str
+    bos_token_id: int | None
+    model_type: str
+    """transformers' name of the architecture."""
+    has_mlp_norm: bool = False
+
+
+class AdaptedModel:
+    """A transformers causal language model under the interface of `NeuronModel`.
+
+    Made by `adapt`. The model is used as it is: no weights are copied, and hooks stand on it only for the
+    length of a pass and see that thread's pass alone, so that threads may share it.
+    """
+
+    def __init__(self, model: PreTrainedModel, mlps: list[MLPMaps], norm: nn.Module) -> None:
+        self.model = model
+        self._mlps = mlps
+        self._norm = norm
+        self.config = _sizes(model, mlps)
+
+    def point_names(self) -> list[str]:
+        """`hook_pre` and `hook_post` of every block, in the order of the forward pass."""
+        return [f"blocks.{i}.mlp.{p}" for i in range(len(self._mlps)) for p in ("hook_pre", "hook_post")]
+
+    @torch.no_grad()
+    def run_with_cache(self, tokens: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits `[B, T, V]` and activations `[B, T, M]` of one pass; see `NeuronModel`."""
+        taps = Taps(names, self.point_names())
+        self._check_length(tokens)
+        with self._tapped(taps):
+            logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
+        return logits, taps.taken
+
+    @torch.no_grad()
+    def activations(
+        self, tokens: Tensor, names: Iterable[str], attention_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Activations alone: the pass ends at the last point asked for; see `NeuronModel`."""
+        taps = Taps(names, self.point_names(), stop_early=True)
+        self._check_length(tokens)
+        with self._tapped(taps), suppress(AllTaken):
+            self.model(input_ids=tokens, attention_mask=attention_mask, use_cache=False)
+        return taps.taken
+
+    def output_path(self, layer: int) -> OutputPath:
+        """The weights between the neurons of `layer` and the logits; see `NeuronModel`."""
+        name = type(self._norm).__name__
+        weight = self._norm.weight
+        if not isinstance(weight, Tensor):
+            raise TypeError(
+                f"expected the final norm {name} to have a weight: this model has no logit effects"
+            )
+        if name.startswith("Gemma"):  # it multiplies by 1 + weight
+            weight = 1 + weight
+        W_U = self.model.get_output_embeddings().weight.T
+        return OutputPath(
+            W_out=_weight(self._mlps[layer][1]),
+            mlp_norm=None,
+            final_norm=weight.detach(),
+            centres="RMS" not in name,
+            W_U=W_U.detach(),
+        )
+
+    def _check_length(self, tokens: Tensor) -> None:
+        if tokens.shape[1] > self.config.n_ctx:
+            raise ValueError(
+                f"a context holds at most n_ctx = {self.config.n_ctx} tokens, got {tokens.shape[1]}: "
+                "shorten the text"
+            )
+
+    @contextmanager
+    def _tapped(self, taps: Taps) -> Iterator[None]:
+        """Hooks for the points that `taps` wants, for this thread, until the block ends."""
+        thread = threading.get_ident()
+        handles = []
+        try:
+            for layer, (inward, outward) in enumerate(self._mlps):
+                pre, post = (f"blocks.{layer}.mlp.{p}" for p in ("hook_pre", "hook_post"))
+                if pre in taps.wanted:
+                    handles.append(inward.register_forward_hook(_output_hook(taps, pre, thread)))
+                if post in taps.wanted:
+                    handles.append(outward.register_forward_pre_hook(_input_hook(taps, post, thread)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def adapt(model: PreTrainedModel) -> AdaptedModel:
+    """A `NeuronModel` around a transformers causal language model, in evaluation mode.
+
+    Args:
+        model: with one MLP a block, plain or gated, whose linear maps have one of the known names.
+
+    Raises:
+        ValueError: the model has no such MLPs (mixtures of experts, encoders, ...); the message says
+            what was looked for.
+    """
+    mlps = _find_mlps(model)
+    norms = [m for n, m in model.base_model.named_children() if n in _FINAL_NORMS]
+    if len(norms) != 1:
+        raise ValueError(
+            f"{type(model).__name__} has {len(norms)} final norms: expected 1 called "
+            f"{', '.join(_FINAL_NORMS)}"
+        )
+    if model.get_output_embeddings() is None:
+        raise ValueError(f"{type(model).__name__} has no unembedding: expected a causal language model")
+    model.train(False)
+    return AdaptedModel(model, mlps, norms[0])
+
+
+def _find_mlps(model: PreTrainedModel) -> list[MLPMaps]:
+    n_layers = model.config.num_hidden_layers
+    for blocks in (m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)):
+        if len(blocks) != n_layers:
+            continue
+        found = [_find_mlp(block) for block in blocks]
+        mlps = [pair for pair in found if pair is not None]
+        if len(mlps) == n_layers:
+            return mlps
+    looked_for = "; ".join(" and ".join(pair) for pair in _MLPS)
+    raise ValueError(
+        f"{type(model).__name__} has no MLP in each of its {n_layers} blocks that could be read: looked for "
+        f"a module `mlp` with {looked_for}"
+    )
+
+
+def _find_mlp(block: nn.Module) -> tuple[nn.Module, nn.Module] | None:
+    mlp = getattr(block, "mlp", None)
+    for inward, outward in _MLPS:
+        pair = getattr(mlp, inward, None), getattr(mlp, outward, None)
+        if isinstance(pair[0], nn.Module) and isinstance(pair[1], nn.Module):
+            return pair[0], pair[1]
+    return None
+
+
+def _sizes(model: PreTrainedModel, mlps: list[MLPMaps]) -> AdaptedConfig:
+    d_mlp, d_model = _weight(mlps[0][1]).shape
+    config = model.config
+    act_fn = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None) or "unknown"
+    return AdaptedConfig(
+        d_model=d_model,
+        n_layers=len(mlps),
+        d_mlp=d_mlp,
+        n_ctx=config.max_position_embeddings,
+        d_vocab=config.vocab_size,
+        act_fn=str(act_fn),
+        bos_token_id=config.bos_token_id,
+        model_type=config.model_type,
+    )
+
+
+def _weight(linear: nn.Module) -> Tensor:
+    """The matrix of a linear map as `[in, out]`: as it stands in GPT-2's Conv1D, transposed in nn.Linear."""
+    weight = linear.weight
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"expected {type(linear).__name__} to have a weight tensor")
+    transposed = re.search("Conv1D", type(linear).__name__) is None
+    return (weight.T if transposed else weight).detach()
+
+
+def _output_hook(taps: Taps, name: str, thread: int) -> Callable[..., None]:
+    def take(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if threading.get_ident() == thread:
+            taps.take(name, output)
+
+    return take
+
+
+def _input_hook(taps: Taps, name: str, thread: int) -> Callable[..., None]:
+    def take(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == thread:
+            taps.take(name, inputs[0])
+
+    return take

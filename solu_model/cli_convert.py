@@ -1,0 +1,52 @@
+"""`solu convert SRC DST`: a checkpoint of either format into the other, or into ours.
+
+`convert` is a plain function with typer annotations, for a typer app to register.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Format = Literal["solu", "transformerlens"]
+
+
+def convert(
+    src: Annotated[
+        str, typer.Argument(help="Checkpoint: a folder in our format or TransformerLens's, or a hub name.")
+    ],
+    dst: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet, or be empty.")],
+    to: Annotated[Format, typer.Option(help="Format to write.")] = "solu",
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Tokenizer to put beside it: folder, tokenizer.json or hub name.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Take the training checkpoint after this many tokens.")
+    ] = None,
+    to_solu_ln: Annotated[
+        bool, typer.Option("--to-solu-ln", help="Make of an exp_ln model the solu_ln model that it equals.")
+    ] = False,
+) -> None:
+    """Write a checkpoint in another format: weights in float32, configuration, tokenizer."""
+    from solu_model.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+    from solu_model.transformerlens import save_transformerlens
+    from solu_model.variants import to_solu_ln as as_solu_ln
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
+            raise CheckpointError(f"{dst} exists and is not an empty folder: give a new one")
+        model, loaded = load_checkpoint(src, tokenizer=tokenizer, tokens=tokens)
+        if to_solu_ln:
+            model = as_solu_ln(model)
+        save = save_checkpoint if to == "solu" else save_transformerlens
+        save(model, dst, loaded)
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    config = model.config
+    typer.echo(
+        f"{dst}: {config.act_fn}, {config.n_layers} layers of {config.d_mlp} neurons, "
+        f"{'with' if loaded is not None else 'without'} a tokenizer"
+    )

@@ -1,0 +1,103 @@
+"""Direct logit effects against their formula, against TransformerLens's folding, and against ablation."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from solu_model import SoluConfig, SoluForCausalLM, ablation_effects, direct_logit_effects
+from solu_model.logit_effects import final_scale
+
+SMALL = {"d_vocab": 30, "n_ctx": 12, "d_model": 16, "n_heads": 3, "d_head": 5, "d_mlp": 24}
+
+
+def model(n_layers: int = 1, **fields: object) -> SoluForCausalLM:
+    torch.manual_seed(0)
+    made = SoluForCausalLM(SoluConfig(**SMALL, n_layers=n_layers, initializer_range=0.3, **fields))
+    for parameter in made.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return made.double().eval()
+
+
+def tokens() -> Tensor:
+    return torch.randint(30, (2, 7), generator=torch.Generator().manual_seed(1))
+
+
+def centred(x: Tensor) -> Tensor:
+    return x - x.mean(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("final_rms", [False, True])
+@pytest.mark.parametrize("act_fn", ["solu_ln", "gelu"])
+def test_the_formula(act_fn: str, final_rms: bool) -> None:
+    made = model(2, act_fn=act_fn, final_rms=final_rms)
+    effects = direct_logit_effects(made, 1, [3, 20])
+    assert effects.shape == (2, 30)
+    torch.testing.assert_close(effects.mean(-1), torch.zeros(2, dtype=torch.float64))
+    W_out = made.blocks[1].mlp.W_out[20]
+    read = W_out if final_rms else centred(W_out)
+    want = centred(sum(read[d] * made.ln_final.w[d] * made.unembed.W_U[d] for d in range(16)))
+    torch.testing.assert_close(effects[1], want)
+    folded = direct_logit_effects(made, 1, 20, fold=True)
+    weight = made.blocks[1].mlp.ln.w[20] if act_fn == "solu_ln" else 1.0
+    torch.testing.assert_close(folded[0], want * weight)
+    torch.testing.assert_close(direct_logit_effects(made, 1, torch.tensor([20])), effects[1:])
+
+
+@pytest.mark.parametrize("final_rms", [False, True])
+@pytest.mark.parametrize("act_fn", ["solu_ln", "solu", "gelu"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_ablation_in_the_last_layer_is_the_direct_effect_at_a_held_scale(
+    act_fn: str, final_rms: bool, layer: int
+) -> None:
+    made = model(2, act_fn=act_fn, final_rms=final_rms)
+    names = [f"blocks.{layer}.mlp.hook_post", "blocks.1.hook_resid_post"]
+    _, taken = made.run_with_cache(tokens(), names)
+    effects = ablation_effects(made, tokens(), layer, 5, replacement=0.3, hold_final_scale=True)
+    change = taken[names[0]][..., 5, None] - 0.3
+    direct = direct_logit_effects(made, layer, 5) * change / final_scale(made, taken[names[1]])
+    apart = (centred(effects) - direct).abs().max().item()
+    if layer == 1:
+        assert apart < 1e-12
+    else:  # layer 0 also acts through layer 1
+        assert apart > 1e-3
+
+
+def test_ablation_is_what_a_changed_model_computes() -> None:
+    made = model(2)
+    logits, taken = made.run_with_cache(tokens(), ["blocks.0.mlp.hook_post"])
+    b_out, W_out = made.blocks[0].mlp.b_out.clone(), made.blocks[0].mlp.W_out
+    for replacement in (0.0, "mean"):
+        value = taken["blocks.0.mlp.hook_post"][..., 7].mean() if replacement == "mean" else 0.0
+        effects = ablation_effects(made, tokens(), 0, 7, replacement=replacement)
+        with torch.no_grad():
+            row = W_out[7].clone()
+            made.blocks[0].mlp.b_out += value * row
+            W_out[7] = 0
+            without = made(tokens()).logits
+            W_out[7] = row
+            made.blocks[0].mlp.b_out.copy_(b_out)
+        torch.testing.assert_close(effects, logits - without)
+
+
+def test_ablation_before_the_layer_norm_moves_every_neuron() -> None:
+    made = model()
+    mid, post = (f"blocks.0.mlp.{p}" for p in ("hook_mid", "hook_post"))
+    logits, taken = made.run_with_cache(tokens(), [mid, post, "blocks.0.hook_resid_mid"])
+    taken[mid][..., 2] = 0
+    mlp = made.blocks[0].mlp
+    with torch.no_grad():
+        x = taken["blocks.0.hook_resid_mid"] + mlp.ln(taken[mid]) @ mlp.W_out + mlp.b_out
+        want = logits - made.unembed(made.ln_final(x))
+    effects = ablation_effects(made, tokens(), 0, 2, hook="hook_mid")
+    torch.testing.assert_close(effects, want)
+    assert not torch.allclose(effects, ablation_effects(made, tokens(), 0, 2))
+    with pytest.raises(ValueError, match="no activation is called"):
+        ablation_effects(model(act_fn="gelu"), tokens(), 0, 2, hook="hook_mid")
+
+
+@pytest.mark.parametrize(("layer", "neuron"), [(2, 0), (-1, 0), (0, 24), (0, -1)])
+def test_there_is_no_such_neuron(layer: int, neuron: int) -> None:
+    with pytest.raises(IndexError, match=r"must be 0 to"):
+        direct_logit_effects(model(2), layer, neuron)
+    with pytest.raises(IndexError, match=r"must be 0 to"):
+        ablation_effects(model(2), tokens(), layer, neuron)
