@@ -20,7 +20,7 @@ from cache.accumulate import LayerAccumulator
 from cache.batch import Batch
 from cache.schema import CacheError, CorpusRecord, Hook, Manifest, ModelRecord
 from cache.store import Finished, write_cache
-from solu_model.checkpoints import load_checkpoint
+from solu_model.checkpoints import load_with_tokenizer
 from solu_model.contexts import BATCH_WINDOW, Context, batches, document_contexts, padded
 from solu_model.documents import Document, corpus_bytes, read_documents
 from solu_model.files import sha256_of
@@ -133,7 +133,7 @@ def build_cache(
         CheckpointError, CorpusError: the model or the text cannot be read.
         CacheError: the sample is empty.
     """
-    model, tokenizer = load_checkpoint(model_path)
+    model, tokenizer = load_with_tokenizer(model_path)
     config = model.config
     hooks: list[Hook] = ["hook_mid", "hook_post"] if config.has_mlp_norm else ["hook_post"]
     corpus = Corpus(data, tokenizer, config.n_ctx, sample, seed)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cache.cli import app as cache_app
 from solu_model.cli import evaluate, info, train
+from solu_model.cli_convert import convert
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="SoLU Explorer: train, cache and browse neurons."
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(info)
+app.command()(convert)
 app.add_typer(cache_app, name="cache")
 
 
@@ -27,6 +29,9 @@ def dashboard(
         list[Path] | None, typer.Option("--models", help="Folders with models, beside ./models. Repeatable.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8501,
+    address: Annotated[
+        str, typer.Option(help="Address to serve on; 0.0.0.0 lets other machines in.")
+    ] = "localhost",
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
 ) -> None:
     """Open the dashboard in the browser."""
@@ -34,7 +39,17 @@ def dashboard(
     environment = dict(os.environ)
     if models:
         environment["SOLU_MODELS"] = os.pathsep.join(str(path.resolve()) for path in models)
-    command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(entry),
+        "--server.port",
+        str(port),
+        "--server.address",
+        address,
+    ]
     command += ["--server.headless", str(headless).lower(), "--server.showEmailPrompt", "false"]
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
 

@@ -14,6 +14,14 @@ DataOption = Annotated[
     typer.Option("--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."),
 ]
 
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help="A checkpoint folder, ours or in TransformerLens's format, or a hub name."),
+]
+TokenizerOption = Annotated[
+    str | None, typer.Option("--tokenizer", help="A tokenizer in place of the checkpoint's own.")
+]
+
 
 def train(
     data: DataOption,
@@ -52,18 +60,19 @@ def train(
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option(help="A checkpoint folder.")],
+    model: ModelOption,
     data: DataOption,
+    tokenizer_path: TokenizerOption = None,
     max_documents: Annotated[int | None, typer.Option(help="Stop after so many documents.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
 ) -> None:
     """Loss on text, in nats a token and bits a byte, in all and by source."""
-    from solu_model.checkpoints import load_checkpoint
+    from solu_model.checkpoints import load_with_tokenizer
     from solu_model.documents import read_documents
     from solu_model.evaluate import evaluate as run
     from solu_model.files import written_aside
 
-    network, tokenizer = load_checkpoint(model)
+    network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
     losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
     table = Table("source", "tokens", "nats a token", "bits a byte")
     for source, loss in sorted(losses.items()):
@@ -86,16 +95,27 @@ def evaluate(
 
 
 def info(
-    model: Annotated[Path, typer.Option(help="A checkpoint folder.")],
+    model: ModelOption,
+    tokenizer_path: TokenizerOption = None,
 ) -> None:
     """What a checkpoint is: shape, arithmetic, parameters."""
     from solu_model.checkpoints import load_checkpoint
 
-    network, tokenizer = load_checkpoint(model)
+    network, tokenizer = load_checkpoint(model, tokenizer=tokenizer_path)
     config = network.config
     table = Table(show_header=False)
-    for name in ("act_fn", "n_layers", "d_model", "n_heads", "d_head", "d_mlp", "n_ctx", "d_vocab"):
+    for name in (
+        "act_fn",
+        "n_layers",
+        "d_model",
+        "n_mlp_blocks",
+        "n_heads",
+        "d_head",
+        "d_mlp",
+        "n_ctx",
+        "d_vocab",
+    ):
         table.add_row(name, str(getattr(config, name)))
     table.add_row("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
-    table.add_row("tokenizer", f"{len(tokenizer)} tokens")
+    table.add_row("tokenizer", "none" if tokenizer is None else f"{len(tokenizer)} tokens")
     Console().print(table)

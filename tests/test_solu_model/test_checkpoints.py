@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from solu_model import CheckpointError, load_checkpoint
+from solu_model.checkpoints import load_with_tokenizer
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def test_nothing_there(tmp_path):
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()
-    with pytest.raises(CheckpointError, match=f"has no {name}: copy the whole"):
-        load_checkpoint(copy)
+    with pytest.raises(CheckpointError, match=f"{name}: copy the whole"):
+        load_with_tokenizer(copy)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
