@@ -25,7 +25,8 @@ from solu_model.contexts import BATCH_WINDOW, Context, batches, document_context
 from solu_model.documents import Document, corpus_bytes, read_documents
 from solu_model.files import sha256_of
 from solu_model.model import SoluForCausalLM
-from solu_model.tokenizer import encode_texts, token_bytes, tokenizer_hash
+from solu_model.token_text import vocabulary_bytes
+from solu_model.tokenizer import encode_texts, tokenizer_hash
 
 _ENCODED_AT_ONCE = 128  # documents
 
@@ -187,7 +188,7 @@ def build_cache(
         window_after=window[1],
         versions={name: version(name) for name in ("torch", "numpy", "numba", "tokenizers")},
     )
-    write_cache(out, Finished(manifest, layers, token_bytes(tokenizer), corpus.documents))
+    write_cache(out, Finished(manifest, layers, vocabulary_bytes(tokenizer), corpus.documents))
     return manifest
 
 

@@ -64,32 +64,3 @@ def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[l
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     """SHA-256 of the tokenizer's full definition: what says that two runs read text alike."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-
-
-def token_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
-    """The bytes of every token of a byte-level BPE, by id; special tokens as their names in UTF-8.
-
-    Raises:
-        ValueError: a token is not written in the byte-level alphabet.
-    """
-    special = set(tokenizer.all_special_tokens)
-    out = []
-    for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))):
-        if token in special:
-            out.append(token.encode())
-            continue
-        try:
-            out.append(bytes(_BYTE_OF[character] for character in token))
-        except KeyError as error:
-            raise ValueError(f"token {token!r} is not byte-level: expected a byte-level BPE") from error
-    return out
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's spelling of bytes: printable ones as themselves, the others from U+0100 up."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
-
-
-_BYTE_OF = _byte_alphabet()

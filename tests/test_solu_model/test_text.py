@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from solu_model.contexts import batches, document_contexts, padded
 from solu_model.documents import CorpusError, corpus_bytes, read_documents
 from solu_model.token_file import TokenFile, write_token_file
-from solu_model.tokenizer import encode_texts, token_bytes, train_tokenizer
+from solu_model.token_text import vocabulary_bytes
+from solu_model.tokenizer import encode_texts, train_tokenizer
 
 SAMPLE = ["the lamp was lit", "in 1999 there were 1,024 lamps", "naïve 漢字 🙂"] * 5
 
@@ -23,14 +24,14 @@ def test_any_text_comes_back(text):
     tokenizer = train_tokenizer(iter(SAMPLE), 290)
     text = text.encode("utf-8", "replace").decode()
     (ids,) = encode_texts(tokenizer, [text])
-    assert b"".join(token_bytes(tokenizer)[i] for i in ids).decode() == text
+    assert b"".join(vocabulary_bytes(tokenizer)[i] for i in ids).decode() == text
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
 
 
 def test_digits_stand_alone_and_the_bos_comes_first(tokenizer):
     ids = tokenizer("in 1999")["input_ids"]
     assert ids[0] == tokenizer.bos_token_id == 0
-    assert [token_bytes(tokenizer)[i] for i in ids[-4:]] == [b"1", b"9", b"9", b"9"]
+    assert [vocabulary_bytes(tokenizer)[i] for i in ids[-4:]] == [b"1", b"9", b"9", b"9"]
 
 
 def test_the_bos_spelled_out_is_text(tokenizer):
@@ -39,7 +40,7 @@ def test_the_bos_spelled_out_is_text(tokenizer):
 
 
 def test_every_token_has_its_bytes(tokenizer):
-    found = token_bytes(tokenizer)
+    found = vocabulary_bytes(tokenizer)
     assert found[0] == b"<|BOS|>"
     assert {b for b in found if len(b) == 1} == {bytes([b]) for b in range(256)}
 
