@@ -20,11 +20,12 @@ from cache.accumulate import LayerAccumulator
 from cache.batch import Batch
 from cache.schema import CacheError, CorpusRecord, Hook, Manifest, ModelRecord
 from cache.store import Finished, write_cache
-from solu_model.checkpoints import load_with_tokenizer
+from solu_model.adapters import load_neuron_model
+from solu_model.checkpoints import CheckpointError
 from solu_model.contexts import BATCH_WINDOW, Context, batches, document_contexts, padded
 from solu_model.documents import Document, corpus_bytes, read_documents
-from solu_model.files import sha256_of
-from solu_model.model import SoluForCausalLM
+from solu_model.files import weights_hash
+from solu_model.neuron_model import NeuronModel
 from solu_model.token_text import vocabulary_bytes
 from solu_model.tokenizer import encode_texts, tokenizer_hash
 
@@ -108,6 +109,7 @@ def build_cache(
     data: Sequence[str | Path],
     out: Path,
     *,
+    tokenizer_path: str | Path | None = None,
     sample: float = 1.0,
     seed: int = 0,
     top_k: int = 20,
@@ -118,9 +120,10 @@ def build_cache(
     """Run a model over a corpus and write what its neurons did.
 
     Args:
-        model_path: a checkpoint folder.
+        model_path: a checkpoint folder: ours, TransformerLens's, or another causal model's.
         data: corpus paths.
         out: folder to write; an older cache there is replaced when the new one is whole.
+        tokenizer_path: a tokenizer in place of the checkpoint's own.
         sample, seed: read this share of the documents, chosen by the seed.
         top_k: examples kept a neuron and hook.
         window: tokens kept before and after an example's peak.
@@ -134,8 +137,13 @@ def build_cache(
         CheckpointError, CorpusError: the model or the text cannot be read.
         CacheError: the sample is empty.
     """
-    model, tokenizer = load_with_tokenizer(model_path)
+    model, tokenizer = load_neuron_model(model_path, tokenizer=tokenizer_path)
     config = model.config
+    if tokenizer.bos_token_id is None:
+        raise CheckpointError(
+            f"the tokenizer of {model_path} has no BOS, which begins every context: "
+            "give one that has (--tokenizer PATH)"
+        )
     hooks: list[Hook] = ["hook_mid", "hook_post"] if config.has_mlp_norm else ["hook_post"]
     corpus = Corpus(data, tokenizer, config.n_ctx, sample, seed)
     layers = {
@@ -170,7 +178,7 @@ def build_cache(
     manifest = Manifest(
         model=ModelRecord(
             name=model_path.resolve().name,
-            sha256=sha256_of(model_path / "model.safetensors"),
+            sha256=weights_hash(model_path),
             act_fn=config.act_fn,
             n_layers=config.n_layers,
             d_model=config.d_model,
@@ -193,7 +201,7 @@ def build_cache(
 
 
 def _update(
-    model: SoluForCausalLM,
+    model: NeuronModel,
     layers: dict[int, LayerAccumulator],
     hooks: Sequence[str],
     contexts: Sequence[Context],

@@ -20,6 +20,9 @@ def build(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; the dashboard looks in MODEL/neurons.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
+    ] = None,
     sample: Annotated[float, typer.Option(help="Share of the documents to read.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Chooses the sample.")] = 0,
     top_k: Annotated[int, typer.Option(help="Examples kept a neuron and hook.")] = 20,
@@ -27,7 +30,7 @@ def build(
     """Read a corpus once and keep, for every neuron, its strongest examples, a histogram and moments."""
     from cache.build import build_cache
 
-    manifest = build_cache(model, data, out, sample=sample, seed=seed, top_k=top_k)
+    manifest = build_cache(model, data, out, tokenizer_path=tokenizer, sample=sample, seed=seed, top_k=top_k)
     corpus = manifest.corpus
     Console().print(f"cached {corpus.n_tokens:,} tokens of {corpus.n_documents:,} documents in {out}")
 

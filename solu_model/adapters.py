@@ -6,18 +6,22 @@ What counts is how the blocks are built, not the model's name. A plain MLP compu
 multiplies, and there is no `hook_mid`.
 """
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from solu_model.neuron_model import OutputPath
+from solu_model.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
+from solu_model.config import SoluConfig
+from solu_model.neuron_model import NeuronModel, OutputPath
 from solu_model.taps import AllTaken, Taps
 
 # (what computes hook_pre, what reads hook_post), by their names in a block's MLP.
@@ -151,8 +155,48 @@ def adapt(model: PreTrainedModel) -> AdaptedModel:
         )
     if model.get_output_embeddings() is None:
         raise ValueError(f"{type(model).__name__} has no unembedding: expected a causal language model")
-    model.train(False)
+    model.eval()
     return AdaptedModel(model, mlps, norms[0])
+
+
+def load_neuron_model(
+    path: str | Path, *, tokenizer: str | Path | None = None
+) -> tuple[NeuronModel, PreTrainedTokenizerFast]:
+    """A checkpoint of any kind that can be cached: ours, a published one, or another causal model's folder.
+
+    Args:
+        path: as `load_checkpoint` takes it, or a local folder that transformers can read, with
+            safetensors weights.
+        tokenizer: one in place of the checkpoint's own.
+
+    Raises:
+        CheckpointError: as in `load_checkpoint`; the folder cannot be read; its MLPs are of no known kind.
+    """
+    folder = Path(path)
+    model_type = _model_type(folder / "config.json")
+    if model_type is None or model_type == SoluConfig.model_type:
+        return load_with_tokenizer(path, tokenizer=tokenizer)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        adapted = adapt(model)
+    except (OSError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{folder} holds a model of type {model_type!r} that cannot be read: {reason}"
+        ) from error
+    return adapted, load_tokenizer(tokenizer or folder)
+
+
+def _model_type(file: Path) -> str | None:
+    """The `model_type` that transformers' checkpoints name; None where there is none."""
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = fields.get("model_type") if isinstance(fields, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _find_mlps(model: PreTrainedModel) -> list[MLPMaps]:

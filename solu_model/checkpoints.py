@@ -172,7 +172,7 @@ def _load_native(folder: Path, fields: Mapping[str, Any], file: Path | None) -> 
     if not weights.is_file():
         raise CheckpointError(f"{folder} has no model.safetensors: copy the whole checkpoint folder")
     model = SoluForCausalLM(config)
-    model.train(False)
+    model.eval()
     fit(model, read_tensors(weights), weights)
     return model
 

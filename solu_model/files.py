@@ -39,6 +39,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def weights_hash(folder: Path) -> str:
+    """SHA-256 that names a checkpoint's weights: of `model.safetensors` where there is one.
+
+    Otherwise of the names and hashes of all its weights files, in name order.
+    """
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return sha256_of(single)
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".pth", ".pt", ".bin"))
+    listing = "".join(f"{sha256_of(p)}  {p.name}\n" for p in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
 def sha256_of(file: Path) -> str:
     """SHA-256 of a file's bytes, as hex digits."""
     with open(file, "rb") as stream:

@@ -118,7 +118,7 @@ def load_transformerlens(
     if _is_old(fields, name or str(folder.absolute()), file, tensors):
         tensors = _from_old(tensors, config.n_layers)
     model = SoluForCausalLM(config)
-    model.train(False)
+    model.eval()
     tensors.setdefault("unembed.b_U", torch.zeros(config.d_vocab))
     if _normalization(fields) == "LNPre":
         tensors |= _folded_norms(model, tensors)

@@ -21,10 +21,20 @@ KINDS = {
 }
 
 
+# What other architectures' configurations call these sizes.
+ALIASES = {
+    "n_layers": ("num_hidden_layers", "n_layer"),
+    "d_mlp": ("intermediate_size", "n_inner"),
+    "d_model": ("hidden_size", "n_embd"),
+    "n_ctx": ("max_position_embeddings", "n_positions"),
+    "d_vocab": ("vocab_size",),
+}
+
+
 def count(config: dict[str, Any], name: str) -> str:
     """A number of the configuration, which may hold anything."""
-    value = config.get(name)
-    return f"{value:,}" if isinstance(value, int) else "?"
+    values = (config.get(key) for key in (name, *ALIASES[name]))
+    return next((f"{value:,}" for value in values if isinstance(value, int)), "?")
 
 
 def card(model: FoundModel) -> None:
@@ -33,7 +43,8 @@ def card(model: FoundModel) -> None:
         st.subheader(plain(model.name), anchor=False)
         c = model.config
         if c:
-            kind = KINDS.get(str(c.get("act_fn")), f"activation {c.get('act_fn')}")
+            act_fn = str(c.get("act_fn") or c.get("hidden_act") or c.get("activation_function"))
+            kind = KINDS.get(act_fn, f"{c.get('model_type')}, activation {act_fn}")
             layers = count(c, "n_layers")
             st.markdown(
                 f"{plain(kind)} · {layers} layer{'' if layers == '1' else 's'} of {count(c, 'd_mlp')} "

@@ -5,6 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from cache.build import build_cache
 from cache.reader import NeuronCache
@@ -160,6 +168,36 @@ def test_provenance_of_documents_that_nothing_came_from_is_forgotten(tiny_checkp
     )
     top = NeuronCache.open(tmp_path / "c").neuron(0, 0).top("hook_mid")
     assert [e.document.origin for e in top] == [f"o{e.document_index}" for e in top]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "llama"])
+def test_other_peoples_models_are_cached_alike(kind, tiny_checkpoint, corpus, tmp_path):
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 300}
+    shape |= {"intermediate_size": 24, "max_position_embeddings": 32, "bos_token_id": 0, "eos_token_id": 0}
+    torch.manual_seed(0)
+    model = {
+        "gpt2": lambda: GPT2LMHeadModel(
+            GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=300, n_positions=32, bos_token_id=0)
+        ),
+        "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**shape)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape)),
+    }[kind]()
+    model.save_pretrained(tmp_path / "model")
+    _, tokenizer = load_checkpoint(tiny_checkpoint)
+    tokenizer.save_pretrained(tmp_path / "model")
+    build_cache(tmp_path / "model", [corpus], tmp_path / "model/neurons", progress=False)
+    cache = NeuronCache.open(tmp_path / "model/neurons")
+    assert (cache.layers, cache.hooks) == ([0, 1], ["hook_post"])
+    example = cache.neuron(1, 3).top("hook_post")[0]
+    document = list(read_documents([corpus]))[example.document_index]
+    (ids,) = encode_texts(tokenizer, [document.text])
+    row = torch.tensor([[0, *ids[example.context_start : example.context_start + 31]]])
+    reads = {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h", "llama": "down_proj"}[kind]
+    seen = []
+    blocks = model.base_model.h if kind == "gpt2" else model.base_model.layers
+    getattr(blocks[1].mlp, reads).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.train(False)(row)
+    assert float(seen[0][0, 1:, 3].detach().max()) == pytest.approx(example.value, rel=1e-4)
 
 
 def test_fewer_documents_than_examples(tiny_checkpoint, tmp_path):
