@@ -16,7 +16,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from solu_model.activation import activation, blocked_layer_norm, layer_norm, rms_norm
+from solu_model.activation import (
+    blocked_layer_norm,
+    exp_ln,
+    gelu,
+    layer_norm,
+    rms_norm,
+    solu,
+    solu_ln,
+)
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
 from solu_model.taps import AllTaken, Taps, point_names
@@ -132,14 +140,29 @@ class MLP(nn.Module):
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
-        mid_BTM = activation(self.act_fn, pre_BTM, self.n_blocks)
-        post_BTM = self.ln(mid_BTM) if self.ln is not None else mid_BTM
+        want_mid = taps is not None and self.prefix + "hook_mid" in taps.wanted
+        mid_BTM, post_BTM = self._activate(pre_BTM, want_mid)
         if taps is not None:
             taps.take(self.prefix + "hook_pre", pre_BTM)
-            if self.ln is not None:
+            if mid_BTM is not None:
                 taps.take(self.prefix + "hook_mid", mid_BTM)
             taps.take(self.prefix + "hook_post", post_BTM)
         return F.linear(post_BTM, self.W_out.T, self.b_out)
+
+    def _activate(self, pre_BTM: Tensor, want_mid: bool) -> tuple[Tensor | None, Tensor]:
+        """`hook_mid`, None where there is none or the fused norm need not write it, and `hook_post`."""
+        if self.ln is None:
+            return None, solu(pre_BTM, self.n_blocks) if self.act_fn == "solu" else gelu(pre_BTM)
+        if self.act_fn == "gelu_ln":
+            mid_BTM = gelu(pre_BTM)
+            return mid_BTM, self.ln(mid_BTM)
+        fused = exp_ln if self.act_fn == "exp_ln" else solu_ln
+        if want_mid:
+            post_BTM, mid_BTM = fused(
+                pre_BTM, self.ln.w, self.ln.b, self.ln.eps, self.n_blocks, return_mid=True
+            )
+            return mid_BTM, post_BTM
+        return None, fused(pre_BTM, self.ln.w, self.ln.b, self.ln.eps, self.n_blocks)
 
 
 class Block(nn.Module):
