@@ -253,14 +253,14 @@ def _softmax(x: Any, m: Any, inverse: Any, p: Any) -> None:
 
 
 @njit(fastmath=_SUMS, error_model="numpy")
-def _norm_sums(x: Any, g: Any, weight: Any, p: Any, mean: Any, rstd: Any, n: Any) -> Any:
-    """n, and the sums of g weight and of g weight n."""
+def _norm_sums(x: Any, g: Any, weight: Any, p: Any, mean: Any, rstd: Any, n: Any, h: Any) -> Any:
+    """n, h = g weight, and the sums of h and of h n."""
     total, total_n = _0, _0
     for j in range(x.size):
         n[j] = (x[j] * p[j] - mean) * rstd
-        d = g[j] * weight[j]
-        total += d
-        total_n += d * n[j]
+        h[j] = g[j] * weight[j]
+        total += h[j]
+        total_n += h[j] * n[j]
     return total, total_n
 
 
@@ -272,12 +272,10 @@ def _add_parameter_grads(g: Any, n: Any, grad_weight: Any, grad_bias: Any) -> No
 
 
 @njit(fastmath=_EXACT, error_model="numpy")
-def _grad_through_norm(
-    x: Any, g: Any, weight: Any, p: Any, n: Any, means: Any, rstd: Any, dot: Any, grad: Any
-) -> None:
+def _grad_through_norm(x: Any, h: Any, p: Any, n: Any, means: Any, rstd: Any, dot: Any, grad: Any) -> None:
     mean, mean_n = means
     for j in range(x.size):
-        d = (g[j] * weight[j] - mean - n[j] * mean_n) * rstd
+        d = (h[j] - mean - n[j] * mean_n) * rstd
         grad[j] = p[j] * (d * (_1 + x[j]) - dot)
 
 
@@ -302,7 +300,7 @@ def backward(data: Any) -> None:
     eps = _floats(a[EPS], 0, 1)[0]
     scratch = _floats(a[SCRATCH], _take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
     wide_x, wide_g, wide_dx = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
-    p, n = scratch[3 * width : 4 * width], scratch[4 * width : 5 * width]
+    p, n, h = scratch[3 * width : 4 * width], scratch[4 * width : 5 * width], scratch[5 * width :]
     share = _1 / np.float32(width)
     chunk = _take(a[NEXT_CHUNK])
     while chunk < a[N_CHUNKS]:
@@ -321,12 +319,12 @@ def backward(data: Any) -> None:
                 first = (row % n_blocks) * width
                 weight = _floats(a[WEIGHT], first, width)
                 rstd = stats[3]
-                total, total_n = _norm_sums(x, g, weight, p, stats[2], rstd, n)
+                total, total_n = _norm_sums(x, g, weight, p, stats[2], rstd, n, h)
                 of_weight = _floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width + first, width)
                 of_bias = _floats(a[GRAD_PARAMS], (chunk * 2 + 1) * n_blocks * width + first, width)
                 _add_parameter_grads(g, n, of_weight, of_bias)
                 dot = total_n * eps * rstd * rstd if a[SOFTMAX] else _0
-                _grad_through_norm(x, g, weight, p, n, (total * share, total_n * share), rstd, dot, grad)
+                _grad_through_norm(x, h, p, n, (total * share, total_n * share), rstd, dot, grad)
             else:
                 grad[:] = _0
                 _add_grad_of_mid(x, g, p, _dot_mid(x, g, p) if a[SOFTMAX] else _0, grad)
