@@ -16,9 +16,17 @@ Legend: M d_mlp, W = M / n_blocks a block's width, m maximum, p softmax, n norma
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, njit, types  # type: ignore[attr-defined]
-from numba.extending import intrinsic
+from numba import carray, njit  # type: ignore[attr-defined]
+
+from solu_model.activation.cpu_intrinsics import (
+    bits_of,
+    floats_at,
+    from_bits,
+    from_half,
+    shorts_at,
+    take,
+    to_half,
+)
 
 # The words behind the address, in order. Addresses are of contiguous arrays, 0 where absent.
 NEXT_CHUNK = 0  # address of a counter: the next chunk nobody took
@@ -34,7 +42,7 @@ EPS = 9  # address of a float32
 SCRATCH = 10  # float32 [slots, N_SCRATCH, W]
 X = 11  # [N_ROWS, N_BLOCKS, W]
 WEIGHT = 12  # float32 [M]; 0: no LayerNorm
-STATS = 13  # float32 [N_ROWS, N_BLOCKS, 4]: m, 1 / sum, mean, 1 / standard deviation
+STATS = 13  # float32 [N_ROWS, N_BLOCKS, 4]: m, 1 / sum, mean of x exp(x - m), r
 BIAS = 14  # float32 [M], forward
 OUT = 15  # like x, forward
 MID = 16  # like x, forward; 0: not wanted
@@ -58,44 +66,15 @@ _LOG2_E = np.float32(1.4426950408889634)
 _ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer and leaves that in the low bits
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 # Cephes expf: exp(r) = 1 + r + r^2 P(r) for |r| <= ln(2) / 2. Twice P, see `_exp`.
-_P0, _P1, _P2, _P3, _P4, _P5 = (
-    np.float32(2 * c)
-    for c in (
-        1.9875691500e-4,
-        1.3981999507e-3,
-        8.3334519073e-3,
-        4.1665795894e-2,
-        1.6666665459e-1,
-        5.0000001201e-1,
-    )
+_CEPHES = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
 )
-
-
-def _cast(result: Any, argument: Any, emit: Any) -> Any:
-    """An intrinsic that turns one value of type `argument` into one of type `result`."""
-
-    def cast(_typing_context: Any, value: Any) -> Any:  # noqa: ARG001
-        return result(argument), lambda _context, builder, _signature, values: emit(builder, values[0])
-
-    return intrinsic(cast)
-
-
-_I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-_bits = _cast(types.int32, types.float32, lambda b, v: b.bitcast(v, _I32))
-_from_bits = _cast(types.float32, types.int32, lambda b, v: b.bitcast(v, _F32))
-_from_half = _cast(types.float32, types.uint16, lambda b, v: b.fpext(b.bitcast(v, ir.HalfType()), _F32))
-_to_half = _cast(
-    types.uint16, types.float32, lambda b, v: b.bitcast(b.fptrunc(v, ir.HalfType()), ir.IntType(16))
-)
-_floats_at = _cast(types.CPointer(types.float32), types.int64, lambda b, v: b.inttoptr(v, _F32.as_pointer()))
-_shorts_at = _cast(
-    types.CPointer(types.uint16), types.int64, lambda b, v: b.inttoptr(v, ir.IntType(16).as_pointer())
-)
-_take = _cast(  # the counter at an address, which goes up by one for whoever asks next
-    types.int64,
-    types.int64,
-    lambda b, v: b.atomic_rmw("add", b.inttoptr(v, _I64.as_pointer()), ir.Constant(_I64, 1), "monotonic"),
-)
+_P0, _P1, _P2, _P3, _P4, _P5 = (np.float32(2 * c) for c in _CEPHES)
 
 
 @njit(fastmath=_EXACT, error_model="numpy", forceinline=True)
@@ -112,21 +91,21 @@ def _exp(z: Any) -> Any:
     poly = poly * r + _P5
     poly = poly * (r * r) + (r + r) + _2
     # Twice exp(r) times 2^(k - 1): 2^k itself overflows before the result does.
-    scale = _from_bits(np.int32((_bits(shifted) + 126) << 23))
+    scale = from_bits(np.int32((bits_of(shifted) + 126) << 23))
     value = _0 if z < _LOWEST else poly * scale
     return _INF if z > _HIGHEST else value
 
 
 @njit(fastmath=_EXACT, error_model="numpy", forceinline=True)
 def _to_bfloat16(value: Any) -> Any:
-    bits = _bits(value)
+    bits = bits_of(value)
     rounded = np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
     return np.uint16(0x7FC0) if value != value else rounded
 
 
 @njit(forceinline=True)
 def _floats(address: Any, offset: Any, n: Any) -> Any:
-    return carray(_floats_at(address + 4 * offset), (n,))
+    return carray(floats_at(address + 4 * offset), (n,))
 
 
 @njit(error_model="numpy")
@@ -134,13 +113,13 @@ def _load(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
     """The row at `address`, itself where it is float32, otherwise widened into scratch."""
     if dtype == FLOAT32:
         return _floats(address, offset, n)
-    row = carray(_shorts_at(address + 2 * offset), (n,))
+    row = carray(shorts_at(address + 2 * offset), (n,))
     if dtype == BFLOAT16:
         for j in range(n):
-            scratch[j] = _from_bits(np.int32(np.int32(row[j]) << 16))
+            scratch[j] = from_bits(np.int32(np.int32(row[j]) << 16))
     else:
         for j in range(n):
-            scratch[j] = _from_half(row[j])
+            scratch[j] = from_half(row[j])
     return scratch
 
 
@@ -154,13 +133,13 @@ def _destination(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) ->
 def _store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
     if dtype == FLOAT32:
         return
-    row = carray(_shorts_at(address + 2 * offset), (n,))
+    row = carray(shorts_at(address + 2 * offset), (n,))
     if dtype == BFLOAT16:
         for j in range(n):
             row[j] = _to_bfloat16(scratch[j])
     else:
         for j in range(n):
-            row[j] = _to_half(scratch[j])
+            row[j] = to_half(scratch[j])
 
 
 @njit(error_model="numpy")
@@ -171,10 +150,10 @@ def _max(x: Any) -> Any:
     """
     top = np.int32(-(2**31))
     for j in range(x.size):
-        bits = _bits(x[j])
+        bits = bits_of(x[j])
         key = np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
         top = max(key, top)
-    return _from_bits(np.int32(top ^ ((top >> 31) & 0x7FFFFFFF)))
+    return from_bits(np.int32(top ^ ((top >> 31) & 0x7FFFFFFF)))
 
 
 @njit(fastmath=_SUMS, error_model="numpy")
@@ -190,11 +169,14 @@ def _unit(x: Any, m: Any, t: Any) -> Any:
 
 
 @njit(fastmath=_SUMS, error_model="numpy")
-def _square_deviations(t: Any, mean: Any) -> Any:
-    total = _0
+def _deviations(t: Any, mean: Any) -> Any:
+    """Sums of t - mean, which is the rounding of the mean, and of its square."""
+    total, total_squares = _0, _0
     for j in range(t.size):
-        total += (t[j] - mean) * (t[j] - mean)
-    return total
+        d = t[j] - mean
+        total += d
+        total_squares += d * d
+    return total, total_squares
 
 
 @njit(fastmath=_EXACT, error_model="numpy")
@@ -214,10 +196,10 @@ def forward(data: Any) -> None:
     a = carray(data, (N_WORDS,), np.int64)
     width, n_blocks, dtype = a[WIDTH], a[N_BLOCKS], a[DTYPE]
     eps = _floats(a[EPS], 0, 1)[0]
-    scratch = _floats(a[SCRATCH], _take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
+    scratch = _floats(a[SCRATCH], take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
     wide_x, t, wide_y = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
     share = _1 / np.float32(width)
-    chunk = _take(a[NEXT_CHUNK])
+    chunk = take(a[NEXT_CHUNK])
     while chunk < a[N_CHUNKS]:
         last = min((chunk + 1) * a[CHUNK_ROWS], a[N_ROWS]) * n_blocks
         for row in range(chunk * a[CHUNK_ROWS] * n_blocks, last):
@@ -233,31 +215,36 @@ def forward(data: Any) -> None:
                 _store(a[MID], at, width, dtype, wide_y)
             y = _destination(a[OUT], at, width, dtype, wide_y)
             if a[WEIGHT]:
-                mean = total_t * share
-                deviation = np.sqrt(_square_deviations(t, mean) * share) * inverse
+                rest, squares = _deviations(t, total_t * share)
+                mean = total_t * share + rest * share
+                variance = max(squares * share - (rest * share) * (rest * share), _0)
+                deviation = np.sqrt(variance) * inverse
                 rstd = _1 / np.sqrt(deviation * deviation + eps)
-                stats[2], stats[3] = mean * inverse, rstd
+                stats[2], stats[3] = mean, rstd
                 first = (row % n_blocks) * width
                 weight, bias = _floats(a[WEIGHT], first, width), _floats(a[BIAS], first, width)
                 _normalise(t, mean, rstd * inverse, weight, bias, y)
             else:
                 _scale(t, inverse, y)
             _store(a[OUT], at, width, dtype, y)
-        chunk = _take(a[NEXT_CHUNK])
+        chunk = take(a[NEXT_CHUNK])
 
 
-@njit(fastmath=_EXACT, error_model="numpy")
-def _softmax(x: Any, m: Any, inverse: Any, p: Any) -> None:
+@njit(error_model="numpy")
+def _softmax(x: Any, m: Any, inverse: Any, p: Any, t: Any) -> None:
+    """Without fused operations: t is to the last bit what it was in the forward pass."""
     for j in range(x.size):
-        p[j] = _exp(x[j] - m) * inverse
+        e = _exp(x[j] - m)
+        p[j] = e * inverse
+        t[j] = x[j] * e
 
 
 @njit(fastmath=_SUMS, error_model="numpy")
-def _norm_sums(x: Any, g: Any, weight: Any, p: Any, mean: Any, rstd: Any, n: Any, h: Any) -> Any:
-    """n, h = g weight, and the sums of h and of h n."""
+def _norm_sums(g: Any, weight: Any, mean: Any, scale: Any, n: Any, h: Any) -> Any:
+    """t becomes n; h = g weight; the sums of h and of h n."""
     total, total_n = _0, _0
-    for j in range(x.size):
-        n[j] = (x[j] * p[j] - mean) * rstd
+    for j in range(g.size):
+        n[j] = (n[j] - mean) * scale
         h[j] = g[j] * weight[j]
         total += h[j]
         total_n += h[j] * n[j]
@@ -272,37 +259,42 @@ def _add_parameter_grads(g: Any, n: Any, grad_weight: Any, grad_bias: Any) -> No
 
 
 @njit(fastmath=_EXACT, error_model="numpy")
-def _grad_through_norm(x: Any, h: Any, p: Any, n: Any, means: Any, rstd: Any, dot: Any, grad: Any) -> None:
-    mean, mean_n = means
-    for j in range(x.size):
-        d = (h[j] - mean - n[j] * mean_n) * rstd
-        grad[j] = p[j] * (d * (_1 + x[j]) - dot)
-
-
-@njit(fastmath=_SUMS, error_model="numpy")
-def _dot_mid(x: Any, g: Any, p: Any) -> Any:
-    total = _0
-    for j in range(x.size):
-        total += g[j] * (x[j] * p[j])
-    return total
+def _grad_through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> None:
+    """h becomes the gradient of mid."""
+    for j in range(h.size):
+        h[j] = (h[j] - mean - n[j] * mean_n) * rstd
 
 
 @njit(fastmath=_EXACT, error_model="numpy")
-def _add_grad_of_mid(x: Any, g: Any, p: Any, dot: Any, grad: Any) -> None:
+def _add(g: Any, total: Any) -> None:
+    for j in range(g.size):
+        total[j] += g[j]
+
+
+@njit(fastmath=_SUMS, error_model="numpy")
+def _dot(x: Any, d: Any, p: Any) -> Any:
+    total = _0
     for j in range(x.size):
-        grad[j] += p[j] * (g[j] * (_1 + x[j]) - dot)
+        total += d[j] * x[j] * p[j]
+    return total
+
+
+@njit(error_model="numpy")
+def _grad_through_unit(x: Any, d: Any, p: Any, dot: Any, grad: Any) -> None:
+    """Without fused operations: where p is 1, d x and `dot` must cancel to the last bit."""
+    for j in range(x.size):
+        grad[j] = p[j] * (d[j] + (d[j] * x[j] - dot))
 
 
 def backward(data: Any) -> None:
     """Rows of `GRAD_X` and each chunk's `GRAD_PARAMS`, from `X`, `STATS` and the gradients."""
     a = carray(data, (N_WORDS,), np.int64)
     width, n_blocks, dtype = a[WIDTH], a[N_BLOCKS], a[DTYPE]
-    eps = _floats(a[EPS], 0, 1)[0]
-    scratch = _floats(a[SCRATCH], _take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
+    scratch = _floats(a[SCRATCH], take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
     wide_x, wide_g, wide_dx = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
     p, n, h = scratch[3 * width : 4 * width], scratch[4 * width : 5 * width], scratch[5 * width :]
     share = _1 / np.float32(width)
-    chunk = _take(a[NEXT_CHUNK])
+    chunk = take(a[NEXT_CHUNK])
     while chunk < a[N_CHUNKS]:
         if a[WEIGHT]:
             params = _floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width, 2 * n_blocks * width)
@@ -314,22 +306,21 @@ def backward(data: Any) -> None:
             g = _load(a[GRAD_OUT], at, width, dtype, wide_g)
             grad = _destination(a[GRAD_X], at, width, dtype, wide_dx)
             stats = _floats(a[STATS], 4 * row, 4)
-            _softmax(x, stats[0], stats[1], p)
+            _softmax(x, stats[0], stats[1], p, n)
             if a[WEIGHT]:
                 first = (row % n_blocks) * width
                 weight = _floats(a[WEIGHT], first, width)
                 rstd = stats[3]
-                total, total_n = _norm_sums(x, g, weight, p, stats[2], rstd, n, h)
+                total, total_n = _norm_sums(g, weight, stats[2], rstd * stats[1], n, h)
                 of_weight = _floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width + first, width)
                 of_bias = _floats(a[GRAD_PARAMS], (chunk * 2 + 1) * n_blocks * width + first, width)
                 _add_parameter_grads(g, n, of_weight, of_bias)
-                dot = total_n * eps * rstd * rstd if a[SOFTMAX] else _0
-                _grad_through_norm(x, h, p, n, (total * share, total_n * share), rstd, dot, grad)
+                _grad_through_norm(h, n, total * share, total_n * share, rstd)
+                d = h
             else:
-                grad[:] = _0
-                _add_grad_of_mid(x, g, p, _dot_mid(x, g, p) if a[SOFTMAX] else _0, grad)
+                d = g
             if a[GRAD_MID]:
-                g = _load(a[GRAD_MID], at, width, dtype, wide_g)
-                _add_grad_of_mid(x, g, p, _dot_mid(x, g, p) if a[SOFTMAX] else _0, grad)
+                _add(_load(a[GRAD_MID], at, width, dtype, wide_dx), d)
+            _grad_through_unit(x, d, p, _dot(x, d, p) if a[SOFTMAX] else _0, grad)
             _store(a[GRAD_X], at, width, dtype, grad)
-        chunk = _take(a[NEXT_CHUNK])
+        chunk = take(a[NEXT_CHUNK])

@@ -57,7 +57,6 @@ def backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    eps: float,
     n_blocks: int,
     softmax: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,11 +82,11 @@ def backward(
         with _on(x):
             if one_pass:
                 kernels.backward_one_pass[(n_programs, n_blocks)](
-                    *arrays, grad_params, eps, n_rows, n_blocks, width, *flags, rows, block, num_warps=warps
+                    *arrays, grad_params, n_rows, n_blocks, width, *flags, rows, block, num_warps=warps
                 )
             else:
                 kernels.backward_looped[(n_rows, n_blocks)](
-                    *arrays, eps, n_blocks, width, *flags, _LOOPED, num_warps=16
+                    *arrays, n_blocks, width, *flags, _LOOPED, num_warps=16
                 )
                 if norm:
                     kernels.parameter_grads_looped[(n_programs, triton.cdiv(width, _COLUMNS), n_blocks)](

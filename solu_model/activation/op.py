@@ -116,14 +116,13 @@ def _activation_backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    eps: float,
     n_blocks: int,
     softmax: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, in its dtype, and of weight and bias, float32 (`[0]` without LayerNorm)."""
     kernels = cpu if backend == "numba" else _cuda()
-    result = kernels.backward(grad_out, grad_mid, x, weight, stats, eps, n_blocks, softmax)
+    result = kernels.backward(grad_out, grad_mid, x, weight, stats, n_blocks, softmax)
     return cast(tuple[Tensor, Tensor, Tensor], result)
 
 
@@ -153,9 +152,9 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, weight, bias, *settings = inputs
-    eps, n_blocks, softmax, return_mid, backend = settings
+    _eps, n_blocks, softmax, return_mid, backend = settings
     ctx.save_for_backward(x, weight, output[2])
-    ctx.settings = (eps, n_blocks, softmax, backend)
+    ctx.settings = (n_blocks, softmax, backend)
     ctx.return_mid = return_mid
     ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.set_materialize_grads(False)

@@ -4,8 +4,8 @@ Rows that fit are held in registers, so that x (and the incoming gradient) is re
 go through the `_looped` kernels, whose second reading mostly hits the second-level cache.
 
 Legend: R rows, B blocks of neurons, W neurons a block, `[R, B, W]` contiguous. stats is float32
-`[R, B, 4]`: m, 1 / sum exp(x - m), mean and 1 / standard deviation of mid. All arithmetic is float32.
-Formulas in `solu_model.activation.cpu`.
+`[R, B, 4]`: m = max x, 1 / s with s = sum exp(x - m), the mean of t = x exp(x - m), 1 / sqrt(variance + eps)
+of mid = t / s. All arithmetic is float32. Formulas in `solu_model.activation.cpu`.
 """
 
 import triton
@@ -44,20 +44,24 @@ def forward_one_pass(
     inverse = tl.full([ROWS, 1], 1.0, tl.float32)
     if SOFTMAX:
         inverse = 1.0 / tl.sum(e, axis=1, keep_dims=True)
-    mid = tl.where(inside, x * e * inverse, 0.0)
+    t = tl.where(inside, x * e, 0.0)
+    mid = t * inverse
     if MID:
         tl.store(mid_ptr + at, mid.to(mid_ptr.dtype.element_ty), mask=inside)
     mean = tl.zeros([ROWS, 1], tl.float32)
     rstd = tl.zeros([ROWS, 1], tl.float32)
     out = mid
     if NORM:
-        mean = tl.sum(mid, axis=1, keep_dims=True) / width
-        centred = tl.where(inside, mid - mean, 0.0)
-        rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1, keep_dims=True) / width + eps)
+        mean = tl.sum(t, axis=1, keep_dims=True) / width
+        centred = tl.where(inside, t - mean, 0.0)
+        rest = tl.sum(centred, axis=1, keep_dims=True) / width  # the mean's rounding
+        variance = tl.sum(centred * centred, axis=1, keep_dims=True) / width - rest * rest
+        mean += rest
+        rstd = 1.0 / tl.sqrt(tl.maximum(variance, 0.0) * inverse * inverse + eps)
         of_column = block * width + column
         weight = tl.load(weight_ptr + of_column, mask=column < width, other=0.0).to(tl.float32)
         bias = tl.load(bias_ptr + of_column, mask=column < width, other=0.0).to(tl.float32)
-        out = centred * rstd * weight + bias
+        out = (t - mean) * (rstd * inverse) * weight + bias
     tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask=inside)
     stats = stats_ptr + (row * n_blocks + block) * 4
     tl.store(stats, m, mask=row < n_rows)
@@ -110,10 +114,12 @@ def forward_looped(
         t = tl.where(inside, x * e, 0.0)
         n = tl.minimum(width - start, BLOCK).to(tl.float32)
         mean_here = tl.sum(t, axis=0) / n
-        deviation = tl.where(inside, t - mean_here, 0.0)
+        centred = tl.where(inside, t - mean_here, 0.0)
+        rest = tl.sum(centred, axis=0) / n  # the mean's rounding
+        mean_here += rest
         mean = mean * rescale
         delta = mean_here - mean
-        squares = squares * rescale * rescale + tl.sum(deviation * deviation, axis=0)
+        squares = squares * rescale * rescale + (tl.sum(centred * centred, axis=0) - n * rest * rest)
         squares += delta * delta * (count * n / (count + n))
         count += n
         mean += delta * (n / count)
@@ -123,8 +129,7 @@ def forward_looped(
     if SOFTMAX:
         shift = tl.where(m == lowest, 0.0, m)
         inverse = 1.0 / total
-    mean = mean * inverse
-    rstd = 1.0 / tl.sqrt(squares * inverse * inverse / width + eps)
+    rstd = 1.0 / tl.sqrt(tl.maximum(squares, 0.0) * inverse * inverse / width + eps)
     tl.store(stats_ptr + row * 4, shift)
     tl.store(stats_ptr + row * 4 + 1, inverse)
     tl.store(stats_ptr + row * 4 + 2, mean)
@@ -133,7 +138,8 @@ def forward_looped(
         column = start + tl.arange(0, BLOCK)
         inside = column < width
         x = tl.load(x_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-        mid = x * tl.exp(x - shift) * inverse
+        t = x * tl.exp(x - shift)
+        mid = t * inverse
         if MID:
             tl.store(mid_ptr + first + column, mid.to(mid_ptr.dtype.element_ty), mask=inside)
         out = mid
@@ -141,7 +147,7 @@ def forward_looped(
             of_column = tl.program_id(1) * width + column
             weight = tl.load(weight_ptr + of_column, mask=inside, other=0.0).to(tl.float32)
             bias = tl.load(bias_ptr + of_column, mask=inside, other=0.0).to(tl.float32)
-            out = (mid - mean) * rstd * weight + bias
+            out = (t - mean) * (rstd * inverse) * weight + bias
         tl.store(out_ptr + first + column, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -154,7 +160,6 @@ def backward_one_pass(
     grad_mid_ptr,  # [R, B, W], read if GRAD_MID
     grad_x_ptr,  # [R, B, W]
     grad_params_ptr,  # float32 [programs, 2, B, W], written if NORM
-    eps,
     n_rows,
     n_blocks,
     width,
@@ -182,35 +187,58 @@ def backward_one_pass(
         inverse = tl.load(stats + 1, mask=row < n_rows, other=0.0)
         x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
         g = tl.load(grad_out_ptr + at, mask=inside, other=0.0).to(tl.float32)
-        p = tl.where(inside, tl.exp(x - m) * inverse, 0.0)
+        e = tl.exp(x - m)
+        p = tl.where(inside, e * inverse, 0.0)
         dot = tl.zeros([ROWS, 1], tl.float32)
         d = g
         if NORM:
             mean = tl.load(stats + 2, mask=row < n_rows, other=0.0)
             rstd = tl.load(stats + 3, mask=row < n_rows, other=0.0)
-            n = tl.where(inside, (x * p - mean) * rstd, 0.0)
+            n = tl.where(inside, (x * e - mean) * (rstd * inverse), 0.0)
             grad_weight += g * n
             grad_bias += g
             h = g * weight
             mean_h = tl.sum(h, axis=1, keep_dims=True) / width
             total_hn = tl.sum(h * n, axis=1, keep_dims=True)
             d = (h - mean_h - n * (total_hn / width)) * rstd
-            if SOFTMAX:
-                dot = total_hn * eps * rstd * rstd
-        elif SOFTMAX:
-            dot = tl.sum(g * x * p, axis=1, keep_dims=True)
         if GRAD_MID:
-            g_mid = tl.load(grad_mid_ptr + at, mask=inside, other=0.0).to(tl.float32)
-            d += g_mid
-            if SOFTMAX:
-                dot += tl.sum(g_mid * x * p, axis=1, keep_dims=True)
-        grad_x = p * (d * (1.0 + x) - dot)
+            d += tl.load(grad_mid_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        if SOFTMAX:
+            dot = tl.sum(d * x * p, axis=1, keep_dims=True)
+        grad_x = p * (d + (d * x - dot))
         tl.store(grad_x_ptr + at, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
     if NORM:
         share = grad_params_ptr + tl.program_id(0).to(tl.int64) * 2 * n_blocks * width + of_column
         tl.store(share, tl.sum(grad_weight, axis=0, keep_dims=True), mask=column < width)
         share += n_blocks * width
         tl.store(share, tl.sum(grad_bias, axis=0, keep_dims=True), mask=column < width)
+
+
+@triton.jit
+def _grad_of_mid(
+    x,
+    e,  # exp(x - m)
+    at,  # of these columns in a row of x's shape
+    of_column,  # of these columns in weight
+    inside,
+    weight_ptr,
+    grad_out_ptr,
+    grad_mid_ptr,
+    mean,
+    rstd,
+    inverse,
+    mean_h,
+    mean_hn,
+    NORM: tl.constexpr,
+    GRAD_MID: tl.constexpr,
+):
+    d = tl.load(grad_out_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        h = d * tl.load(weight_ptr + of_column, mask=inside, other=0.0).to(tl.float32)
+        d = (h - mean_h - (x * e - mean) * (rstd * inverse) * mean_hn) * rstd
+    if GRAD_MID:
+        d += tl.load(grad_mid_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    return d
 
 
 @triton.jit
@@ -221,7 +249,6 @@ def backward_looped(
     grad_out_ptr,  # [R, B, W]
     grad_mid_ptr,  # [R, B, W], read if GRAD_MID
     grad_x_ptr,  # [R, B, W]
-    eps,
     n_blocks,
     width,
     SOFTMAX: tl.constexpr,
@@ -229,47 +256,48 @@ def backward_looped(
     GRAD_MID: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A program takes one block of one row: sums first, then the gradient of x."""
+    """A program takes one block of one row: the norm's sums, the softmax's, then the gradient of x."""
     row = tl.program_id(0).to(tl.int64) * n_blocks + tl.program_id(1)
     first = row * width
+    weights = weight_ptr + tl.program_id(1) * width
     m = tl.load(stats_ptr + row * 4)
     inverse = tl.load(stats_ptr + row * 4 + 1)
     mean = tl.load(stats_ptr + row * 4 + 2)
     rstd = tl.load(stats_ptr + row * 4 + 3)
-    total_h = 0.0
-    total_hn = 0.0
+    mean_h = 0.0
+    mean_hn = 0.0
+    if NORM:
+        for start in range(0, width, BLOCK):
+            column = start + tl.arange(0, BLOCK)
+            inside = column < width
+            x = tl.load(x_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
+            h = tl.load(grad_out_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
+            h *= tl.load(weights + column, mask=inside, other=0.0).to(tl.float32)
+            n = (x * tl.exp(x - m) - mean) * (rstd * inverse)
+            mean_h += tl.sum(h, axis=0) / width
+            mean_hn += tl.sum(tl.where(inside, h * n, 0.0), axis=0) / width
     dot = 0.0
+    if SOFTMAX:
+        for start in range(0, width, BLOCK):
+            column = start + tl.arange(0, BLOCK)
+            inside = column < width
+            x = tl.load(x_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
+            e = tl.exp(x - m)
+            d = _grad_of_mid(
+                x, e, first + column, column, inside, weights, grad_out_ptr, grad_mid_ptr,
+                mean, rstd, inverse, mean_h, mean_hn, NORM, GRAD_MID,
+            )  # fmt: skip
+            dot += tl.sum(tl.where(inside, d * x * e, 0.0), axis=0)
     for start in range(0, width, BLOCK):
         column = start + tl.arange(0, BLOCK)
         inside = column < width
         x = tl.load(x_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-        g = tl.load(grad_out_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-        mid = x * tl.exp(x - m) * inverse
-        if NORM:
-            of_column = tl.program_id(1) * width + column
-            h = g * tl.load(weight_ptr + of_column, mask=inside, other=0.0).to(tl.float32)
-            total_h += tl.sum(h, axis=0)
-            total_hn += tl.sum(tl.where(inside, h * ((mid - mean) * rstd), 0.0), axis=0)
-        elif SOFTMAX:
-            dot += tl.sum(tl.where(inside, g * mid, 0.0), axis=0)
-        if GRAD_MID and SOFTMAX:
-            g_mid = tl.load(grad_mid_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-            dot += tl.sum(tl.where(inside, g_mid * mid, 0.0), axis=0)
-    if NORM and SOFTMAX:
-        dot += total_hn * eps * rstd * rstd
-    for start in range(0, width, BLOCK):
-        column = start + tl.arange(0, BLOCK)
-        inside = column < width
-        x = tl.load(x_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-        d = tl.load(grad_out_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-        p = tl.exp(x - m) * inverse
-        if NORM:
-            of_column = tl.program_id(1) * width + column
-            h = d * tl.load(weight_ptr + of_column, mask=inside, other=0.0).to(tl.float32)
-            d = (h - total_h / width - (x * p - mean) * rstd * (total_hn / width)) * rstd
-        if GRAD_MID:
-            d += tl.load(grad_mid_ptr + first + column, mask=inside, other=0.0).to(tl.float32)
-        grad_x = p * (d * (1.0 + x) - dot)
+        e = tl.exp(x - m)
+        d = _grad_of_mid(
+            x, e, first + column, column, inside, weights, grad_out_ptr, grad_mid_ptr,
+            mean, rstd, inverse, mean_h, mean_hn, NORM, GRAD_MID,
+        )  # fmt: skip
+        grad_x = e * inverse * (d + (d * x - dot * inverse))
         tl.store(grad_x_ptr + first + column, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
 
 
@@ -301,7 +329,7 @@ def parameter_grads_looped(
         rstd = tl.load(stats + 3, mask=row < n_rows, other=0.0)
         x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
         g = tl.load(grad_out_ptr + at, mask=inside, other=0.0).to(tl.float32)
-        grad_weight += tl.where(inside, g * (x * tl.exp(x - m) * inverse - mean) * rstd, 0.0)
+        grad_weight += tl.where(inside, g * (x * tl.exp(x - m) - mean) * (rstd * inverse), 0.0)
         grad_bias += g
     share = grad_params_ptr + tl.program_id(0).to(tl.int64) * 2 * n_blocks * width + block * width + column
     tl.store(share, tl.sum(grad_weight, axis=0, keep_dims=True), mask=column < width)
