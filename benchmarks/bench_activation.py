@@ -102,6 +102,7 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
         for _ in range(repeats):
             for name, f in contestants.items():
                 times[name].append(seconds(lambda f=f, run=run: run(f), device))
+        alone = one_thread({n: lambda f=f, run=run: run(f) for n, f in contestants.items()}) if kept else {}
         medians = {name: statistics.median(t) for name, t in times.items()}
         for name, f in contestants.items():
             results.append(
@@ -111,20 +112,39 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
                     "freed_memory": "kept" if kept else "returned",
                     "contestant": name,
                     "ms": round(1e3 * medians[name], 3),
-                    "peak_mib": round(peak_bytes(lambda f=f, run=run: run(f), device) / 2**20, 1),
+                    "ms_best": round(1e3 * min(times[name]), 3),
+                    "ms_of_one_thread": round(1e3 * alone[name], 3) if name in alone else None,
+                    "peak_mib": round(peak_bytes(lambda f=f, run=run: run(f), device) / 2**20, 1)
+                    if kept
+                    else None,
                     "over_gelu": round(medians[name] / medians["gelu"], 3),
                     "over_eager": round(medians[name] / medians["eager"], 3),
                 }
             )
         line = ", ".join(f"{n} {1e3 * m:.1f}" for n, m in medians.items())
-        to_gelu, to_eager = medians["fused"] / medians["gelu"], medians["eager"] / medians["fused"]
+        best = {name: min(t) for name, t in times.items()}
+        ratios = [
+            f"{label} fused/gelu {t['fused'] / t['gelu']:.2f} eager/fused {t['eager'] / t['fused']:.2f}"
+            for label, t in (("median", medians), ("best", best), ("one thread", alone))
+            if t
+        ]
         memory = "kept" if kept else "returned"
-        print(
-            f"{width:6} {what:17} memory {memory:9} ms: {line}; "
-            f"fused/gelu {to_gelu:.2f}, eager/fused {to_eager:.2f}",
-            flush=True,
-        )
+        print(f"{width:6} {what:17} memory {memory:9} ms: {line}; {', '.join(ratios)}", flush=True)
     return results
+
+
+def one_thread(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Median processor time on one thread: unlike the time on the clock, it stands a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(7):
+        for name, run in runs.items():
+            began = time.thread_time()
+            run()
+            times[name].append(time.thread_time() - began)
+    torch.set_num_threads(threads)
+    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def seconds(run: Callable[[], None], device: str) -> float:

@@ -1,6 +1,7 @@
 """What every benchmark writes: a JSON record with the machine and the versions, and its drawing."""
 
 import json
+import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +45,11 @@ def write_record(name: str, device: str, settings: dict[str, Any], rows: list[di
             continue
     record = {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"device": device_name(device), "system": platform.system()},
+        "machine": {
+            "device": device_name(device),
+            "system": platform.system(),
+            "load_average": [round(v, 1) for v in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        },
         "versions": versions,
         "settings": settings,
         "rows": rows,

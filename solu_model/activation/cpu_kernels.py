@@ -209,7 +209,7 @@ def forward(data: Any) -> None:
             total, total_t = _unit(x, m, t)
             inverse = _1 / total if a[SOFTMAX] else _1
             stats = _floats(a[STATS], 4 * row, 4)
-            stats[0], stats[1] = m, inverse
+            stats[0], stats[1], stats[2], stats[3] = m, inverse, _0, _0
             if a[MID]:
                 _scale(t, inverse, _destination(a[MID], at, width, dtype, wide_y))
                 _store(a[MID], at, width, dtype, wide_y)

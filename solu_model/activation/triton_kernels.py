@@ -120,7 +120,7 @@ def forward_looped(
         mean = mean * rescale
         delta = mean_here - mean
         squares = squares * rescale * rescale + (tl.sum(centred * centred, axis=0) - n * rest * rest)
-        squares += delta * delta * (count * n / (count + n))
+        squares += delta * (delta * (count * n / (count + n)))
         count += n
         mean += delta * (n / count)
         total = total * rescale + tl.sum(e, axis=0)

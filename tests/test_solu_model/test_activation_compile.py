@@ -49,6 +49,7 @@ def test_dynamo_sees_one_operation() -> None:
     assert [ours(g) for g in graphs] == [["solu.activation.default"]]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own
 def test_inductor_forward_and_backward() -> None:
     if not (shutil.which("g++") or shutil.which("clang++") or shutil.which("cl")):
         pytest.skip("torch.compile needs a C++ compiler on CPU")

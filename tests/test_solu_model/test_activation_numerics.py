@@ -57,8 +57,8 @@ def test_three_dimensions_and_strides() -> None:
         exact = view.double().detach().requires_grad_()
         y = reference.solu_ln(exact, w.double(), b.double(), 1e-5)
         (y * y).sum().backward()
-        torch.testing.assert_close(out.double(), y, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(out.double(), y, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
