@@ -50,20 +50,24 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
+    parser.add_argument(
+        "--freed-memory", nargs="+", choices=["returned", "kept"], default=["returned", "kept"]
+    )
     parser.add_argument("--name", help="of the files in results/; by default the device and dtype")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, args.dtype)
     print(f"{device_name(device)}, {args.dtype}, backend {backend_name(device, dtype)}")
+    name = args.name or f"activation-{device}-{args.dtype}"
+    settings = {"dtype": args.dtype, "values": VALUES, "repeats": args.repeats}
+    settings |= {"backend": backend_name(device, dtype)}
     rows = []
-    for kept in (False, True) if device == "cpu" else (True,):
+    for kept in [m == "kept" for m in args.freed_memory] if device == "cpu" else [True]:
         if kept:
             _keep_freed_memory()
         for width in args.widths:
             rows += measure(width, dtype, device, args.repeats, kept)
-    name = args.name or f"activation-{device}-{args.dtype}"
-    settings = {"dtype": args.dtype, "values": VALUES, "repeats": args.repeats}
-    record = write_record(name, device, settings | {"backend": backend_name(device, dtype)}, rows)
+            record = write_record(name, device, settings, rows)
     print(f"wrote {record.name} and {draw_activation(record).name}")
 
 

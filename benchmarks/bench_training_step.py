@@ -40,13 +40,13 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _keep_freed_memory()
     print(f"{device_name(device)}, backend {backend_name(device, torch.bfloat16)}")
+    name = args.name or f"training-step-{device}"
+    settings = {"batch": args.batch, "n_ctx": 512, "autocast": "bfloat16", "backend": backend_name(device)}
     rows = []
     for compiled in (False, True) if args.compile else (False,):
         for n_layers in args.layers:
             rows += measure(n_layers, args.batch, device, args.seconds, compiled)
-    name = args.name or f"training-step-{device}"
-    settings = {"batch": args.batch, "n_ctx": 512, "autocast": "bfloat16"}
-    record = write_record(name, device, settings | {"backend": backend_name(device)}, rows)
+            record = write_record(name, device, settings, rows)
     print(f"wrote {record.name} and {draw_training_step(record).name}")
 
 
