@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from solu_model.activation import backend_name, exp_ln, exp_unit, solu, solu_ln
     from solu_model.checkpoints import CheckpointError, load_checkpoint
     from solu_model.config import SoluConfig
     from solu_model.logit_effects import ablation_effects, direct_logit_effects
@@ -17,11 +18,21 @@ __all__ = [
     "SoluConfig",
     "SoluForCausalLM",
     "ablation_effects",
+    "backend_name",
     "direct_logit_effects",
+    "exp_ln",
+    "exp_unit",
     "load_checkpoint",
+    "solu",
+    "solu_ln",
 ]
 
 _HOMES = {
+    "backend_name": "solu_model.activation",
+    "exp_ln": "solu_model.activation",
+    "exp_unit": "solu_model.activation",
+    "solu": "solu_model.activation",
+    "solu_ln": "solu_model.activation",
     "CheckpointError": "solu_model.checkpoints",
     "load_checkpoint": "solu_model.checkpoints",
     "ablation_effects": "solu_model.logit_effects",

@@ -16,7 +16,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from solu_model.activation import activation, blocked_layer_norm, layer_norm, rms_norm
+from solu_model.activation import (
+    blocked_layer_norm,
+    exp_ln,
+    gelu,
+    layer_norm,
+    rms_norm,
+    solu,
+    solu_ln,
+)
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
 from solu_model.neuron_model import OutputPath
@@ -124,23 +132,35 @@ class MLP(nn.Module):
         self.W_out = nn.Parameter(torch.empty(config.d_mlp, config.d_model))
         self.b_out = nn.Parameter(torch.zeros(config.d_model))
         self.act_fn, self.n_blocks = config.act_fn, config.n_mlp_blocks
-        self.ln = (
-            BlockedLayerNorm(config.d_mlp, config.layer_norm_eps, self.n_blocks)
-            if config.has_mlp_norm
-            else None
-        )
+        eps = config.layer_norm_eps if config.mlp_layer_norm_eps is None else config.mlp_layer_norm_eps
+        self.ln = BlockedLayerNorm(config.d_mlp, eps, self.n_blocks) if config.has_mlp_norm else None
         self.prefix = f"blocks.{layer}.mlp."
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
-        mid_BTM = activation(self.act_fn, pre_BTM, self.n_blocks)
-        post_BTM = self.ln(mid_BTM) if self.ln is not None else mid_BTM
+        want_mid = taps is not None and self.prefix + "hook_mid" in taps.wanted
+        mid_BTM, post_BTM = self._activate(pre_BTM, want_mid)
         if taps is not None:
             taps.take(self.prefix + "hook_pre", pre_BTM)
-            if self.ln is not None:
+            if mid_BTM is not None:
                 taps.take(self.prefix + "hook_mid", mid_BTM)
             taps.take(self.prefix + "hook_post", post_BTM)
         return F.linear(post_BTM, self.W_out.T, self.b_out)
+
+    def _activate(self, pre_BTM: Tensor, want_mid: bool) -> tuple[Tensor | None, Tensor]:
+        """`hook_mid`, None where there is none or the fused norm need not write it, and `hook_post`."""
+        if self.ln is None:
+            return None, solu(pre_BTM, self.n_blocks) if self.act_fn == "solu" else gelu(pre_BTM)
+        if self.act_fn == "gelu_ln":
+            mid_BTM = gelu(pre_BTM)
+            return mid_BTM, self.ln(mid_BTM)
+        fused = exp_ln if self.act_fn == "exp_ln" else solu_ln
+        if want_mid:
+            post_BTM, mid_BTM = fused(
+                pre_BTM, self.ln.w, self.ln.b, self.ln.eps, self.n_blocks, return_mid=True
+            )
+            return mid_BTM, post_BTM
+        return None, fused(pre_BTM, self.ln.w, self.ln.b, self.ln.eps, self.n_blocks)
 
 
 class Block(nn.Module):
@@ -194,13 +214,6 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = Embed(config)
         self.pos_embed = PosEmbed(config)
         self.blocks = nn.ModuleList([Block(config, i) for i in range(config.n_layers)])
-        if config.mlp_layer_norm_eps is not None:
-            for module in self.modules():
-                if isinstance(module, BlockedLayerNorm):
-                    module.eps = config.mlp_layer_norm_eps
-        final_norm = RMSNorm if config.final_rms else LayerNorm
-        self.ln_final = final_norm(config.d_model, config.layer_norm_eps)
-        self.unembed = Unembed(config)
         self.post_init()
 
     @torch.no_grad()

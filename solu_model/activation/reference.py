@@ -118,5 +118,14 @@ def solu_ln(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_blocks: int =
     return blocked_layer_norm(solu(x32, n_blocks), weight, bias, eps, n_blocks).to(x.dtype)
 
 
+def exp_ln(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_blocks: int = 1) -> Tensor:
+    """LN(x * exp(x)), equal to `solu_ln` but for eps (paper 4.3).
+
+    Args and result as in `solu_ln`; overflows where exp(x) does.
+    """
+    x32 = _at_least_float32(x)
+    return blocked_layer_norm(exp_unit(x32), weight, bias, eps, n_blocks).to(x.dtype)
+
+
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -1,0 +1,8 @@
+# Speed of the activation and of a training step with it; results and drawings in benchmarks/results/.
+
+.PHONY: bench
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_activation.py
+	$(BIN)/python benchmarks/bench_activation.py --dtype bfloat16
+	$(BIN)/python benchmarks/bench_training_step.py

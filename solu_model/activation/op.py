@@ -1,0 +1,178 @@
+"""The activation as one operation, `solu::activation`, and the one place where its backend is chosen.
+
+Backends: `numba` (CPU), `triton` (CUDA) and `reference`, the definition, for everything else: float64,
+other devices, and machines where a fast one cannot run. The first two are behind one registered
+operation with a fake tensor and a gradient, so `torch.compile`, `torch.export`, autocast and FSDP
+see a single node; the definition is plain torch operations, which a compiler may fuse.
+
+To force one, give `backend=` or set SOLU_ACTIVATION_BACKEND. For its backward pass the operation
+keeps x, the weight, and 16 bytes a row and block of neurons. Second derivatives: the definition only.
+
+Legend: M d_mlp, `...` any leading dimensions.
+"""
+
+import logging
+import os
+from functools import cache
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from solu_model.activation import cpu
+
+_log = logging.getLogger(__name__)
+
+ENVIRONMENT_VARIABLE = "SOLU_ACTIVATION_BACKEND"
+_BACKENDS = ("numba", "triton", "reference")
+
+
+@torch.compiler.assume_constant_result
+def backend_name(
+    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, backend: str | None = None
+) -> str:
+    """Which code computes the activation: `numba`, `triton` or `reference`.
+
+    Args:
+        device: where x is, e.g. `cpu` or `cuda:0`.
+        dtype: of x.
+        backend: force this one; None follows SOLU_ACTIVATION_BACKEND, then device and dtype.
+
+    Raises:
+        ValueError: no backend has that name, or the forced one cannot take this device and dtype.
+    """
+    forced = backend or os.environ.get(ENVIRONMENT_VARIABLE) or None
+    kind = torch.device(device).type
+    if forced is None:
+        natural = {"cpu": "numba", "cuda": "triton"}.get(kind, "reference")
+        return natural if not _obstacle(natural, kind, dtype) else "reference"
+    if forced not in _BACKENDS:
+        raise ValueError(f"the activation's backend must be one of {', '.join(_BACKENDS)}, got {forced!r}")
+    if obstacle := _obstacle(forced, kind, dtype):
+        if backend is None:  # the environment states a preference for what it can do
+            return "reference"
+        raise ValueError(f"the {forced} backend {obstacle}: leave backend out, or give 'reference'")
+    return forced
+
+
+def _obstacle(name: str, device_type: str, dtype: torch.dtype) -> str:
+    """Why a backend cannot take x; empty where it can."""
+    if name == "reference":
+        return ""
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"takes float32, bfloat16 and float16, got {dtype}"
+    if name == "numba" and device_type != "cpu":
+        return f"runs on cpu, got {device_type}"
+    if name == "triton" and device_type != "cuda" and not (device_type == "cpu" and _interpreting()):
+        return f"runs on cuda (on cpu under TRITON_INTERPRET=1), got {device_type}"
+    if failure := _failure(name):
+        return f"cannot run here ({failure})"
+    if name == "numba" and not cpu.supports(dtype):
+        return f"cannot convert {dtype} on this processor"
+    return ""
+
+
+def _interpreting() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@cache
+def _failure(name: str) -> str:
+    """Try a backend once in this process; what failed is logged then, and only then."""
+    try:
+        if name == "numba":
+            cpu.load()
+        else:
+            _cuda()
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        _log.warning("the %s activation cannot run here, using its slower definition: %s", name, failure)
+        return failure
+    return ""
+
+
+@torch.library.custom_op("solu::activation", mutates_args=())
+def activation_op(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    n_blocks: int,
+    softmax: bool,
+    return_mid: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out `[..., M]`, mid `[..., M]` or `[0]`, stats `[N, n_blocks, 4]` float32 for the backward pass."""
+    kernels = cpu if backend == "numba" else _cuda()
+    result = kernels.forward(x, weight, bias, eps, n_blocks, softmax, return_mid)
+    return cast(tuple[Tensor, Tensor, Tensor], result)
+
+
+@torch.library.custom_op("solu::activation_backward", mutates_args=())
+def _activation_backward(
+    grad_out: Tensor,
+    grad_mid: Tensor | None,
+    x: Tensor,
+    weight: Tensor | None,
+    stats: Tensor,
+    n_blocks: int,
+    softmax: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, in its dtype, and of weight and bias, float32 (`[0]` without LayerNorm)."""
+    kernels = cpu if backend == "numba" else _cuda()
+    result = kernels.backward(grad_out, grad_mid, x, weight, stats, n_blocks, softmax)
+    return cast(tuple[Tensor, Tensor, Tensor], result)
+
+
+def _cuda() -> ModuleType:
+    """Imported on first use: it needs Triton."""
+    from solu_model.activation import cuda
+
+    return cuda
+
+
+@activation_op.register_fake
+def _(x: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _, _, _, n_blocks, _, return_mid, _ = settings
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    stats = x.new_empty(x.shape[:-1].numel(), n_blocks, 4, dtype=torch.float32)
+    return out, torch.empty_like(out) if return_mid else x.new_empty(0), stats
+
+
+@_activation_backward.register_fake
+def _(
+    _grad_out: Tensor, _grad_mid: Tensor | None, x: Tensor, *settings: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    weight, stats, *_ = settings
+    n = 0 if weight is None else x.shape[-1]
+    return torch.empty_like(x, memory_format=torch.contiguous_format), stats.new_empty(n), stats.new_empty(n)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, weight, bias, *settings = inputs
+    _eps, n_blocks, softmax, return_mid, backend = settings
+    ctx.save_for_backward(x, weight, output[2])
+    ctx.settings = (n_blocks, softmax, backend)
+    ctx.return_mid = return_mid
+    ctx.bias_dtype = None if bias is None else bias.dtype
+    ctx.set_materialize_grads(False)
+
+
+def _backward(
+    ctx: Any, grad_out: Tensor | None, grad_mid: Tensor | None, _grad_stats: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    x, weight, stats = ctx.saved_tensors
+    if grad_out is None:
+        grad_out = torch.zeros_like(x)
+    grads = _activation_backward(
+        grad_out, grad_mid if ctx.return_mid else None, x, weight, stats, *ctx.settings
+    )
+    grad_x, grad_weight, grad_bias = grads
+    if weight is None:
+        return (grad_x, *[None] * 7)
+    return (grad_x, grad_weight.to(weight.dtype), grad_bias.to(ctx.bias_dtype), *[None] * 5)
+
+
+activation_op.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,165 @@
+"""The activations as functions: each picks a backend by `op.backend_name` and does one operation.
+
+Legend: M d_mlp, `...` any leading dimensions.
+"""
+
+from typing import Literal, overload
+
+from torch import Tensor
+
+from solu_model.activation import reference
+from solu_model.activation.op import activation_op, backend_name
+
+
+@overload
+def solu_ln(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int = 1,
+    return_mid: Literal[False] = False,
+    *,
+    backend: str | None = None,
+) -> Tensor: ...
+@overload
+def solu_ln(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int = 1,
+    *,
+    return_mid: Literal[True],
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]: ...
+def solu_ln(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int = 1,
+    return_mid: bool = False,
+    *,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """LN(x * softmax(x)), a softmax and a LayerNorm for each block of neurons (paper 4.3, 4.4).
+
+    Args:
+        x: `[..., M]` pre-activations (`hook_pre`), any floating dtype.
+        weight, bias: `[M]` of the LayerNorm, any floating dtype.
+        eps: added to the variance.
+        n_blocks: equal blocks of neurons; divides M.
+        return_mid: also return x * softmax(x), which is otherwise never written.
+        backend: see `backend_name`.
+
+    Returns:
+        `[..., M]` in x's dtype (`hook_post`), computed in float32 at least and rounded once. With
+        `return_mid`, a pair of it and `hook_mid`, `[..., M]` in x's dtype.
+
+    Raises:
+        ValueError: n_blocks does not divide M, or weight or bias is not `[M]`.
+    """
+    return _with_norm(x, weight, bias, eps, n_blocks, True, return_mid, backend)
+
+
+@overload
+def exp_ln(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int = 1,
+    return_mid: Literal[False] = False,
+    *,
+    backend: str | None = None,
+) -> Tensor: ...
+@overload
+def exp_ln(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int = 1,
+    *,
+    return_mid: Literal[True],
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]: ...
+def exp_ln(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int = 1,
+    return_mid: bool = False,
+    *,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """LN(x * exp(x)), equal to `solu_ln` but for eps (paper 4.3); overflows where exp(x) does.
+
+    Args, result and errors as in `solu_ln`; `hook_mid` is x * exp(x).
+    """
+    return _with_norm(x, weight, bias, eps, n_blocks, False, return_mid, backend)
+
+
+def solu(x: Tensor, n_blocks: int = 1, *, backend: str | None = None) -> Tensor:
+    """x * softmax(x) over each of `n_blocks` equal parts of the last dimension (paper 4.2).
+
+    Args:
+        x: `[..., M]` pre-activations, any floating dtype.
+        n_blocks: blocks of neurons; divides M.
+        backend: see `backend_name`.
+
+    Returns:
+        `[..., M]` in x's dtype. SoLU(4, 1, 4, 1) is about (2, 0, 2, 0).
+    """
+    _check(x, n_blocks)
+    name = backend_name(x.device.type, x.dtype, backend)
+    if name == "reference":
+        return reference.solu(x, n_blocks)
+    out: Tensor = activation_op(x, None, None, 0.0, n_blocks, True, False, name)[0]
+    return out
+
+
+def exp_unit(x: Tensor, *, backend: str | None = None) -> Tensor:
+    """x * exp(x), `[..., M]` to `[..., M]` in x's dtype: `exp_ln` without its LayerNorm."""
+    _check(x, 1)
+    name = backend_name(x.device.type, x.dtype, backend)
+    if name == "reference":
+        return reference.exp_unit(x)
+    out: Tensor = activation_op(x, None, None, 0.0, 1, False, False, name)[0]
+    return out
+
+
+def _with_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    n_blocks: int,
+    softmax: bool,
+    return_mid: bool,
+    backend: str | None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    _check(x, n_blocks)
+    for name, parameter in (("weight", weight), ("bias", bias)):
+        if parameter.shape != x.shape[-1:]:
+            raise ValueError(
+                f"{name} must have an entry a neuron, [{x.shape[-1]}], got {list(parameter.shape)}"
+            )
+    name = backend_name(x.device.type, x.dtype, backend)
+    if name == "reference":
+        normed = reference.solu_ln if softmax else reference.exp_ln
+        out = normed(x, weight, bias, eps, n_blocks)
+        if not return_mid:
+            return out
+        return out, reference.solu(x, n_blocks) if softmax else reference.exp_unit(x)
+    out, mid, _ = activation_op(x, weight, bias, eps, n_blocks, softmax, return_mid, name)
+    return (out, mid) if return_mid else out
+
+
+def _check(x: Tensor, n_blocks: int) -> None:
+    if not x.is_floating_point():
+        raise ValueError(f"x must have a floating dtype, got {x.dtype}")
+    if x.ndim == 0 or x.shape[-1] % n_blocks or n_blocks < 1:
+        raise ValueError(f"n_blocks must divide the last dimension of x {list(x.shape)}, got {n_blocks}")
