@@ -214,6 +214,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = Embed(config)
         self.pos_embed = PosEmbed(config)
         self.blocks = nn.ModuleList([Block(config, i) for i in range(config.n_layers)])
+        final_norm = RMSNorm if config.final_rms else LayerNorm
+        self.ln_final = final_norm(config.d_model, config.layer_norm_eps)
+        self.unembed = Unembed(config)
         self.post_init()
 
     @torch.no_grad()

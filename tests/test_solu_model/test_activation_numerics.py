@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from activation_cases import INPUTS, TOLERANCE, WIDTHS, compare, definition_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import solu_model
 from solu_model.activation import cpu_threads, reference
+from tests.test_solu_model.activation_cases import INPUTS, TOLERANCE, WIDTHS, compare, definition_of
 
 FUNCTIONS = {"solu_ln": solu_model.solu_ln, "exp_ln": solu_model.exp_ln}
 

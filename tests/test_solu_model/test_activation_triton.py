@@ -28,7 +28,7 @@ if not ON_GPU and not INTERPRETING:
 
 else:
     pytest.importorskip("triton", reason="Triton is not installed")
-    from activation_cases import INPUTS, TOLERANCE, compare, definition_of
+    from tests.test_solu_model.activation_cases import INPUTS, TOLERANCE, compare, definition_of
 
     from solu_model import exp_ln, solu, solu_ln
     from solu_model.activation import cuda, op, reference
