@@ -98,7 +98,8 @@ def info(
     model: ModelOption,
     tokenizer_path: TokenizerOption = None,
 ) -> None:
-    """What a checkpoint is: shape, arithmetic, parameters."""
+    """What a checkpoint is: shape, arithmetic, parameters, and what computes its activation here."""
+    from solu_model.activation import backend_name
     from solu_model.checkpoints import load_checkpoint
 
     network, tokenizer = load_checkpoint(model, tokenizer=tokenizer_path)
@@ -117,5 +118,6 @@ def info(
     ):
         table.add_row(name, str(getattr(config, name)))
     table.add_row("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
+    table.add_row("activation computed by", backend_name("cpu"))
     table.add_row("tokenizer", "none" if tokenizer is None else f"{len(tokenizer)} tokens")
     Console().print(table)
