@@ -28,10 +28,9 @@ if not ON_GPU and not INTERPRETING:
 
 else:
     pytest.importorskip("triton", reason="Triton is not installed")
-    from tests.test_solu_model.activation_cases import INPUTS, TOLERANCE, compare, definition_of
-
     from solu_model import exp_ln, solu, solu_ln
     from solu_model.activation import cuda, op, reference
+    from tests.test_solu_model.activation_cases import INPUTS, TOLERANCE, compare, definition_of
 
     FUNCTIONS = {"solu_ln": solu_ln, "exp_ln": exp_ln}
     DEVICE = "cuda" if ON_GPU else "cpu"
