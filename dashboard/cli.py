@@ -38,7 +38,8 @@ def dashboard(
     entry = Path(__file__).with_name("app.py")
     environment = dict(os.environ)
     if models:
-        environment["SOLU_MODELS"] = os.pathsep.join(str(path.resolve()) for path in models)
+        named = [str(path.resolve()) for path in models] + [environment.get("SOLU_MODELS", "")]
+        environment["SOLU_MODELS"] = os.pathsep.join(filter(None, named))
     command = [
         sys.executable,
         "-m",

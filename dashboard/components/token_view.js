@@ -65,7 +65,7 @@ function drawExample(data, example, k) {
   text.setAttribute('role', 'group');
   text.setAttribute('aria-label', `Example ${k + 1}, ${exact(example.value)}. Left and right move between tokens.`);
   const [low, high, steps] = example.v[data.shown];
-  text.append(element('i', example.start ? 'cut' : 'cut always', '… '));
+  text.append(element('i', example.start ? 'cut' : 'cut always', '…\u00a0'));
   for (let i = 0; i < example.t.length; i++) {
     const value = i === example.peak ? example.value : low + (steps[i] / 255) * (high - low);
     const token = drawToken(data.texts[example.t[i]]);
