@@ -46,7 +46,7 @@ def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
     table.add_row(
         "model", f"{manifest.model.name} ({manifest.model.act_fn}), weights {manifest.model.sha256[:12]}"
     )
-    table.add_row("neurons", f"{len(cache.layers)} layers of {cache.d_mlp}")
+    table.add_row("neurons", f"{len(cache.layers)} x {cache.d_mlp}")
     table.add_row("hooks", ", ".join(cache.hooks))
     table.add_row("corpus", ", ".join(manifest.corpus.names))
     table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")

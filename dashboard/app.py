@@ -10,6 +10,7 @@ st.html(
     /* Streamlit's captions are fainter than 4.5 to 1. */
     [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
     [data-testid="stCaptionContainer"] code { color: inherit; }
+    .st-key-above_table { margin-bottom: 1.5rem; }  /* the table's toolbar floats there */
     .st-key-side { position: sticky; top: 4rem; }
     </style>"""
 )

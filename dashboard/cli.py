@@ -1,8 +1,12 @@
 """The `solu` command: every package's commands under one name."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +30,8 @@ app.add_typer(cache_app, name="cache")
 @app.command()
 def dashboard(
     models: Annotated[
-        list[Path] | None, typer.Option("--models", help="Folders with models, beside ./models. Repeatable.")
+        list[Path] | None,
+        typer.Option("--models", help="Folder with models, beside the bundled ones. Repeatable."),
     ] = None,
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8501,
     address: Annotated[
@@ -40,19 +45,32 @@ def dashboard(
     if models:
         named = [str(path.resolve()) for path in models] + [environment.get("SOLU_MODELS", "")]
         environment["SOLU_MODELS"] = os.pathsep.join(filter(None, named))
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        str(entry),
-        "--server.port",
-        str(port),
-        "--server.address",
-        address,
-    ]
-    command += ["--server.headless", str(headless).lower(), "--server.showEmailPrompt", "false"]
-    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
+    # Headless: otherwise Streamlit asks for an e-mail address and lays an advertisement over the page.
+    command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.headless", "true"]
+    command += ["--server.port", str(port), "--server.address", address]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends with us
+    server = subprocess.Popen(command, env=environment)  # noqa: S603
+    try:
+        if not headless and _wait_until_healthy(server, port):
+            webbrowser.open(f"http://localhost:{port}")
+        raise typer.Exit(server.wait())
+    except KeyboardInterrupt:
+        server.wait()
+        raise typer.Exit(0) from None
+    finally:
+        server.terminate()
+
+
+def _wait_until_healthy(server: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Whether the server answers before it ends or a minute is over."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=2):
+                return True
+        except OSError:
+            time.sleep(0.1)
+    return False
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ def train(
     d_vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to learn.")] = None,
     d_mlp: Annotated[int | None, typer.Option(help="Neurons a layer.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak, in place of the preset's.")] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,
 ) -> None:
     """Train a model: tokenizer, packed data, training, weights in bf16. Resumes after a kill."""
@@ -51,6 +52,7 @@ def train(
         recipe,
         n_tokens=recipe.n_tokens if tokens is None else tokens,
         seed=recipe.seed if seed is None else seed,
+        learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
         compile=compile,
     )
     run(config, recipe, data, out)

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be learned, with what was asked for, what was found and what to do."""
+
+
 BOS = "<|BOS|>"
 BOS_ID = 0
 
@@ -25,10 +30,10 @@ def train_tokenizer(texts: Iterator[str], d_vocab: int) -> PreTrainedTokenizerFa
         ordinary text, never the token.
 
     Raises:
-        ValueError: `d_vocab` is too small, or the sample taught fewer tokens than asked for.
+        TokenizerError: `d_vocab` is too small, or the sample taught fewer tokens than asked for.
     """
     if d_vocab < 257:
-        raise ValueError(f"d_vocab must be at least 257 (256 bytes and a BOS), got {d_vocab}")
+        raise TokenizerError(f"d_vocab must be at least 257 (256 bytes and a BOS), got {d_vocab}")
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -42,7 +47,7 @@ def train_tokenizer(texts: Iterator[str], d_vocab: int) -> PreTrainedTokenizerFa
     )
     backend.train_from_iterator(texts, trainer)
     if backend.get_vocab_size() < d_vocab:
-        raise ValueError(
+        raise TokenizerError(
             f"the sample gave {backend.get_vocab_size()} tokens where {d_vocab} were asked for: "
             "give more text or a smaller vocabulary (--d-vocab)"
         )

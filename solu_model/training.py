@@ -9,6 +9,7 @@ A run's folder:
     tokenizer.json ...      learned from a sample of the data
     tokens/                 the data, packed (solu_model.token_file)
     checkpoints/            checkpoint-N folders; one counts only once it holds the file `complete`
+    run.json                which run it is; another one is refused
     metrics.jsonl           a row every `log_every` steps
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
 """
@@ -48,7 +49,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from solu_model.checkpoints import load_tokenizer
 from solu_model.config import SoluConfig
-from solu_model.documents import read_documents
+from solu_model.documents import corpus_bytes, read_documents
 from solu_model.files import written_aside
 from solu_model.model import SoluForCausalLM
 from solu_model.token_file import TokenFile, write_token_file
@@ -56,6 +57,7 @@ from solu_model.tokenizer import tokenizer_hash, train_tokenizer
 
 _log = logging.getLogger(__name__)
 
+_LEAST_SAMPLE = 20_000_000  # bytes of text for the tokenizer to learn from, where there are so many
 _COMPLETE = "complete"
 
 
@@ -80,7 +82,7 @@ class Recipe:
     adam_beta2: float = 0.98
     max_grad_norm: float = 1.0
     tokenizer_sample: float = 0.06
-    """Share of the documents that the tokenizer learns from."""
+    """Share of the documents that the tokenizer learns from; more where that is under 20 MB."""
     seed: int = 0
     bf16: bool = True
     compile: bool = False
@@ -91,7 +93,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.log_every and self.save_every % self.log_every:
-            raise ValueError(
+            raise TrainingError(
                 f"save_every must be a multiple of log_every = {self.log_every}, got {self.save_every}"
             )
 
@@ -146,7 +148,7 @@ def train(
     _keep_freed_memory()
     transformers.utils.logging.disable_progress_bar()  # of its checkpoints; ours shows tokens
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config, recipe)
+    _claim(out, config, recipe, data)
     tokenizer = _tokenizer(out, config, recipe, data)
     tokens = _token_file(out, tokenizer, data, progress=progress)
     rows = Rows(tokens, config.n_ctx)
@@ -257,8 +259,8 @@ class _Metrics(TrainerCallback):
         self.bar.set_postfix(loss=f"{row['loss']:.3f}", tok_s=f"{rate:,.0f}")
         if not math.isfinite(row["loss"]):
             raise TrainingError(
-                f"the loss is {row['loss']} at step {state.global_step}: lower the learning rate "
-                f"({args.learning_rate}) and run the same command; it goes on from the last checkpoint"
+                f"the loss is {row['loss']} at step {state.global_step}: start again in "
+                f"another --out with a --learning-rate below {args.learning_rate}. What was saved is kept"
             )
 
     def on_save(
@@ -314,16 +316,22 @@ def _arguments(recipe: Recipe, checkpoints: Path, batch: int) -> TrainingArgumen
     )
 
 
-def _identity(config: SoluConfig, recipe: Recipe) -> dict[str, Any]:
+def _identity(config: SoluConfig, recipe: Recipe, data: Sequence[str | Path]) -> dict[str, Any]:
     """What makes two runs the same run: not its speed, nor how often it logs or saves."""
     shape = {name: getattr(config, name) for name in SoluConfig.__annotations__ if name != "attribute_map"}
-    return {"config": shape, "recipe": asdict(replace(recipe, compile=False, log_every=0, save_every=0))}
+    fixed = asdict(replace(recipe, compile=False, log_every=0, save_every=0))
+    return {"config": shape, "recipe": fixed, "data": {"paths": _names(data)}}
 
 
-def _claim(out: Path, config: SoluConfig, recipe: Recipe) -> None:
+def _names(data: Sequence[str | Path]) -> list[str]:
+    """Corpus paths without what only one machine has."""
+    return ["/".join(Path(p).parts[-2:]) for p in data]
+
+
+def _claim(out: Path, config: SoluConfig, recipe: Recipe, data: Sequence[str | Path]) -> None:
     """Refuse a folder that holds another run; otherwise write down whose it is."""
     file = out / "run.json"
-    identity = json.loads(json.dumps(_identity(config, recipe)))
+    identity = json.loads(json.dumps(_identity(config, recipe, data)))
     if file.is_file():
         found = json.loads(file.read_text(encoding="utf-8"))
         differing = [
@@ -350,10 +358,12 @@ def _tokenizer(
             )
         return tokenizer
     chance = random.Random(recipe.seed)
+    # A share of a small corpus would teach little: then all of it, or as much as makes 20 MB.
+    share = max(recipe.tokenizer_sample, _LEAST_SAMPLE / max(corpus_bytes(data) or _LEAST_SAMPLE, 1))
 
     def sample() -> Iterator[str]:
         for document in read_documents(data):
-            if chance.random() < recipe.tokenizer_sample:
+            if chance.random() < share:
                 yield document.text
 
     tokenizer = train_tokenizer(sample(), config.d_vocab)
@@ -401,7 +411,7 @@ def _save_result(
         "recipe": asdict(recipe),
         "steps": recipe.n_steps(),
         "tokens": recipe.n_steps() * recipe.batch_tokens,
-        "data": ["/".join(Path(p).parts[-2:]) for p in data],
+        "data": _names(data),
         "data_tokens": tokens.meta.n_tokens,
         "data_documents": tokens.meta.n_documents,
         "data_bytes": tokens.meta.n_bytes,

@@ -133,7 +133,7 @@ def page() -> None:
 
     rows = choices(place, frame)
     always = int((frame["state"] == "always on").sum())
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="above_table"):
         st.caption(
             f"{len(rows):,} of {len(frame):,} neurons of layer {place.layer} of {plain(place.model.name)}, "
             f"strongest activation {number(float(frame['max'].max()))}, {always:,} always on. "
