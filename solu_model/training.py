@@ -17,10 +17,8 @@ A run's folder:
 import ctypes
 import json
 import logging
-import math
 import random
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -35,13 +33,9 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -52,17 +46,13 @@ from solu_model.config import SoluConfig
 from solu_model.documents import corpus_bytes, read_documents
 from solu_model.files import written_aside
 from solu_model.model import SoluForCausalLM
+from solu_model.run_metrics import COMPLETE, RunMetrics, TrainingError, read_metrics
 from solu_model.token_file import TokenFile, write_token_file
 from solu_model.tokenizer import tokenizer_hash, train_tokenizer
 
 _log = logging.getLogger(__name__)
 
 _LEAST_SAMPLE = 20_000_000  # bytes of text for the tokenizer to learn from, where there are so many
-_COMPLETE = "complete"
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on, with what to do. What was saved stays."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +156,7 @@ def train(
         model=model,
         args=_arguments(recipe, checkpoints, batch),
         train_dataset=rows,
-        callbacks=[_Metrics(out / "metrics.jsonl", batch * config.n_ctx, progress=progress)],
+        callbacks=[RunMetrics(out / "metrics.jsonl", batch * config.n_ctx, progress=progress)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -194,7 +184,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint in a run's `checkpoints/`; half-written ones are removed."""
     complete = []
     for path in folder.glob("checkpoint-*"):
-        if (path / _COMPLETE).is_file():
+        if (path / COMPLETE).is_file():
             complete.append(path)
         else:
             shutil.rmtree(path)
@@ -206,85 +196,6 @@ class _Trainer(Trainer):
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         return [n for n, _ in model.named_parameters() if n.rpartition(".")[2].startswith("W_")]
-
-
-class _Metrics(TrainerCallback):
-    """A row of metrics every logging step, a progress bar in tokens, a stop at NaN, the `complete` mark."""
-
-    def __init__(self, file: Path, tokens_per_step: int, *, progress: bool) -> None:
-        self.file = file
-        self.tokens_per_step = tokens_per_step
-        self.bar: Any = tqdm(unit="tok", unit_scale=True, desc="training", disable=not progress)
-        self.since: tuple[float, int] | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Drop rows beyond the checkpoint that the run goes on from."""
-        rows = read_metrics(self.file)
-        with written_aside(self.file) as aside:
-            aside.write_text(
-                "".join(json.dumps(r) + "\n" for r in rows if r["step"] <= state.global_step),
-                encoding="utf-8",
-            )
-        self.bar.total = state.max_steps * self.tokens_per_step
-        self.bar.n = self.bar.initial = state.global_step * self.tokens_per_step
-        self.since = (time.perf_counter(), state.global_step)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.bar.update(self.tokens_per_step)
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        logs: dict[str, float] = kwargs.get("logs") or {}
-        if "loss" not in logs or self.since is None:
-            return
-        then, step = self.since
-        now = time.perf_counter()
-        rate = (state.global_step - step) * self.tokens_per_step / max(now - then, 1e-9)
-        self.since = (now, state.global_step)
-        row = {
-            "step": state.global_step,
-            "tokens": state.global_step * self.tokens_per_step,
-            "loss": logs["loss"],
-            "learning_rate": logs["learning_rate"],
-            "grad_norm": float(logs["grad_norm"]),
-            "tokens_per_s": round(rate, 1),
-        }
-        with open(self.file, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-        self.bar.set_postfix(loss=f"{row['loss']:.3f}", tok_s=f"{rate:,.0f}")
-        if not math.isfinite(row["loss"]):
-            raise TrainingError(
-                f"the loss is {row['loss']} at step {state.global_step}: start again in "
-                f"another --out with a --learning-rate below {args.learning_rate}. What was saved is kept"
-            )
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.bar.close()
-
-
-def read_metrics(file: Path) -> list[dict[str, float]]:
-    """Rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
-    if not file.is_file():
-        return []
-    rows = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 def _arguments(recipe: Recipe, checkpoints: Path, batch: int) -> TrainingArguments:

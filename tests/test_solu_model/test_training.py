@@ -18,7 +18,8 @@ from solu_model import SoluConfig, load_checkpoint
 from solu_model.documents import read_documents
 from solu_model.evaluate import evaluate
 from solu_model.files import written_aside
-from solu_model.training import Recipe, TrainingError, last_checkpoint, read_metrics, train
+from solu_model.run_metrics import TrainingError, read_metrics
+from solu_model.training import Recipe, last_checkpoint, train
 
 CONFIG = SoluConfig(d_vocab=300, n_ctx=16, d_model=16, n_heads=2, d_head=8, d_mlp=24)
 RECIPE = Recipe(
