@@ -1,114 +1,311 @@
 """Everything kept about one layer's neurons while a corpus passes.
 
-The accumulator's memory depends on the number of neurons alone. `update` takes a batch, `merge` joins two
-parts of a corpus; the order of either does not matter (power sums: up to float64 rounding).
+Memory depends on the sizes of the model alone. Whole documents go in, in any order and by any number of
+threads; `merge` joins two parts of a corpus. What results depends on the documents and on nothing else, to
+the last byte.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cache import kernels
-from cache.batch import Batch
+from cache import exact_sum, kept, kernels, ranges
+from cache.by_token import GRID_BITS
 from cache.histogram import N_BINS
-from cache.top import TopExamples
+from cache.identity import neuron_keys, token_hashes
+from cache.kept import NO_LIMIT, SAMPLE_WINDOW, WINDOW, Array, Kept, Window
+
+MAX_SOURCES = 256
+"""Sources whose shares are kept; a corpus with more has its shares dropped."""
+MAX_CONTEXT = 2**16 - 1
+"""Tokens that the small counters can take in at once."""
+_SHARE = 128  # neurons a share is a multiple of
+_MASS_TOP = 2.0**26
+
+
+class Sequence(NamedTuple):
+    """One context as the compiled loops want it."""
+
+    document: np.int64
+    start: np.int64
+    """Index in the document of the first token after the BOS."""
+    tokens: npt.NDArray[np.int64]
+    """`[T]`, BOS at position 0."""
+    hashes: npt.NDArray[np.uint64]
+    """`[T]` names of the tokens, see `cache.identity`; that of the BOS means nothing."""
+    order: npt.NDArray[np.int64]
+    """`[T - 1]` positions past the BOS, those of one token beside each other."""
+
+
+def sequence(document: int, start: int, tokens: npt.NDArray[np.int64]) -> Sequence:
+    """A context, BOS at position 0, ready for the compiled loops."""
+    hashes = np.zeros(len(tokens), dtype=np.uint64)
+    hashes[1:] = token_hashes(document, np.arange(start, start + len(tokens) - 1))
+    order = np.argsort(tokens[1:], kind="stable") + 1
+    return Sequence(np.int64(document), np.int64(start), tokens, hashes, order)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How much is kept of each neuron and hook."""
+
+    top_k: int = 20
+    """Strongest and weakest examples."""
+    range_samples: int = 5
+    """Sampled tokens an interval of activation."""
+    window: Window = WINDOW
+    """Around the peak of a strongest example."""
+    sample_window: Window = SAMPLE_WINDOW
+    """Around a sampled token or a weakest one."""
 
 
 @dataclass
 class HookStatistics:
-    """Counts, sums and extremes of one hook, a row a neuron."""
+    """One hook of one layer; M neurons, V tokens."""
 
     counts: npt.NDArray[np.int64]
-    """`[M, N_BINS]` histogram over every token, see `cache.histogram`."""
-    power_sums: npt.NDArray[np.float64]
-    """`[M, 4]` sums of x, x^2, x^3, x^4."""
+    """`[M, N_BINS + 2]` histogram over every token, see `cache.histogram`; then NaN and infinity."""
+    power_sums: npt.NDArray[np.int64]
+    """`[4, M, N_DIGITS]` exact sums of x, x^2, x^3, x^4, see `cache.exact_sum`."""
     extremes: npt.NDArray[np.float32]
-    """`[M, 2]` min and max; inf and -inf where nothing was seen."""
-    odd: npt.NDArray[np.int64]
-    """`[M, 2]` counts of NaN and of infinity, which are in nothing else."""
-    top: TopExamples
+    """`[2, M]` min and max; inf and -inf where nothing was seen."""
+    token_totals: npt.NDArray[np.int64]
+    """`[V, M]` see `cache.by_token`."""
+    source_mass: npt.NDArray[np.int64]
+    """`[MAX_SOURCES, M]` sums of activation above 0 by source of text, on the grid of `cache.by_token`."""
+    base: npt.NDArray[np.int32]
+    """`[M]` the first bin with a sample of its own, see `cache.ranges`."""
+    ranges: Kept
+    """`N_LISTS` lists a neuron."""
+    top: Kept
+    bottom: Kept
 
     @classmethod
-    def empty(cls, d_mlp: int, k: int, width: int, n_hooks: int) -> "HookStatistics":
+    def empty(cls, d_mlp: int, n_hooks: int, d_vocab: int, keep: Keep) -> "HookStatistics":
         """Nothing seen yet."""
+
+        def zeros(*shape: int) -> npt.NDArray[np.int64]:
+            array = np.empty(shape, dtype=np.int64)
+            array.fill(0)  # unlike np.zeros, so that memory does not grow as the table fills
+            return array
+
         return cls(
-            counts=np.zeros((d_mlp, N_BINS), dtype=np.int64),
-            power_sums=np.zeros((d_mlp, 4)),
-            extremes=np.tile(np.array([np.inf, -np.inf], dtype=np.float32), (d_mlp, 1)),
-            odd=np.zeros((d_mlp, 2), dtype=np.int64),
-            top=TopExamples.empty(d_mlp, k, width, n_hooks),
+            counts=zeros(d_mlp, N_BINS + 2),
+            power_sums=exact_sum.empty(4, d_mlp),
+            extremes=np.repeat(np.array([[np.inf], [-np.inf]], dtype=np.float32), d_mlp, axis=1),
+            token_totals=zeros(d_vocab, d_mlp),
+            source_mass=zeros(MAX_SOURCES, d_mlp),
+            base=np.full(d_mlp, ranges.first_base(), dtype=np.int32),
+            ranges=kept.empty(
+                d_mlp * ranges.N_LISTS, keep.range_samples, keep.sample_window, n_hooks, d_vocab
+            ),
+            top=kept.empty(d_mlp, keep.top_k, keep.window, n_hooks, d_vocab),
+            bottom=kept.empty(d_mlp, keep.top_k, keep.sample_window, n_hooks, d_vocab),
         )
 
-    def merge(self, other: "HookStatistics") -> "HookStatistics":
-        """Both parts of the corpus together."""
-        low = np.minimum(self.extremes[:, 0], other.extremes[:, 0])
-        high = np.maximum(self.extremes[:, 1], other.extremes[:, 1])
-        return HookStatistics(
-            counts=self.counts + other.counts,
-            power_sums=self.power_sums + other.power_sums,
-            extremes=np.stack([low, high], axis=1),
-            odd=self.odd + other.odd,
-            top=self.top.merge(other.top),
+    def merge(self, other: "HookStatistics", rows: npt.NDArray[np.int64]) -> None:
+        """Take in another part of the corpus; `rows[i]` is the row here of the other's source i."""
+        self.counts += other.counts
+        self.power_sums = exact_sum.carried(self.power_sums + other.power_sums)
+        self.extremes[0] = np.minimum(self.extremes[0], other.extremes[0])
+        self.extremes[1] = np.maximum(self.extremes[1], other.extremes[1])
+        self.token_totals += other.token_totals
+        self.source_mass[rows] += other.source_mass[: len(rows)]
+        base = np.maximum(self.base, other.base)
+        self.ranges = kept.merge(
+            ranges.raised(self.ranges, self.base, base), ranges.raised(other.ranges, other.base, base)
         )
+        self.base = base
+        self.top = kept.merge(self.top, other.top)
+        self.bottom = kept.merge(self.bottom, other.bottom)
+
+    def canonical(self) -> None:
+        """Put everything in its one form: equal contents are equal bytes."""
+        self.power_sums = exact_sum.carried(self.power_sums)
+        for name in ("ranges", "top", "bottom"):
+            lists = getattr(self, name)
+            setattr(self, name, kept.canonical(lists, lists.k))
+
+    def arrays(self) -> dict[str, Array]:
+        """Every array by a name, for a file."""
+        found: dict[str, Array] = {}
+        for field in fields(self):
+            value: Any = getattr(self, field.name)
+            if isinstance(value, Kept):
+                found |= {f"{field.name}.{n}": a for n, a in zip(Kept._fields, value, strict=True)}
+            else:
+                found[field.name] = value
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Array]) -> "HookStatistics":
+        """What `arrays` gave."""
+        values: dict[str, object] = {}
+        for field in fields(cls):
+            if field.name in arrays:
+                values[field.name] = arrays[field.name]
+            else:
+                values[field.name] = Kept(*(arrays[f"{field.name}.{n}"] for n in Kept._fields))
+        return cls(**values)  # type: ignore[arg-type]
 
 
 class LayerAccumulator:
-    """One layer's statistics at each of its hooks.
+    """One layer's statistics at each of its hooks, with what only a running pass needs.
 
     Args:
-        d_mlp: neurons.
-        n_hooks: hooks whose activations each batch brings, in the order of `Batch.acts`.
-        top_k: examples kept a neuron and hook.
-        window: tokens kept before and after an example's peak.
-        n_threads: threads that share a batch, each with neurons of its own.
+        hooks: statistics to go on from, in the order of the activations' first axis.
+        seed: of the samples.
+        layer: mixed into the seed.
+        keep: how much is kept.
+        n_threads: threads that will add documents at the same time.
     """
 
     def __init__(
-        self, d_mlp: int, n_hooks: int, *, top_k: int, window: tuple[int, int], n_threads: int = 1
+        self, hooks: list[HookStatistics], *, seed: int, layer: int, keep: Keep, n_threads: int = 1
     ) -> None:
-        self.d_mlp, self.window = d_mlp, window
-        width = window[0] + 1 + window[1]
-        self.hooks = [HookStatistics.empty(d_mlp, top_k, width, n_hooks) for _ in range(n_hooks)]
-        bounds = np.linspace(0, d_mlp, n_threads + 1).astype(int).tolist()
-        self._shares = list(pairwise(bounds))
-        self._pool = ThreadPoolExecutor(n_threads)
+        self.hooks, self.keep = hooks, keep
+        self.d_mlp = len(hooks[0].counts)
+        self._keys = neuron_keys(seed, layer, self.d_mlp)
+        step = max(_SHARE, -(-self.d_mlp // (2 * n_threads) // _SHARE) * _SHARE)
+        self.shares = [
+            _Share(first, min(first + step, self.d_mlp), hooks) for first in range(0, self.d_mlp, step)
+        ]
+        self.limits = [_Limits.of(hook) for hook in hooks]
 
-    def update(self, batch: Batch) -> None:
-        """Take in a batch.
+    def settle(self) -> None:
+        """Bring everything into `hooks`: the small counters are added to the large ones."""
+        for share in self.shares:
+            with share.lock:
+                share.flush(self.hooks)
+
+
+class _Share:
+    """A range of neurons that one thread at a time works on, with counters small enough to stay in cache."""
+
+    def __init__(self, first: int, last: int, hooks: list[HookStatistics]) -> None:
+        self.first, self.last = first, last
+        self.lock = Lock()
+        self.recent = [np.zeros((last - first, N_BINS + 2), dtype=np.uint16) for _ in hooks]
+        self.n_recent = 0
+
+    def make_room(self, n_tokens: int, hooks: list[HookStatistics]) -> None:
+        """Empty the counters if they could overflow."""
+        if self.n_recent + n_tokens > MAX_CONTEXT:
+            self.flush(hooks)
+        self.n_recent += n_tokens
+
+    def flush(self, hooks: list[HookStatistics]) -> None:
+        """Add the small counters to the large ones."""
+        for recent, hook in zip(self.recent, hooks, strict=True):
+            hook.counts[self.first : self.last] += recent
+            recent.fill(0)
+        self.n_recent = 0
+
+
+@dataclass
+class _Limits:
+    """The score at which each list closes, so that the loops can pass over what cannot enter."""
+
+    ranges: npt.NDArray[np.uint32]
+    """`[M, N_LISTS + 1]` high halves; the last column lets everything through."""
+    top: npt.NDArray[np.uint64]
+    bottom: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, hook: HookStatistics) -> "_Limits":
+        worst = _worst(hook.ranges).reshape(len(hook.base), ranges.N_LISTS) >> np.uint64(32)
+        through = np.full((len(hook.base), 1), 0xFFFFFFFF, dtype=np.uint64)
+        return cls(
+            np.concatenate([worst, through], axis=1).astype(np.uint32), _worst(hook.top), _worst(hook.bottom)
+        )
+
+
+def _worst(lists: Kept) -> npt.NDArray[np.uint64]:
+    full = (lists.length > 0).all(axis=1)
+    return np.where(full, lists.score.max(axis=1), NO_LIMIT)
+
+
+class DocumentReader:
+    """One thread's way into a layer's accumulator: a document's contexts, one after another, then its end.
+
+    A document offers one example to each list, so its best so far is held here until it ends.
+    """
+
+    def __init__(self, layer: LayerAccumulator, d_vocab: int, turn: int = 0) -> None:
+        n_hooks = len(layer.hooks)
+        self._layer, self._turn = layer, turn
+        self._sums = np.zeros((5, layer.d_mlp))
+        self._extremes = np.zeros((2, layer.d_mlp), dtype=np.float32)
+        keep = layer.keep
+        self._top = [kept.empty(layer.d_mlp, 1, keep.window, n_hooks, d_vocab) for _ in range(n_hooks)]
+        self._bottom = [
+            kept.empty(layer.d_mlp, 1, keep.sample_window, n_hooks, d_vocab) for _ in range(n_hooks)
+        ]
+
+    def add(self, context: Sequence, acts: npt.NDArray[np.float32], source: int) -> None:
+        """Take in the document's next context.
+
+        Args:
+            acts: `[H, T, M]` activations at each hook, position 0 the BOS's.
+            source: the row of its source of text, -1 to count none.
 
         Raises:
-            ValueError: the activations are of another width or number of hooks.
+            ValueError: the activations are of another shape.
         """
-        expected = (len(self.hooks), *batch.tokens.shape, self.d_mlp)
-        if batch.acts.shape != expected:
-            raise ValueError(f"expected activations of shape {expected}, got {batch.acts.shape}")
-        shape = (len(batch.lengths), self.d_mlp)
-        for index, hook in enumerate(self.hooks):
-            best = np.empty(shape, dtype=np.float32)
-            best_at = np.empty(shape, dtype=np.int32)
+        layer = self._layer
+        expected = (len(layer.hooks), len(context.tokens), layer.d_mlp)
+        if acts.shape != expected:
+            raise ValueError(f"expected activations of shape {expected}, got {acts.shape}")
+        for share in self._in_turn():
+            with share.lock:
+                share.make_room(len(context.tokens), layer.hooks)
+                for index in range(len(layer.hooks)):
+                    self._add(share, index, context, acts, source)
 
-            def work(
-                neurons: tuple[int, int],
-                index: int = index,
-                hook: HookStatistics = hook,
-                best: npt.NDArray[np.float32] = best,
-                best_at: npt.NDArray[np.int32] = best_at,
-            ) -> None:
-                kernels.scan(
-                    batch.acts[index], batch.lengths, *neurons,
-                    hook.counts, hook.power_sums, hook.extremes, hook.odd, best, best_at,
-                )  # fmt: skip
-                hook.top.offer(batch, best, best_at, neurons, self.window)
+    def end_document(self) -> None:
+        """Offer the document's best to the lists."""
+        layer = self._layer
+        for share in self._in_turn():
+            with share.lock:
+                for hook, limit, top, bottom in zip(
+                    layer.hooks, layer.limits, self._top, self._bottom, strict=True
+                ):
+                    kernels.settle_peaks(share.first, share.last, limit.top, top, hook.top)
+                    kernels.settle_peaks(share.first, share.last, limit.bottom, bottom, hook.bottom)
 
-            list(self._pool.map(work, self._shares))
+    def _in_turn(self) -> Iterable[_Share]:
+        """The shares, from another one for each thread, so that they seldom wait for each other."""
+        shares = self._layer.shares
+        self._turn += 1
+        at = self._turn % len(shares)
+        return shares[at:] + shares[:at]
 
-    def kept_documents(self) -> set[int]:
-        """Documents that an example of some neuron comes from."""
-        return {int(d) for hook in self.hooks for d in np.unique(hook.top.document)} - {-1}
-
-    def merge(self, other: "LayerAccumulator") -> None:
-        """Take in another accumulator's part of the corpus."""
-        self.hooks = [a.merge(b) for a, b in zip(self.hooks, other.hooks, strict=True)]
+    def _add(
+        self, share: _Share, index: int, context: Sequence, acts: npt.NDArray[np.float32], source: int
+    ) -> None:
+        layer, keep = self._layer, self._layer.keep
+        hook, limit = layer.hooks[index], layer.limits[index]
+        first, last = share.first, share.last
+        kernels.scan(
+            acts, index, context, first, last, share.recent[index], self._sums, self._extremes,
+            hook.base, limit.ranges, hook.ranges, layer._keys, *keep.sample_window,
+        )  # fmt: skip
+        exact_sum.add(hook.power_sums, self._sums, first, last)
+        part = slice(first, last)
+        hook.extremes[0, part] = np.minimum(hook.extremes[0, part], self._extremes[0, part])
+        hook.extremes[1, part] = np.maximum(hook.extremes[1, part], self._extremes[1, part])
+        if source >= 0:
+            mass = np.minimum(self._sums[4, part], _MASS_TOP)
+            hook.source_mass[source, part] += np.rint(mass * 2.0**GRID_BITS).astype(np.int64)
+        kernels.note_peaks(
+            acts, index, context, first, last, self._extremes, 1, limit.top, self._top[index], *keep.window
+        )
+        kernels.note_peaks(
+            acts, index, context, first, last, self._extremes, -1, limit.bottom, self._bottom[index],
+            *keep.sample_window,
+        )  # fmt: skip
+        kernels.add_by_token(acts[index], context.order, context.tokens, first, last, hook.token_totals)

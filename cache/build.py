@@ -1,133 +1,270 @@
 """Fill a cache: one streaming pass of a model over a corpus. The only part that runs the model.
 
 solu cache build --model models/solu-1l --data PATH --out models/solu-1l/neurons
+
+Threads take whole documents, run them through the model one context at a time, and add what came out to
+one shared state. The state is saved every few minutes beside `out`; the same command goes on from there.
 """
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from random import Random
+from queue import Queue
+from threading import Lock, Thread
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import psutil
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from cache.accumulate import LayerAccumulator
-from cache.batch import Batch
-from cache.schema import CacheError, CorpusRecord, Hook, Manifest, ModelRecord
-from cache.store import Finished, write_cache
+from cache.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequence
+from cache.corpus import Corpus, Part, Text
+from cache.kept import SAMPLE_WINDOW, WINDOW, Window
+from cache.schema import NEURONS_PER_PART, CacheError, Hook, Manifest, ModelRecord
+from cache.state import BuildState, Settings
+from cache.store import write_cache
 from solu_model.adapters import load_neuron_model
 from solu_model.checkpoints import CheckpointError
-from solu_model.contexts import BATCH_WINDOW, Context, batches, document_contexts, padded
-from solu_model.documents import Document, corpus_bytes, read_documents
-from solu_model.files import weights_hash
+from solu_model.contexts import Context, document_contexts
+from solu_model.documents import corpus_bytes
+from solu_model.files import remove, weights_hash
 from solu_model.neuron_model import NeuronModel
 from solu_model.token_text import vocabulary_bytes
-from solu_model.tokenizer import encode_texts, tokenizer_hash
+from solu_model.tokenizer import tokenizer_hash
 
-_ENCODED_AT_ONCE = 128  # documents
+_REMEMBERED = 50_000  # documents whose provenance is held before those that nothing came from are dropped
 
 
-class Corpus:
-    """A sample of a corpus as contexts, keeping count of what passed.
+@dataclass(frozen=True)
+class Options:
+    """What a build keeps and how it runs; the defaults are those of `solu cache build`."""
+
+    sample: float = 1.0
+    """Share of the documents to read."""
+    seed: int = 0
+    """Of that share and of every sample."""
+    layers: tuple[int, ...] | None = None
+    """Layers to read; all of them where None."""
+    top_k: int = 20
+    """Strongest and weakest examples a neuron and hook."""
+    range_samples: int = 5
+    """Tokens sampled from each interval of activation."""
+    window: Window = WINDOW
+    """Tokens kept around a strongest example's peak."""
+    sample_window: Window = SAMPLE_WINDOW
+    """The same for weakest and sampled examples."""
+    token_min_count: int = 10
+    """Occurrences from which a token is ranked by its mean activation."""
+    sample_tokens: int = 1_000_000
+    """Tokens in the sample of contexts that activation has no part in."""
+    n_threads: int | None = None
+    """Documents read at once; the number of cores where None. The result does not depend on it."""
+    batch_size: int | None = None
+    """Contexts of equal length in a forward pass; 1 on a CPU, 32 on a GPU where None."""
+    device: str | None = None
+    """`cpu` or `cuda`; a GPU when there is one where None."""
+    save_every: float = 180.0
+    """Seconds between saved states."""
+
+
+class Engine:
+    """A model, ready to add documents to states.
 
     Args:
-        paths: see `solu_model.documents.read_documents`.
-        sample: share of the documents to read, each chosen by the seed alone.
+        model_path: a checkpoint folder: ours, TransformerLens's, or another causal model's.
+        tokenizer_path: a tokenizer in place of the checkpoint's own.
+
+    Raises:
+        CheckpointError: the model cannot be read, or its tokenizer has no BOS or more tokens than it.
+        CacheError: a layer that it does not have, or contexts longer than can be counted.
     """
 
     def __init__(
-        self,
-        paths: Sequence[str | Path],
-        tokenizer: PreTrainedTokenizerFast,
-        n_ctx: int,
-        sample: float,
-        seed: int,
+        self, model_path: Path, options: Options, *, tokenizer_path: str | Path | None = None
     ) -> None:
-        if not 0 < sample <= 1:
-            raise CacheError(f"sample must be above 0 and at most 1, got {sample}")
-        self.paths, self.tokenizer, self.n_ctx = paths, tokenizer, n_ctx
-        self.sample, self.seed = sample, seed
-        self.documents: dict[int, Document] = {}
-        """Provenance of the documents read, their text dropped; `forget` those that nothing came from."""
-        self.n_documents = self.n_contexts = self.n_tokens = self.n_bytes = 0
-        self._hash = hashlib.sha256()
-
-    def contexts(self) -> Iterator[Context]:
-        """Every context of the sample, in order. To be read once."""
-        chance = Random(self.seed)
-        chosen = (
-            (index, document)
-            for index, document in enumerate(read_documents(self.paths))
-            if chance.random() < self.sample
+        self.options = options
+        self.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model, self.tokenizer = load_neuron_model(model_path, tokenizer=tokenizer_path)
+        self.model: NeuronModel = model.to(self.device) if isinstance(model, torch.nn.Module) else model
+        self.bos = _bos(self.tokenizer, model_path)
+        config = self.model.config
+        if len(self.tokenizer) > config.d_vocab:
+            raise CheckpointError(
+                f"the tokenizer has {len(self.tokenizer)} tokens and the model {config.d_vocab}: "
+                "it is another model's; give the one that it was trained with (--tokenizer PATH)"
+            )
+        if config.n_ctx > MAX_CONTEXT:
+            raise CacheError(f"contexts of at most {MAX_CONTEXT} tokens can be counted, got {config.n_ctx}")
+        layers = list(range(config.n_layers)) if options.layers is None else sorted(set(options.layers))
+        if not layers or layers[0] < 0 or layers[-1] >= config.n_layers:
+            raise CacheError(f"expected layers from 0 to {config.n_layers - 1}, got {layers}")
+        hooks: list[Hook] = ["hook_mid", "hook_post"] if config.has_mlp_norm else ["hook_post"]
+        self.settings = Settings(
+            model=ModelRecord(
+                name=model_path.resolve().name,
+                sha256=weights_hash(model_path),
+                act_fn=config.act_fn,
+                n_layers=config.n_layers,
+                d_model=config.d_model,
+                d_mlp=config.d_mlp,
+                n_ctx=config.n_ctx,
+                d_vocab=config.d_vocab,
+                tokenizer=tokenizer_hash(self.tokenizer),
+            ),
+            layers=layers,
+            hooks=hooks,
+            dtype="float32",
+            device=self.device.partition(":")[0],
+            sample=options.sample,
+            seed=options.seed,
+            top_k=options.top_k,
+            range_samples=options.range_samples,
+            window=options.window,
+            sample_window=options.sample_window,
+            token_min_count=options.token_min_count,
+            sample_tokens=options.sample_tokens,
+            neurons_per_part=NEURONS_PER_PART,
+            versions={name: version(name) for name in ("torch", "numpy", "numba", "tokenizers")},
         )
-        bos = int(self.tokenizer.bos_token_id)
-        while batch := list(islice(chosen, _ENCODED_AT_ONCE)):
-            texts = [document.text for _, document in batch]
-            for (index, document), ids in zip(batch, encode_texts(self.tokenizer, texts), strict=True):
-                data = document.text.encode()
-                self._hash.update(len(data).to_bytes(8, "little") + data)
-                self.documents[index] = Document(
-                    "", document.source, document.lang, document.licence, document.origin
-                )
-                self.n_documents += 1
-                self.n_bytes += len(data)
-                self.n_tokens += len(ids)
-                for context in document_contexts(index, ids, self.n_ctx, bos):
-                    self.n_contexts += 1
-                    yield context
 
-    def forget(self, keep: set[int], n_recent: int) -> None:
-        """Drop the provenance of documents that are neither in `keep` nor among the last `n_recent` read."""
-        recent = len(self.documents) - n_recent
-        self.documents = {
-            index: document
-            for order, (index, document) in enumerate(self.documents.items())
-            if order >= recent or index in keep
+    @property
+    def batch_size(self) -> int:
+        """Contexts of equal length in a forward pass."""
+        return self.options.batch_size or (1 if self.device == "cpu" else 32)
+
+    def activations(self, contexts: Sequence[Context]) -> dict[int, npt.NDArray[np.float32]]:
+        """One forward pass, to the last hook and no further: `[H, B, T, M]` by layer.
+
+        Contexts are of equal length: without padding, what comes out for one does not depend on the others.
+        """
+        tokens = torch.from_numpy(np.stack([c.tokens for c in contexts])).to(self.device)
+        hooks = self.settings.hooks
+        names = [f"blocks.{layer}.mlp.{hook}" for layer in self.settings.layers for hook in hooks]
+        with torch.inference_mode():
+            acts = self.model.activations(tokens, names)
+            return {
+                layer: torch.stack([acts[f"blocks.{layer}.mlp.{hook}"].float() for hook in hooks])
+                .cpu()
+                .numpy()
+                for layer in self.settings.layers
+            }
+
+
+class Pass:
+    """Threads that add documents to one state.
+
+    Args:
+        engine: the model. state: what to add to; not to be touched between `start` and `pause`.
+    """
+
+    def __init__(self, engine: Engine, state: BuildState) -> None:
+        self.engine, self.state = engine, state
+        n_threads = engine.options.n_threads or ((os.cpu_count() or 1) if engine.device == "cpu" else 1)
+        self._layers = {
+            layer: LayerAccumulator(
+                hooks, seed=state.settings.seed, layer=layer, keep=state.settings.keep, n_threads=n_threads
+            )
+            for layer, hooks in state.layers.items()
         }
+        self._lock = Lock()
+        self._queue: Queue[Text | None] = Queue(maxsize=2 * n_threads)
+        self._failure: BaseException | None = None
+        self._threads = [Thread(target=self._work, args=(turn,), daemon=True) for turn in range(n_threads)]
+        for thread in self._threads:
+            thread.start()
 
-    def record(self) -> CorpusRecord:
-        """What was read, once it has been."""
-        return CorpusRecord(
-            names=["/".join(Path(p).parts[-2:]) for p in self.paths],
-            sample=self.sample,
-            seed=self.seed,
-            n_documents=self.n_documents,
-            n_contexts=self.n_contexts,
-            n_tokens=self.n_tokens,
-            n_bytes=self.n_bytes,
-            sha256=self._hash.hexdigest(),
-        )
+    def add(self, text: Text) -> None:
+        """Hand a document to the threads.
+
+        Raises:
+            Exception: whatever ended one of them.
+        """
+        self._queue.put(text)
+        self._check()
+
+    def pause(self) -> None:
+        """Wait until all documents are in the state."""
+        self._queue.join()
+        self._check()
+        for layer in self._layers.values():
+            layer.settle()
+
+    def close(self) -> None:
+        """End the threads."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self, turn: int) -> None:
+        # One thread a forward pass: documents are what is parallel. On a CPU it is faster than threads that
+        # share one matrix product, and the last bits do not depend on the number of cores.
+        torch.set_num_threads(1)
+        readers: dict[int, DocumentReader] | None = None
+        while (text := self._queue.get()) is not None:
+            try:
+                if self._failure is None:
+                    if readers is None:
+                        d_vocab = self.state.settings.model.d_vocab
+                        readers = {
+                            layer: DocumentReader(accumulator, d_vocab, turn)
+                            for layer, accumulator in self._layers.items()
+                        }
+                    self._read(text, readers)
+            except BaseException as error:
+                self._failure = error
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _read(self, text: Text, readers: dict[int, DocumentReader]) -> None:
+        engine = self.engine
+        n_ctx = self.state.settings.model.n_ctx
+        contexts = list(document_contexts(text.id, text.tokens.tolist(), n_ctx, engine.bos))
+        with self._lock:
+            self.state.count(text, len(contexts))
+            for context in contexts:
+                self.state.sample.offer(text.id, context.start, context.tokens)
+            source = self.state.source_row(text.provenance.source)
+        for batch in _equal_lengths(contexts, engine.batch_size):
+            acts = engine.activations(batch)
+            for row, context in enumerate(batch):
+                ready = sequence(text.id, context.start, context.tokens)
+                for layer, reader in readers.items():
+                    reader.add(ready, np.ascontiguousarray(acts[layer][:, row]), source)
+        for reader in readers.values():
+            reader.end_document()
 
 
 def build_cache(
     model_path: Path,
     data: Sequence[str | Path],
     out: Path,
+    options: Options | None = None,
     *,
     tokenizer_path: str | Path | None = None,
-    sample: float = 1.0,
-    seed: int = 0,
-    top_k: int = 20,
-    window: tuple[int, int] = (95, 32),
-    batch_size: int = 16,
     progress: bool = True,
 ) -> Manifest:
     """Run a model over a corpus and write what its neurons did.
 
     Args:
-        model_path: a checkpoint folder: ours, TransformerLens's, or another causal model's.
+        model_path: a checkpoint folder.
         data: corpus paths.
-        out: folder to write; an older cache there is replaced when the new one is whole.
+        out: folder to write; an older cache there is replaced when the new one is whole. An interrupted
+            build leaves `OUT.state`, from which the next call goes on.
+        options: what to keep.
         tokenizer_path: a tokenizer in place of the checkpoint's own.
-        sample, seed: read this share of the documents, chosen by the seed.
-        top_k: examples kept a neuron and hook.
-        window: tokens kept before and after an example's peak.
-        batch_size: contexts in a forward pass.
         progress: draw a progress bar.
 
     Returns:
@@ -135,93 +272,142 @@ def build_cache(
 
     Raises:
         CheckpointError, CorpusError: the model or the text cannot be read.
-        CacheError: the sample is empty.
+        CacheError: there is no text to read, or `OUT.state` is another build's.
     """
-    model, tokenizer = load_neuron_model(model_path, tokenizer=tokenizer_path)
-    config = model.config
+    options = options or Options()
+    engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
+    saved = out.with_name(out.name + ".state")
+    state = read_part(engine, Corpus(data, options.sample, options.seed), saved, progress=progress)
+    manifest = finish(state, engine.tokenizer, out)
+    remove(saved)
+    return manifest
+
+
+def build_shard(
+    model_path: Path,
+    data: Sequence[str | Path],
+    out: Path,
+    part: Part,
+    options: Options | None = None,
+    *,
+    tokenizer_path: str | Path | None = None,
+    progress: bool = True,
+) -> BuildState:
+    """One part of a cache: the state file that `solu cache merge` takes; arguments as in `build_cache`."""
+    options = options or Options()
+    engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
+    saved = out.with_name(out.name + ".state")
+    corpus = Corpus(data, options.sample, options.seed, part)
+    state = read_part(engine, corpus, saved, progress=progress)
+    state.save(out)
+    remove(saved)
+    return state
+
+
+def finish(state: BuildState, tokenizer: PreTrainedTokenizerFast, out: Path) -> Manifest:
+    """Write a cache from a whole state.
+
+    Raises:
+        CacheError: a part of the corpus is missing, or it has no token.
+    """
+    state.check_complete()
+    if not state.n_tokens:
+        raise CacheError(
+            f"a sample of {state.settings.sample} of {', '.join(sorted(state.names))} holds no token: "
+            "take a larger one"
+        )
+    return write_cache(out, state, vocabulary_bytes(tokenizer))
+
+
+def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = True) -> BuildState:
+    """Read a part of a corpus, going on from the state in `saved` if there is one.
+
+    Raises:
+        CacheError: `saved` was made with other settings or from other text.
+    """
+    state = BuildState.empty(engine.settings)
+    if saved.exists():
+        state = BuildState.load(saved)
+        if state.settings != engine.settings:
+            raise CacheError(
+                f"{saved} is an interrupted build with other settings: finish that one, or remove the file"
+            )
+    else:
+        state.claim(corpus.names, corpus.part)
+    skip, digest = state.n_documents, 0
+    running = Pass(engine, state)
+    last_saved = time.monotonic()
+    try:
+        with _bar(corpus, state.n_tokens, state.n_bytes, enabled=progress) as advance:
+            for index, text in enumerate(corpus.texts(engine.tokenizer, skip)):
+                if index < skip:
+                    digest = (digest + text.digest) % 2**256
+                    continue
+                if index == skip and digest != state.digest:
+                    raise CacheError(
+                        f"{saved} goes on in the middle of another text: the corpus has changed since. "
+                        "Remove the file to begin again"
+                    )
+                running.add(text)
+                advance(text.n_bytes, len(text.tokens))
+                if len(state.documents) > _REMEMBERED:
+                    running.pause()
+                    state.forget()
+                if time.monotonic() - last_saved > engine.options.save_every:
+                    running.pause()
+                    state.save(saved)
+                    last_saved = time.monotonic()
+            running.pause()
+    finally:
+        running.close()
+    return state
+
+
+@contextmanager
+def _bar(
+    corpus: Corpus, n_tokens: int, n_bytes: int, *, enabled: bool
+) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar in bytes of text, with tokens a second and memory beside it."""
+    total = corpus_bytes(corpus.paths)
+    share = corpus.sample / corpus.part.n
+    process, started, first = psutil.Process(), time.monotonic(), n_tokens
+    with tqdm(
+        total=max(int(total * share), n_bytes) if total else None,
+        initial=n_bytes,
+        unit="B",
+        unit_scale=True,
+        desc="caching",
+        disable=not enabled,
+    ) as bar:
+
+        def advance(more_bytes: int, more_tokens: int) -> None:
+            nonlocal n_tokens
+            n_tokens += more_tokens
+            if enabled:
+                rate = (n_tokens - first) / max(time.monotonic() - started, 1e-9)
+                memory = process.memory_info().rss / 1e9
+                bar.set_postfix_str(f"{n_tokens:,} tokens, {rate:,.0f}/s, {memory:.1f} GB", refresh=False)
+                bar.update(more_bytes)
+
+        yield advance
+
+
+def _equal_lengths(contexts: Sequence[Context], batch_size: int) -> Iterator[list[Context]]:
+    """Runs of consecutive contexts of one length, `batch_size` at most."""
+    held: list[Context] = []
+    for context in contexts:
+        if held and (len(held) == batch_size or len(context.tokens) != len(held[0].tokens)):
+            yield held
+            held = []
+        held.append(context)
+    if held:
+        yield held
+
+
+def _bos(tokenizer: Any, model_path: Path) -> int:
     if tokenizer.bos_token_id is None:
         raise CheckpointError(
             f"the tokenizer of {model_path} has no BOS, which begins every context: "
             "give one that has (--tokenizer PATH)"
         )
-    hooks: list[Hook] = ["hook_mid", "hook_post"] if config.has_mlp_norm else ["hook_post"]
-    corpus = Corpus(data, tokenizer, config.n_ctx, sample, seed)
-    layers = {
-        layer: LayerAccumulator(
-            config.d_mlp, len(hooks), top_k=top_k, window=window, n_threads=os.cpu_count() or 1
-        )
-        for layer in range(config.n_layers)
-    }
-    # A context of the batch at hand may be of any document whose contexts `batches` still holds.
-    n_held = BATCH_WINDOW * batch_size + _ENCODED_AT_ONCE
-    remembered = 4 * n_held
-    total = corpus_bytes(data)
-    with tqdm(
-        total=int(total * sample) if total else None,
-        unit="B",
-        unit_scale=True,
-        desc="caching",
-        disable=not progress,
-    ) as bar:
-        for batch in batches(corpus.contexts(), batch_size):
-            _update(model, layers, hooks, batch, int(tokenizer.bos_token_id))
-            if len(corpus.documents) > remembered:
-                kept = {d for layer in layers.values() for d in layer.kept_documents()}
-                corpus.forget(kept, n_held)
-                remembered = 2 * len(kept) + 4 * n_held
-            bar.set_postfix(tokens=f"{corpus.n_tokens:,}", refresh=False)
-            bar.update(corpus.n_bytes - bar.n)
-    if not corpus.n_tokens:
-        raise CacheError(
-            f"a sample of {sample} of {', '.join(map(str, data))} holds no token: take a larger one"
-        )
-    manifest = Manifest(
-        model=ModelRecord(
-            name=model_path.resolve().name,
-            sha256=weights_hash(model_path),
-            act_fn=config.act_fn,
-            n_layers=config.n_layers,
-            d_model=config.d_model,
-            d_mlp=config.d_mlp,
-            n_ctx=config.n_ctx,
-            d_vocab=config.d_vocab,
-            tokenizer=tokenizer_hash(tokenizer),
-        ),
-        corpus=corpus.record(),
-        layers=list(layers),
-        hooks=hooks,
-        dtype="float32",
-        top_k=top_k,
-        window_before=window[0],
-        window_after=window[1],
-        versions={name: version(name) for name in ("torch", "numpy", "numba", "tokenizers")},
-    )
-    write_cache(out, Finished(manifest, layers, vocabulary_bytes(tokenizer), corpus.documents))
-    return manifest
-
-
-def _update(
-    model: NeuronModel,
-    layers: dict[int, LayerAccumulator],
-    hooks: Sequence[str],
-    contexts: Sequence[Context],
-    bos: int,
-) -> None:
-    """One forward pass, to the last hook and no further, into every layer's accumulator.
-
-    Contexts are padded on the right: with causal attention no token sees what follows it, so no mask is
-    needed.
-    """
-    tokens, _ = padded(contexts, bos)
-    names = [f"blocks.{layer}.mlp.{hook}" for layer in layers for hook in hooks]
-    acts = model.activations(torch.from_numpy(tokens), names)
-    for layer, accumulator in layers.items():
-        accumulator.update(
-            Batch(
-                documents=np.array([c.document for c in contexts], dtype=np.int64),
-                starts=np.array([c.start for c in contexts], dtype=np.int64),
-                lengths=np.array([len(c.tokens) for c in contexts], dtype=np.int64),
-                tokens=tokens.astype(np.int32),
-                acts=np.stack([acts[f"blocks.{layer}.mlp.{hook}"].float().numpy() for hook in hooks]),
-            )
-        )
+    return int(tokenizer.bos_token_id)

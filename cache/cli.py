@@ -1,11 +1,14 @@
-"""`solu cache build | info | sources`."""
+"""`solu cache build | merge | info | sources`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from cache.corpus import Part
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect neuron caches.")
 
@@ -24,15 +27,83 @@ def build(
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
     sample: Annotated[float, typer.Option(help="Share of the documents to read.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Chooses the sample.")] = 0,
-    top_k: Annotated[int, typer.Option(help="Examples kept a neuron and hook.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of that share and of every sample in the cache.")] = 0,
+    layers: Annotated[
+        list[int] | None,
+        typer.Option("--layer", help="Read this layer alone. Repeatable."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="Strongest and weakest examples a neuron and hook.")] = 20,
+    range_samples: Annotated[int, typer.Option(help="Tokens sampled an interval of activation.")] = 5,
+    window: Annotated[
+        tuple[int, int], typer.Option(help="Tokens kept before and after a strongest example's peak.")
+    ] = (95, 32),
+    sample_window: Annotated[
+        tuple[int, int], typer.Option(help="The same for sampled and weakest examples.")
+    ] = (47, 16),
+    sample_tokens: Annotated[
+        int, typer.Option(help="Tokens in the sample of contexts that activation has no part in.")
+    ] = 1_000_000,
+    threads: Annotated[int | None, typer.Option(help="Documents read at once; one a core.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Contexts in a forward pass: 1 on a CPU, 32 on a GPU.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU when there is one.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="K/N: read one of N parts and write a shard for `solu cache merge`.")
+    ] = None,
 ) -> None:
-    """Read a corpus once and keep, for every neuron, its strongest examples, a histogram and moments."""
-    from cache.build import build_cache
+    """Read a corpus once and keep, for every neuron, what it did. The same command goes on after a kill."""
+    from cache.build import Options, build_cache, build_shard
+    from cache.kept import Window
 
-    manifest = build_cache(model, data, out, tokenizer_path=tokenizer, sample=sample, seed=seed, top_k=top_k)
-    corpus = manifest.corpus
-    Console().print(f"cached {corpus.n_tokens:,} tokens of {corpus.n_documents:,} documents in {out}")
+    options = Options(
+        sample=sample,
+        seed=seed,
+        layers=tuple(layers) if layers else None,
+        top_k=top_k,
+        range_samples=range_samples,
+        window=Window(*window),
+        sample_window=Window(*sample_window),
+        sample_tokens=sample_tokens,
+        n_threads=threads,
+        batch_size=batch_size,
+        device=device,
+    )
+    if shard is not None:
+        state = build_shard(model, data, out, _part(shard), options, tokenizer_path=tokenizer)
+        n_tokens, n_documents = state.n_tokens, state.n_documents
+    else:
+        corpus = build_cache(model, data, out, options, tokenizer_path=tokenizer).corpus
+        n_tokens, n_documents = corpus.n_tokens, corpus.n_documents
+    Console().print(f"cached {n_tokens:,} tokens of {n_documents:,} documents in {out}")
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="Files that `solu cache build --shard K/N` wrote.")],
+    model: Annotated[Path, typer.Option(help="The checkpoint folder that they were built from.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
+    ] = None,
+) -> None:
+    """Join the shards of one corpus into a cache: byte for byte what one pass would have written."""
+    from cache.build import finish
+    from cache.state import BuildState, merged
+    from solu_model.checkpoints import load_tokenizer
+
+    state = merged(BuildState.load(path) for path in shards)
+    corpus = finish(state, load_tokenizer(tokenizer or model), out).corpus
+    Console().print(f"merged {corpus.n_tokens:,} tokens of {corpus.n_documents:,} documents in {out}")
+
+
+def _part(text: str) -> "Part":
+    from cache.corpus import Part
+
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit()):
+        raise typer.BadParameter(f"expected K/N, e.g. 0/4, got {text!r}", param_hint="--shard")
+    return Part(int(k), int(n))
 
 
 @app.command()
@@ -50,7 +121,9 @@ def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
     table.add_row("hooks", ", ".join(cache.hooks))
     table.add_row("corpus", ", ".join(manifest.corpus.names))
     table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
-    table.add_row("on disk", f"{sum(f.stat().st_size for f in path.iterdir()) / 1e6:.1f} MB")
+    table.add_row("format", f"version {manifest.version}")
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    table.add_row("on disk", f"{size / 1e6:.1f} MB")
     Console().print(table)
 
 

@@ -9,44 +9,30 @@ for example in neuron.top("hook_mid"):
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from cache import schema
+from cache.files import Files, FilesV1, FilesV2
 from cache.histogram import N_BINS, Histogram, Moments
-from cache.schema import CacheError, Manifest
+from cache.schema import CacheError, Kind, Manifest, Provenance
 from cache.vocabulary import Vocabulary
-
-_SUMMARY = [n for n in schema.NEURONS_SCHEMA.names if n not in ("power_sums", "bins", "bin_counts")]
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a document came from; unknown parts are empty."""
-
-    source: str
-    lang: str
-    licence: str
-    origin: str
 
 
 @dataclass(frozen=True)
 class Example:
-    """A stretch of text around one of a neuron's strongest firings."""
+    """A stretch of text around one of a neuron's tokens: a strongest or weakest firing, or a sampled one."""
 
     value: float
     """Activation at the peak, exact in float32."""
     tokens: npt.NDArray[np.int32]
     """`[n]` tokens of the window."""
     peak: int
-    """Index of the strongest token in `tokens`."""
+    """Index in `tokens` of the token that it is an example of."""
     activations: dict[str, npt.NDArray[np.float32]]
     """By hook, `[n]`: one of 256 even steps between the window's lowest and highest value."""
     position: int
@@ -54,51 +40,108 @@ class Example:
     context_start: int
     """Index in the document of the first token (after the BOS) of the context the model saw."""
     document_index: int
+    """The document's name (version 1: its number)."""
     document: Provenance
 
 
+@dataclass(frozen=True)
+class RangeSample:
+    """An interval of a neuron's activation: how many tokens lie in it, and some of them, drawn uniformly."""
+
+    low: float
+    high: float
+    """Edges: low < x <= high at or below zero; low <= x < high above it, the highest to the maximum."""
+    count: int
+    """Tokens of the corpus in it, exact."""
+    examples: list[Example]
+    """Sampled without replacement; all of them where there are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMean:
+    """What a token of the vocabulary does to a neuron."""
+
+    token: int
+    mean: float
+    count: int
+    """Times it came in the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """How much of a neuron's activation above 0 came from a source of text."""
+
+    source: str
+    share: float
+
+
 class Neuron:
-    """One neuron's part of a cache."""
+    """One neuron's part of a cache. Every method raises CacheError for a hook that it does not hold."""
 
     def __init__(self, cache: "NeuronCache", layer: int, index: int) -> None:
         self.layer, self.index, self._cache = layer, index, cache
 
     def top(self, hook: str) -> list[Example]:
-        """The strongest examples at a hook, best first, at most one a document.
+        """The strongest examples at a hook, best first: one a document, near-identical texts once."""
+        return self._examples(hook, "top")
 
-        Raises:
-            CacheError: the cache does not hold that hook.
-        """
-        rows = self._cache._examples(self.layer, self.index, self._cache.checked_hook(hook))
-        return [self._cache._example(row) for row in rows]
+    def bottom(self, hook: str) -> list[Example]:
+        """The weakest examples, the lowest first; none in a cache of version 1."""
+        return self._examples(hook, "bottom")
+
+    def ranges(self, hook: str) -> list[RangeSample]:
+        """Intervals of activation, lowest first, each with samples; none in a cache of version 1."""
+        row = self._profile(hook)
+        examples: dict[int, list[Example]] = {}
+        for found in self._cache.files.examples(self.layer, self.index, hook, "range"):
+            examples.setdefault(found["range"], []).append(self._cache.example(found))
+        edges = zip(row["range_low"], row["range_high"], row["range_count"], strict=True)
+        return [RangeSample(*edge, examples.get(which, [])) for which, edge in enumerate(edges)]
+
+    def tokens(self, hook: str) -> list[TokenMean]:
+        """Tokens of highest mean activation, among those that came often; none in version 1."""
+        row = self._profile(hook)
+        columns = zip(row["tokens"], row["token_means"], row["token_counts"], strict=True)
+        return [TokenMean(*found) for found in columns]
+
+    def sources(self, hook: str) -> list[SourceShare]:
+        """Sources of its activation above 0, the largest share first; none in version 1."""
+        row = self._profile(hook)
+        return [SourceShare(*found) for found in zip(row["sources"], row["source_shares"], strict=True)]
 
     def histogram(self, hook: str) -> Histogram:
-        """Exact counts over every token; errors as in `top`."""
-        row = self._cache._statistics(self.layer, self.index, self._cache.checked_hook(hook))
+        """Exact counts over every token."""
+        row = self._profile(hook)
         counts = np.zeros(N_BINS, dtype=np.int64)
         counts[row["bins"]] = row["bin_counts"]
         return Histogram(counts)
 
     def moments(self, hook: str) -> Moments:
-        """Count, extremes and moments over every token; errors as in `top`."""
-        row = self._cache._statistics(self.layer, self.index, self._cache.checked_hook(hook))
+        """Count, extremes and moments over every token."""
+        row = self._cache.files.summary(self.layer, self.index, self._cache.checked_hook(hook))
         names = ("count", "n_nan", "n_inf", "min", "max", "mean", "std", "skewness", "kurtosis")
         return Moments(**{name: row[name] for name in names})
+
+    def _profile(self, hook: str) -> dict[str, Any]:
+        return self._cache.files.profile(self.layer, self.index, self._cache.checked_hook(hook))
+
+    def _examples(self, hook: str, kind: Kind) -> list[Example]:
+        rows = self._cache.files.examples(self.layer, self.index, self._cache.checked_hook(hook), kind)
+        return [self._cache.example(row) for row in rows]
 
 
 class NeuronCache:
     """A cache opened for reading. Use `open`; safe to share between threads."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
-        self._lock = Lock()
+    def __init__(self, path: Path, manifest: Manifest, files: Files) -> None:
+        self.path, self.manifest, self.files = path, manifest, files
 
     @classmethod
     def open(cls, path: str | Path) -> "NeuronCache":
-        """Open a cache folder.
+        """Open a cache folder, of this version or an older one.
 
         Raises:
-            CacheError: there is none, it is of another version, or part of it is missing or damaged.
+            CacheError: there is none, it is of a newer version, or part of it is missing or damaged.
         """
         folder = Path(path)
         file = folder / schema.MANIFEST
@@ -112,19 +155,16 @@ class NeuronCache:
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
             raise CacheError(
-                f"{file} is not a manifest of format {schema.FORMAT} version {schema.VERSION} "
+                f"{file} is not a manifest of format {schema.FORMAT} up to version {schema.VERSION} "
                 f"({problems}): build the cache again with this version"
             ) from error
-        missing = [
-            name
-            for name in (schema.VOCABULARY, schema.NEURONS, schema.EXAMPLES, schema.DOCUMENTS)
-            if not (folder / name).is_file()
-        ]
+        files: Files = FilesV1(folder, manifest) if manifest.version == 1 else FilesV2(folder, manifest)
+        missing = [name for name in files.names if not (folder / name).exists()]
         if missing:
             raise CacheError(
                 f"{folder} lacks {', '.join(missing)}: copy the whole folder or build the cache again"
             )
-        return cls(folder, manifest)
+        return cls(folder, manifest, files)
 
     @property
     def layers(self) -> list[int]:
@@ -164,19 +204,32 @@ class NeuronCache:
         Raises:
             CacheError: there is no such layer or hook.
         """
-        hook = self.checked_hook(hook)
         self.neuron(layer, 0)
-        rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))
-        columns = [*_SUMMARY, "bins", "bin_counts"] if histograms else _SUMMARY
-        return self._neurons.filter(rows).select(columns)
+        return self.files.table(layer, self.checked_hook(hook), histograms=histograms)
+
+    def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
+        """The neurons that fire most on a token, relative to their own maximum: neuron, mean activation.
+
+        None in a cache of version 1.
+
+        Raises:
+            CacheError: there is no such layer or hook.
+        """
+        self.neuron(layer, 0)
+        return self.files.neurons_for(token, layer, self.checked_hook(hook))
+
+    def sample(self) -> pa.Table:
+        """Whole contexts that activation had no part in choosing: `document`, `context_start`, `tokens`
+        (without the BOS). Empty in a cache of version 1."""
+        return self.files.sample()
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What tokens say."""
-        return Vocabulary(self._read(schema.VOCABULARY)["bytes"].to_pylist())
+        return Vocabulary(self.files.read(schema.VOCABULARY)["bytes"].to_pylist())
 
     def documents(self) -> dict[int, Provenance]:
-        """Every document that an example came from, by its index in the corpus."""
+        """Every document that something kept came from, by its name (version 1: its number)."""
         return dict(self._documents)
 
     def checked_hook(self, hook: str) -> str:
@@ -186,47 +239,12 @@ class NeuronCache:
         return hook
 
     @cached_property
-    def _neurons(self) -> pa.Table:
-        return self._read(schema.NEURONS)
-
-    @cached_property
-    def _rows(self) -> dict[tuple[int, int, str], int]:
-        t = self._neurons
-        keys = zip(t["layer"].to_pylist(), t["neuron"].to_pylist(), t["hook"].to_pylist(), strict=True)
-        return {key: row for row, key in enumerate(keys)}
-
-    @cached_property
     def _documents(self) -> dict[int, Provenance]:
-        rows = self._read(schema.DOCUMENTS).to_pylist()
+        rows = self.files.read(schema.DOCUMENTS).to_pylist()
         return {r["document"]: Provenance(r["source"], r["lang"], r["licence"], r["origin"]) for r in rows}
 
-    @cached_property
-    def _example_file(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path / schema.EXAMPLES)
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(schema.EXAMPLES, error) from error
-
-    def _statistics(self, layer: int, index: int, hook: str) -> dict[str, Any]:
-        row = self._rows.get((layer, index, hook))
-        if row is None:
-            raise self._damaged(schema.NEURONS, f"no row for neuron {index} of layer {layer} at {hook}")
-        found: dict[str, Any] = self._neurons.slice(row, 1).to_pylist()[0]
-        return found
-
-    def _examples(self, layer: int, index: int, hook: str) -> list[dict[str, Any]]:
-        groups = -(-self.d_mlp // schema.NEURONS_PER_ROW_GROUP)
-        group = self.layers.index(layer) * groups + index // schema.NEURONS_PER_ROW_GROUP
-        try:
-            with self._lock:  # a ParquetFile's position is shared
-                table = self._example_file.read_row_group(group)
-        except (pa.ArrowException, OSError, IndexError) as error:
-            raise self._damaged(schema.EXAMPLES, error) from error
-        wanted = pc.and_(pc.equal(table["neuron"], index), pc.equal(table["hook"], hook))
-        rows: list[dict[str, Any]] = table.filter(wanted).to_pylist()
-        return rows
-
-    def _example(self, row: dict[str, Any]) -> Example:
+    def example(self, row: dict[str, Any]) -> Example:
+        """An example from its row."""
         activations = {}
         for hook in self.hooks:
             steps = np.frombuffer(row[f"levels_{hook}"], dtype=np.uint8).astype(np.float32)
@@ -234,7 +252,7 @@ class NeuronCache:
             activations[hook] = np.asarray(low + steps / 255 * (high - low), dtype=np.float32)
         document = self._documents.get(row["document"])
         if document is None:
-            raise self._damaged(schema.DOCUMENTS, f"no document {row['document']}")
+            raise self.files.damaged(schema.DOCUMENTS, f"no document {row['document']}")
         return Example(
             value=row["value"],
             tokens=np.array(row["tokens"], dtype=np.int32),
@@ -245,12 +263,3 @@ class NeuronCache:
             document_index=row["document"],
             document=document,
         )
-
-    def _read(self, name: str) -> pa.Table:
-        try:
-            return pq.read_table(self.path / name)
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(name, error) from error
-
-    def _damaged(self, name: str, what: object) -> CacheError:
-        return CacheError(f"{self.path / name} is damaged ({what}): copy it again or build the cache again")

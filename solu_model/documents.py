@@ -109,10 +109,10 @@ def _read_file(file: Path) -> Iterator[Document]:
         return
     try:
         if builder == "text":  # `datasets` takes 0.2 s a file, which many small ones add up
-            yield Document(file.read_bytes().decode(), source=file.stem, origin=str(file))
+            yield Document(file.read_bytes().decode(), source=file.stem, origin=_origin(file))
             return
         rows = load_dataset(builder, data_files=str(file), split="train", streaming=True)
-        yield from _documents(rows, str(file), source="")
+        yield from _documents(rows, str(file), source="", origin=_origin(file))
     except CorpusError:
         raise
     except UnicodeDecodeError as error:
@@ -136,10 +136,15 @@ def _read_hub(name: str) -> Iterator[Document]:
             f"{name} is neither a local path nor a data set that can be had ({error}): "
             "give a file, a folder or the name of a data set on the hub"
         ) from error
-    yield from _documents(rows, name, source=name)
+    yield from _documents(rows, name, source=name, origin=name)
 
 
-def _documents(rows: Any, where: str, source: str) -> Iterator[Document]:
+def _origin(file: Path) -> str:
+    """A file's name without what only one machine has."""
+    return "/".join(file.parts[-2:])
+
+
+def _documents(rows: Any, where: str, source: str, origin: str) -> Iterator[Document]:
     for row in rows:
         text = row.get("text")
         if not isinstance(text, str):
@@ -152,5 +157,5 @@ def _documents(rows: Any, where: str, source: str) -> Iterator[Document]:
             source=row.get("source") or source,
             lang=row.get("lang") or "",
             licence=row.get("licence") or row.get("license") or "",
-            origin=row.get("origin") or where,
+            origin=row.get("origin") or origin,
         )
