@@ -1,127 +1,177 @@
-"""The compiled accumulators against numpy, and the law: any split, any order, the same result."""
+"""The compiled accumulators against numpy."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cache.accumulate import LayerAccumulator
-from cache.batch import Batch
+from cache import ranges
+from cache.accumulate import DocumentReader, HookStatistics, Keep, LayerAccumulator, sequence
+from cache.by_token import GRID_BITS
+from cache.exact_sum import to_float
 from cache.histogram import N_BINS, bin_index
+from cache.identity import fingerprint
+from cache.kept import Window
 
-M, K, WINDOW = 5, 3, (2, 1)
+M, V, T = 5, 40, 9
+KEEP = Keep(top_k=3, range_samples=2, window=Window(2, 1), sample_window=Window(1, 1))
+
+Documents = dict[int, list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]]
 
 
-def corpus(seed: int, n_contexts: int = 24, *, ties: bool = False) -> Batch:
-    """Contexts of several lengths from ten documents, two hooks; few distinct values where `ties`."""
+def documents(seed: int = 1, *, ties: bool = False) -> Documents:
+    """Ten documents of one to four contexts: tokens `[T]` with a BOS and activations `[2, T, M]`."""
     rng = np.random.default_rng(seed)
-    lengths = rng.integers(2, 9, n_contexts)
-    acts = rng.standard_normal((2, n_contexts, 8, M)).astype(np.float32)
-    if ties:
-        acts = np.round(acts)
-    documents = np.sort(rng.integers(0, 10, n_contexts))
-    starts = np.zeros(n_contexts, dtype=np.int64)
-    for row in range(1, n_contexts):
-        if documents[row] == documents[row - 1]:
-            starts[row] = starts[row - 1] + lengths[row - 1] - 1
-    tokens = rng.integers(0, 100, (n_contexts, 8)).astype(np.int32)
-    return Batch(documents, starts, lengths, tokens, acts)
+    found: Documents = {}
+    for document in range(10):
+        contexts = []
+        for _ in range(rng.integers(1, 5)):
+            length = int(rng.integers(2, T + 1))
+            acts = rng.standard_normal((2, length, M)).astype(np.float32)
+            tokens = rng.integers(0, V, length)
+            contexts.append((tokens, np.round(acts) if ties else acts))
+        found[document] = contexts
+    return found
 
 
-def part(batch: Batch, rows: list[int]) -> Batch:
-    return Batch(
-        batch.documents[rows], batch.starts[rows], batch.lengths[rows], batch.tokens[rows],
-        np.ascontiguousarray(batch.acts[:, rows]),
-    )  # fmt: skip
+def accumulated(found: Documents, *, n_threads: int = 1, keep: Keep = KEEP) -> list[HookStatistics]:
+    hooks = [HookStatistics.empty(M, 2, V, keep) for _ in range(2)]
+    layer = LayerAccumulator(hooks, seed=0, layer=0, keep=keep, n_threads=n_threads)
+    reader = DocumentReader(layer, V)
+    for document, contexts in found.items():
+        start = 0
+        for tokens, acts in contexts:
+            reader.add(sequence(document, start, tokens), acts, document % 3)
+            start += len(tokens) - 1
+        reader.end_document()
+    layer.settle()
+    for hook in hooks:
+        hook.canonical()
+    return hooks
 
 
-def accumulator(*batches: Batch, n_threads: int = 1) -> LayerAccumulator:
-    result = LayerAccumulator(M, 2, top_k=K, window=WINDOW, n_threads=n_threads)
-    for batch in batches:
-        result.update(batch)
-    return result
-
-
-def assert_same(a: LayerAccumulator, b: LayerAccumulator) -> None:
-    for left, right in zip(a.hooks, b.hooks, strict=True):
-        np.testing.assert_array_equal(left.counts, right.counts)
-        np.testing.assert_array_equal(left.extremes, right.extremes)
-        np.testing.assert_array_equal(left.odd, right.odd)
-        np.testing.assert_allclose(left.power_sums, right.power_sums, rtol=1e-12, atol=1e-12)
-        kept = left.top.document >= 0
-        np.testing.assert_array_equal(kept, right.top.document >= 0)
-        for name in ("value", "document", "position", "context_start", "peak", "length"):
-            np.testing.assert_array_equal(getattr(left.top, name)[kept], getattr(right.top, name)[kept], name)
-        inside = kept[..., None] & (np.arange(left.top.window.shape[2]) < left.top.length[..., None])
-        np.testing.assert_array_equal(left.top.window[inside], right.top.window[inside])
-        np.testing.assert_array_equal(left.top.levels[:, inside], right.top.levels[:, inside])
-
-
-def brute_top(batch: Batch, hook: int, neuron: int) -> list[tuple[float, int, int]]:
-    best: dict[int, tuple[float, int]] = {}
-    for row in range(len(batch.lengths)):
-        document = int(batch.documents[row])
-        for t in range(1, batch.lengths[row]):
-            candidate = (float(batch.acts[hook, row, t, neuron]), -int(batch.starts[row] + t - 1))
-            best[document] = max(best.get(document, (-np.inf, 0)), candidate)
-    ranked = sorted(((v, -d, p) for d, (v, p) in best.items()), reverse=True)[:K]
-    return [(v, -d, -p) for v, d, p in ranked]
+def best(found: Documents, hook: int, neuron: int, sign: int) -> list[tuple[float, int, int]]:
+    """The strongest (weakest) token of each document, near-copies once: the first three."""
+    offers = []
+    for document, contexts in found.items():
+        start, ranked = 0, []
+        for tokens, acts in contexts:
+            for t in range(1, len(tokens)):
+                x = float(acts[hook, t, neuron])
+                ranked.append((-sign * x, document, start + t - 1, fingerprint(tokens, t)))
+            start += len(tokens) - 1
+        offers.append(min(ranked))
+    seen: set[int] = set()
+    result = []
+    for x, document, position, key in sorted(offers):
+        if key not in seen:
+            seen.add(key)
+            result.append((-sign * x + 0.0, document, position))
+    return result[: KEEP.top_k]
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_against_brute_force(ties):
-    batch = corpus(1, ties=ties)
-    result = accumulator(batch, n_threads=3)
-    past_bos = (np.arange(8) >= 1) & (np.arange(8) < batch.lengths[:, None])
-    for h, hook in enumerate(result.hooks):
+def test_against_numpy(ties):
+    found = documents(ties=ties)
+    for h, hook in enumerate(accumulated(found, n_threads=3)):
+        past_bos = [
+            (tokens[1:], acts[h, 1:], d % 3) for d, contexts in found.items() for tokens, acts in contexts
+        ]
+        x = np.concatenate([a for _, a, _ in past_bos])
+        tokens = np.concatenate([t for t, _, _ in past_bos])
+        sources = np.concatenate([[s] * len(t) for t, _, s in past_bos])
+        grid = 2.0**GRID_BITS
         for j in range(M):
-            x = batch.acts[h, ..., j][past_bos]
-            np.testing.assert_array_equal(hook.counts[j], np.bincount(bin_index(x), minlength=N_BINS))
-            assert tuple(hook.extremes[j]) == (x.min(), x.max())
+            column = x[:, j]
+            counts = np.bincount(bin_index(column), minlength=N_BINS)
+            np.testing.assert_array_equal(hook.counts[j, :N_BINS], counts)
+            assert tuple(hook.extremes[:, j]) == (column.min(), column.max())
             np.testing.assert_allclose(
-                hook.power_sums[j], [(x.astype(float) ** p).sum() for p in (1, 2, 3, 4)]
+                to_float(hook.power_sums[:, j]),
+                [(column.astype(float) ** p).sum() for p in (1, 2, 3, 4)],
+                rtol=1e-12,
             )
-            top = hook.top
-            kept = list(
-                zip(top.value[j].tolist(), top.document[j].tolist(), top.position[j].tolist(), strict=True)
-            )
-            assert kept == brute_top(batch, h, j)
+            for token in range(V):
+                of_token = np.rint(column[tokens == token].astype(float) * grid).sum()
+                assert hook.token_totals[token, j] == of_token
+            for source in range(3):
+                mass = np.maximum(column[sources == source].astype(float), 0).sum()
+                assert hook.source_mass[source, j] == pytest.approx(mass * grid, abs=len(past_bos))
+            for sign, lists in ((1, hook.top), (-1, hook.bottom)):
+                kept = [
+                    (float(v), int(d), int(p))
+                    for v, d, p in zip(
+                        lists.value[j, :, h], lists.document[j], lists.position[j], strict=True
+                    )
+                ]
+                assert kept == best(found, h, j, sign)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 50), st.data(), st.booleans())
-def test_any_split_in_any_order_is_one_pass(seed, data, ties):
-    batch = corpus(seed, ties=ties)
-    order = data.draw(st.permutations(range(24)))
-    cuts = sorted(data.draw(st.lists(st.integers(0, 24), max_size=3)))
-    parts = [part(batch, order[a:b]) for a, b in zip([0, *cuts], [*cuts, 24], strict=True) if a < b]
-    whole = accumulator(batch)
-    assert_same(whole, accumulator(*parts))
-    pieces = [accumulator(p) for p in parts]
-    pieces = data.draw(st.permutations(pieces))
-    merged = pieces[0]
-    for piece in pieces[1:]:
-        merged.merge(piece)
-    assert_same(whole, merged)
+def test_windows_hold_the_tokens_and_activations_around_the_peak():
+    found = documents()
+    hooks = accumulated(found)
+    for hook in hooks:
+        for lists, window in ((hook.top, KEEP.window), (hook.bottom, KEEP.sample_window)):
+            for j, k in np.ndindex(M, KEEP.top_k):
+                context = start = 0
+                while start + len(found[int(lists.document[j, k])][context][0]) - 1 <= lists.position[j, k]:
+                    start += len(found[int(lists.document[j, k])][context][0]) - 1
+                    context += 1
+                tokens, acts = found[int(lists.document[j, k])][context]
+                at = int(lists.position[j, k]) - start + 1
+                low, high = max(at - window.before, 1), min(at + window.after + 1, len(tokens))
+                n = int(lists.length[j, k])
+                assert (lists.start[j, k], lists.peak[j, k], n) == (start, at - low, high - low)
+                np.testing.assert_array_equal(lists.tokens[j, k, :n], tokens[low:high])
+                for h in range(2):
+                    truth = acts[h, low:high, j]
+                    bottom, top = lists.low[j, k, h], lists.high[j, k, h]
+                    assert (bottom, top) == (truth.min(), truth.max())
+                    shown = bottom + lists.levels[j, k, h, :n] / 255 * (top - bottom)
+                    np.testing.assert_allclose(shown, truth, atol=(top - bottom) / 509 + 1e-7)
+
+
+def test_samples_hold_every_token_where_there_is_room():
+    found = documents()
+    keep = Keep(top_k=1, range_samples=200, window=Window(0, 0), sample_window=Window(0, 0))
+    for h, hook in enumerate(accumulated(found, keep=keep)):
+        lists = hook.ranges
+        for j in range(M):
+            everything = sorted(
+                float(x) for contexts in found.values() for _, acts in contexts for x in acts[h, 1:, j]
+            )
+            sampled = []
+            for interval in ranges.intervals(float(hook.extremes[1, j])):
+                at = j * ranges.N_LISTS + np.array(ranges.lists_of(interval, int(hook.base[j])))
+                values = lists.value[at, :, h][lists.length[at] > 0]
+                n = ranges.counts_of(interval, hook.counts[j, :N_BINS])
+                assert len(values) == n
+                assert (values > interval.low).all() or interval.low == 0 or (values >= interval.low).all()
+                assert (values <= interval.high).all()
+                sampled += values.tolist()
+            assert sorted(sampled) == everything
 
 
 def test_nan_and_infinity_are_counted_and_left_out():
-    batch = corpus(3)
-    batch.acts[0, :, :, 2] = np.nan
-    batch.acts[0, 0, 1, 3] = np.inf
-    batch.acts[0, 1, 1, 3] = -np.inf
-    result = accumulator(batch).hooks[0]
-    n_tokens = int((batch.lengths - 1).sum())
-    assert result.odd[2].tolist() == [n_tokens, 0]
-    assert result.odd[3].tolist() == [0, 2]
-    assert result.counts[2].sum() == 0
-    assert (result.top.document[2] == -1).all()
-    assert np.isfinite(result.power_sums).all()
-    assert np.isfinite(result.top.value[3][result.top.document[3] >= 0]).all()
+    found = documents(3)
+    n_tokens = sum(len(tokens) - 1 for contexts in found.values() for tokens, _ in contexts)
+    for contexts in found.values():
+        for _, acts in contexts:
+            acts[0, :, 2] = np.nan
+    found[0][0][1][0, 1, 3] = np.inf
+    found[1][0][1][0, 1, 3] = -np.inf
+    hook = accumulated(found)[0]
+    assert hook.counts[2, N_BINS:].tolist() == [n_tokens, 0]
+    assert hook.counts[3, N_BINS:].tolist() == [0, 2]
+    assert hook.counts[2, :N_BINS].sum() == 0
+    assert (hook.top.length[2] == 0).all()
+    assert (hook.bottom.length[2] == 0).all()
+    assert np.isfinite(to_float(hook.power_sums)).all()
+    assert np.isfinite(hook.top.value[3][hook.top.length[3] > 0][:, 0]).all()
+    n_sampled = (hook.ranges.length[2 * ranges.N_LISTS : 3 * ranges.N_LISTS] > 0).sum()
+    assert n_sampled == 0
 
 
-def test_a_batch_of_another_shape_is_refused():
-    batch = corpus(0)
-    wrong = Batch(batch.documents, batch.starts, batch.lengths, batch.tokens, batch.acts[:1])
+def test_activations_of_another_shape_are_refused():
+    found = {0: [(np.zeros(4, np.int64), np.zeros((1, 4, M), np.float32))]}
     with pytest.raises(ValueError, match="expected activations of shape"):
-        accumulator(wrong)
+        accumulated(found)

@@ -59,13 +59,22 @@ def test_a_newer_version_is_refused(copy):
 
 
 def test_a_missing_part_is_named(copy):
-    (copy / "examples.parquet").unlink()
-    with pytest.raises(CacheError, match=r"lacks examples\.parquet"):
+    (copy / "sample.parquet").unlink()
+    with pytest.raises(CacheError, match=r"lacks sample\.parquet"):
         NeuronCache.open(copy)
 
 
 @pytest.mark.parametrize(
-    "name", ["examples.parquet", "neurons.parquet", "documents.parquet", "vocabulary.parquet"]
+    "name",
+    [
+        "examples/0000/00000.parquet",
+        "profiles/0000/00000.parquet",
+        "neurons.parquet",
+        "documents.parquet",
+        "vocabulary.parquet",
+        "sample.parquet",
+        "tokens.parquet",
+    ],
 )
 def test_a_damaged_part_is_named(copy, name):
     data = bytearray((copy / name).read_bytes())
@@ -73,4 +82,6 @@ def test_a_damaged_part_is_named(copy, name):
     (copy / name).write_bytes(data)
     cache = NeuronCache.open(copy)
     with pytest.raises(CacheError, match=f"{name} is damaged"):
-        _ = (cache.neuron(0, 0).top("hook_mid"), cache.neuron(0, 0).moments("hook_mid"), cache.vocabulary)
+        neuron = cache.neuron(0, 0)
+        _ = (neuron.top("hook_mid"), neuron.moments("hook_mid"), neuron.ranges("hook_mid"), cache.vocabulary)
+        _ = (cache.sample(), cache.neurons_for(5, 0, "hook_mid"))
