@@ -12,6 +12,14 @@ from cache.reader import NeuronCache
 from cache.schema import CacheError
 
 
+def read_all(folder: Path) -> None:
+    """Read something of every file."""
+    cache = NeuronCache.open(folder)
+    neuron = cache.neuron(0, 0)
+    _ = (neuron.top("hook_mid"), neuron.moments("hook_mid"), neuron.ranges("hook_mid"), cache.vocabulary)
+    _ = (cache.sample(), cache.neurons_for(5, 0, "hook_mid"))
+
+
 @pytest.fixture
 def copy(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model / "neurons", tmp_path / "neurons"))
@@ -80,8 +88,5 @@ def test_a_damaged_part_is_named(copy, name):
     data = bytearray((copy / name).read_bytes())
     data[-20:] = b"\0" * 20
     (copy / name).write_bytes(data)
-    cache = NeuronCache.open(copy)
     with pytest.raises(CacheError, match=f"{name} is damaged"):
-        neuron = cache.neuron(0, 0)
-        _ = (neuron.top("hook_mid"), neuron.moments("hook_mid"), neuron.ranges("hook_mid"), cache.vocabulary)
-        _ = (cache.sample(), cache.neurons_for(5, 0, "hook_mid"))
+        read_all(copy)

@@ -103,7 +103,9 @@ def test_a_cache_of_another_checkpoint_is_refused(models: Path) -> None:
     assert any("solu cache build" in c.value for c in page.code)
 
 
-@pytest.mark.parametrize("name", ["cache.json", "neurons.parquet", "examples.parquet", "vocabulary.parquet"])
+@pytest.mark.parametrize(
+    "name", ["cache.json", "neurons.parquet", "examples/0000/00000.parquet", "vocabulary.parquet"]
+)
 def test_a_damaged_cache_is_a_message(models: Path, name: str) -> None:
     (models / "tiny" / "neurons" / name).write_bytes(b"not this")
     for page in ("", "neurons", "models"):
