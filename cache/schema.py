@@ -178,10 +178,10 @@ PROFILES_SCHEMA = pa.schema(
         ("range_high", pa.list_(pa.float64())),
         ("range_count", pa.list_(pa.int64())),
         ("tokens", pa.list_(pa.int32())),
-        ("token_means", pa.list_(pa.float64())),
+        ("token_means", pa.list_(pa.float32())),
         ("token_counts", pa.list_(pa.int64())),
         ("sources", pa.list_(pa.string())),
-        ("source_shares", pa.list_(pa.float64())),
+        ("source_shares", pa.list_(pa.float32())),
     ]
 )
 
