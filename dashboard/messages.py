@@ -21,7 +21,9 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def share(value: float) -> str:
-    """A share as a percentage."""
+    """A share as a percentage, or where that is tiny as a number in a million."""
+    if 0 < value < 1e-5:
+        return f"{number(1e6 * value)} in a million"
     return "–" if math.isnan(value) else f"{number(100 * value)}%"
 
 

@@ -14,32 +14,39 @@ import pandas as pd
 import streamlit as st
 
 from cache.histogram import Histogram, Moments
-from cache.reader import NeuronCache
+from cache.reader import Neuron, NeuronCache
 from cache.schema import MANIFEST, CacheError
 from dashboard import catalog
 from dashboard.catalog import FoundModel, ModelError
 from dashboard.charts import Bars, bars_of
-from dashboard.components.token_view import token_view_data
-from dashboard.neuron_table import neuron_frame
+from dashboard.components.token_view import Group, token_view_data
+from dashboard.messages import number, share
+from dashboard.neuron_table import neuron_frame, visible
 from dashboard.settings import model_roots
-from dashboard.state import SESSION_KEY, Address
+from dashboard.state import SESSION_KEY, VIEWS, Address
 from solu_model.files import sha256_of
 
 
 @dataclass(frozen=True)
 class Place:
-    """An address that names something: a model with its cache, a layer, a neuron and a hook."""
+    """An address that names something: a model with its cache, a layer, a neuron, a hook and a view."""
 
     model: FoundModel
     cache: NeuronCache
     layer: int
     neuron: int
     hook: str
+    view: str
 
     @property
     def address(self) -> Address:
         """The address that leads here."""
-        return Address(self.model.name, self.layer, self.neuron, self.hook)
+        return Address(self.model.name, self.layer, self.neuron, self.hook, self.view)
+
+    @property
+    def views(self) -> list[str]:
+        """The views that the cache holds examples for: the strongest alone in version 1."""
+        return list(VIEWS) if self.cache.manifest.version >= 2 else ["top"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,10 @@ class NeuronFacts:
     moments: dict[str, Moments]
     density: dict[str, float]
     """Share of tokens above a tenth of the maximum."""
+    tokens: list[tuple[str, float, int]]
+    """Tokens of highest mean activation at the hook shown: text, mean and how often it came."""
+    sources: list[tuple[str, float]]
+    """Sources of its activation above 0 at the hook shown, with their shares."""
 
 
 def models() -> list[FoundModel]:
@@ -78,7 +89,13 @@ def find_place(address: Address) -> Place:
     else:
         neuron = address.neuron
     cache.neuron(layer, neuron)
-    return Place(model, cache, layer, neuron, hook)
+    place = Place(model, cache, layer, neuron, hook, address.view or "top")
+    if place.view not in place.views:
+        raise CacheError(
+            f"{cache.path} is of version {cache.manifest.version}, which holds the strongest examples alone: "
+            "build the cache again to see ranges"
+        )
+    return place
 
 
 def cache_of(model: FoundModel) -> NeuronCache:
@@ -140,25 +157,50 @@ def neuron_facts(place: Place) -> NeuronFacts:
         CacheError: the cache is damaged.
     """
     stamp = _stamp(place.cache.path / MANIFEST)
-    return _neuron_facts(str(place.cache.path), stamp, place.layer, place.neuron, place.hook)
+    return _neuron_facts(str(place.cache.path), stamp, place.layer, place.neuron, place.hook, place.view)
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
-def _neuron_facts(path: str, stamp: tuple[int, int], layer: int, index: int, hook: str) -> NeuronFacts:
+def _neuron_facts(
+    path: str, stamp: tuple[int, int], layer: int, index: int, hook: str, view: str
+) -> NeuronFacts:
     cache = open_cache(path, stamp)
     neuron = cache.neuron(layer, index)
     moments = {name: neuron.moments(name) for name in cache.hooks}
     histograms = {name: neuron.histogram(name) for name in cache.hooks}
-    examples = neuron.top(hook)
+    groups = _groups(neuron, hook, view, moments[hook])
     return NeuronFacts(
         examples=token_view_data(
-            examples, cache.vocabulary, cache.hooks, hook, f"{path} {layer} {index} {hook}"
+            groups,
+            cache.vocabulary,
+            cache.hooks,
+            hook,
+            f"{path} {stamp} {layer} {index} {hook} {view}",
+            strongest=moments[hook].max,
         ),
-        n_examples=len(examples),
+        n_examples=sum(len(group.examples) for group in groups),
         bars={name: bars_of(h, moments[name]) for name, h in histograms.items()},
         moments=moments,
         density={name: _density(h, moments[name]) for name, h in histograms.items()},
+        tokens=[(visible(cache.vocabulary.text(t.token)), t.mean, t.count) for t in neuron.tokens(hook)],
+        sources=[(s.source, s.share) for s in neuron.sources(hook)],
     )
+
+
+def _groups(neuron: Neuron, hook: str, view: str, moments: Moments) -> list[Group]:
+    """A neuron's examples as a view shows them: one list, or one for each range, the highest first."""
+    if view == "top":
+        return [Group("", neuron.top(hook))]
+    if view == "bottom":
+        return [Group("", neuron.bottom(hook))]
+    return [
+        Group(
+            "0 and below" if found.high <= 0 else f"{number(found.low)} to {number(found.high)}",
+            found.examples,
+            f"{found.count:,} tokens, {share(found.count / max(moments.count, 1))}",
+        )
+        for found in reversed(neuron.ranges(hook))
+    ]
 
 
 def _density(histogram: Histogram, moments: Moments) -> float:

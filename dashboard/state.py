@@ -1,6 +1,6 @@
-"""What an address says: model, layer, neuron and hook, as query parameters.
+"""What an address says: model, layer, neuron, hook and view, as query parameters.
 
-`/?model=solu-1l&layer=0&neuron=7&hook=hook_mid` alone restores a neuron's page.
+`/?model=solu-1l&layer=0&neuron=7&hook=hook_mid&view=ranges` alone restores a neuron's page.
 """
 
 import re
@@ -10,6 +10,10 @@ from typing import Any
 
 SESSION_KEY = "last_address"
 """Session state: the last address that was shown, for links that carry none."""
+
+
+VIEWS = ("top", "ranges", "bottom")
+"""Which examples of a neuron are shown: the strongest, samples of every range, the weakest."""
 
 
 class AddressError(ValueError):
@@ -24,19 +28,24 @@ class Address:
     layer: int | None = None
     neuron: int | None = None
     hook: str | None = None
+    view: str | None = None
 
     @classmethod
     def parse(cls, params: Mapping[str, str]) -> "Address":
         """Read query parameters; unknown ones are ignored.
 
         Raises:
-            AddressError: layer or neuron is not a whole number from 0.
+            AddressError: layer or neuron is not a whole number from 0, or there is no such view.
         """
+        view = params.get("view") or None
+        if view is not None and view not in VIEWS:
+            raise AddressError(f"the address says view = {view!r}: expected one of {', '.join(VIEWS)}")
         return cls(
             model=params.get("model") or None,
             layer=_number(params, "layer"),
             neuron=_number(params, "neuron"),
             hook=params.get("hook") or None,
+            view=view,
         )
 
     @property
@@ -46,7 +55,8 @@ class Address:
 
     def params(self) -> dict[str, str]:
         """As query parameters, without what is not said."""
-        pairs = (("model", self.model), ("layer", self.layer), ("neuron", self.neuron), ("hook", self.hook))
+        names = ("model", "layer", "neuron", "hook", "view")
+        pairs = ((name, getattr(self, name)) for name in names)
         return {name: str(value) for name, value in pairs if value is not None}
 
     def with_(self, **changes: Any) -> "Address":

@@ -26,7 +26,7 @@ export default function ({ data, parentElement: root }) {
   s.data = data;
   hide(s);
   drawLegend(s);
-  s.list.replaceChildren(...data.examples.map((example, k) => drawExample(data, example, k)));
+  s.list.replaceChildren(...drawGroups(data));
   apply(s);
   s.list.dataset.version = data.version;
 }
@@ -38,12 +38,27 @@ function element(tag, name, text) {
   return made;
 }
 
-// --- one example ---
+// --- examples, under headings where there are several groups ---
 
-function drawExample(data, example, k) {
+function drawGroups(data) {
+  const items = [];
+  let k = 0;
+  for (const [title, detail, n] of data.groups) {
+    if (title) {
+      const heading = element('li', 'group');
+      const words = element('h4', '', title);
+      heading.append(words, element('span', 'detail', detail));
+      items.push(heading);
+    }
+    for (let rank = 0; rank < n; rank++, k++) items.push(drawExample(data, data.examples[k], k, rank));
+  }
+  return items;
+}
+
+function drawExample(data, example, k, rank) {
   const item = element('li', 'example');
   const head = element('div', 'head');
-  head.append(element('span', 'rank', `${k + 1}`), element('b', 'value', exact(example.value)));
+  head.append(element('span', 'rank', `${rank + 1}`), element('b', 'value', exact(example.value)));
   for (const hook of data.hooks) {
     if (hook === data.shown) continue;
     head.append(element('span', 'other', `${HOOKS[hook]} ${approximate(example, hook, example.peak)}`));

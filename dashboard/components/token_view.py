@@ -4,6 +4,7 @@ The data is text and numbers; the script makes text nodes of it, never HTML.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +31,46 @@ def token_view(data: dict[str, Any], key: str) -> None:
     _mount(key=key, data=data)
 
 
+@dataclass(frozen=True)
+class Group:
+    """Examples under a heading."""
+
+    title: str
+    """Empty for none."""
+    examples: Sequence[Example]
+    detail: str = ""
+    """Said beside the title."""
+
+
 def token_view_data(
-    examples: Sequence[Example], vocabulary: Vocabulary, hooks: Sequence[str], shown: str, version: str
+    groups: Sequence[Group],
+    vocabulary: Vocabulary,
+    hooks: Sequence[str],
+    shown: str,
+    version: str,
+    strongest: float = 0.0,
 ) -> dict[str, Any]:
     """What the browser needs to draw examples, compact: texts once, activations as 256 steps.
 
     Args:
+        groups: in the order to be shown.
         hooks: those that the cache holds.
         shown: the hook that colours the tokens.
         version: changes whenever the data does.
+        strongest: a value that has the strongest colour even where no example reaches it.
 
     Returns:
         `texts`: the pieces of text that occur; `scale`: the value of the strongest colour; `negative`:
-        whether some value is low enough to be drawn; an entry of `examples` has `t` (index of each
+        whether some value is low enough to be drawn; `groups`: title, detail and number of examples of
+        each; an entry of `examples` has `t` (index of each
         piece's text), `n` (tokens of each piece, where some have several), `v` (by hook: low, high and
         the steps between), `peak` (a piece), `first` (position in its document of the first token),
         `start` (whether the model saw nothing but the BOS before it).
     """
     texts: dict[str, int] = {}
     rows = []
-    lowest = highest = 0.0
-    for example in examples:
+    lowest, highest = 0.0, max(_finite(strongest), 0.0)
+    for example in (example for group in groups for example in group.examples):
         activations = {hook: example.activations[hook] for hook in hooks}
         pieces = vocabulary.pieces(example.tokens)
         first = example.position - example.peak
@@ -82,6 +102,7 @@ def token_view_data(
         "scale": scale,
         "negative": scale > 0 and -lowest > 0.02 * scale,
         "texts": list(texts),
+        "groups": [[group.title, group.detail, len(group.examples)] for group in groups],
         "examples": rows,
     }
 

@@ -1,5 +1,6 @@
 """A neuron: its strongest examples, its histograms, and where both come from."""
 
+import pandas as pd
 import streamlit as st
 
 from cache.histogram import Moments
@@ -13,6 +14,7 @@ from dashboard.state import AddressError
 
 LIST = "views/neurons.py"
 MODELS = "views/models.py"
+VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 QUANTITIES = [
     ("maximum", "max"),
     ("minimum", "min"),
@@ -30,7 +32,7 @@ def go(neuron: int) -> None:
 
 def moved() -> None:
     """Change the address to what the widgets say."""
-    for name in ("layer", "neuron", "hook"):
+    for name in ("layer", "neuron", "hook", "view"):
         st.query_params[name] = str(st.session_state[f"go_{name}"])
 
 
@@ -38,7 +40,9 @@ def header(place: Place) -> None:
     """What is shown, and the ways to other neurons."""
     last = place.cache.d_mlp - 1
     # The address says what the widgets show, whatever they showed before.
-    st.session_state.update(go_layer=place.layer, go_neuron=place.neuron, go_hook=place.hook)
+    st.session_state.update(
+        go_layer=place.layer, go_neuron=place.neuron, go_hook=place.hook, go_view=place.view
+    )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
         st.caption(plain(place.model.name), width="stretch")
@@ -79,6 +83,50 @@ def hook_choice(place: Place) -> None:
             on_change=moved,
             disabled=len(place.cache.hooks) == 1,
             label_visibility="collapsed",
+        )
+
+
+def view_choice(place: Place) -> None:
+    """Which of the neuron's examples are shown."""
+    st.segmented_control(
+        "Examples",
+        place.views,
+        required=True,
+        format_func=VIEW_LABELS.__getitem__,
+        key="go_view",
+        on_change=moved,
+        disabled=len(place.views) == 1,
+        label_visibility="collapsed",
+    )
+
+
+def tokens_and_sources(facts: NeuronFacts) -> None:
+    """Tokens of the highest mean activation, and the sources of text that its activation came from."""
+    if not facts.tokens and not facts.sources:
+        return
+    columns = st.columns(2, gap="small")
+    with columns[0]:
+        st.dataframe(
+            pd.DataFrame(facts.tokens, columns=["token", "mean", "count"]),
+            hide_index=True,
+            height=215,
+            column_config={
+                "token": st.column_config.TextColumn("on token", width="small"),
+                "mean": st.column_config.NumberColumn("mean", format="%.3g", width="small"),
+                "count": st.column_config.NumberColumn("times", format="localized", width="small"),
+            },
+        )
+    with columns[1]:
+        st.dataframe(
+            pd.DataFrame(facts.sources, columns=["source", "share"]),
+            hide_index=True,
+            height=215,
+            column_config={
+                "source": st.column_config.TextColumn("in source", width="small"),
+                "share": st.column_config.ProgressColumn(
+                    "share of activation", format="percent", min_value=0, max_value=1, width="small"
+                ),
+            },
         )
 
 
@@ -135,12 +183,14 @@ def page() -> None:
             alt=f"Histograms of the neuron's activation {title}, log counts",
         )
         quantities(facts)
+        tokens_and_sources(facts)
         provenance(place, facts.moments[place.hook])
     with examples:
+        view_choice(place)
         if facts.n_examples:
             token_view(facts.examples, key="examples")
         else:
-            st.info("No example: this neuron never took a finite value above its lowest in the corpus.")
+            st.info("No example: this neuron never took a finite value in the corpus.")
 
 
 page()

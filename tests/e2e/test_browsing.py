@@ -85,6 +85,27 @@ def test_the_address_restores_the_hook(server: str, page: Page) -> None:
     expect(page.locator(".legend")).to_contain_text("hook_mid")
 
 
+def test_ranges_are_shown_with_their_exact_counts(server: str, page: Page, tiny_model: Path) -> None:
+    ranges = NeuronCache.open(tiny_model / "neurons").neuron(0, 5).ranges("hook_mid")
+    open_neuron(page, server, 5)
+    page.get_by_role("radio", name="sampled by range").click()
+    expect(page.locator(".group")).to_have_count(len(ranges))
+    expect(page).to_have_url(re.compile("view=ranges"))
+    shown = [
+        int(re.match(r"[\d,]+", t).group().replace(",", ""))
+        for t in page.locator(".group .detail").all_inner_texts()
+    ]
+    assert shown == [r.count for r in reversed(ranges)]
+    assert page.locator(".example").count() == sum(len(r.examples) for r in ranges)
+    page.reload()
+    expect(page.locator(".group")).to_have_count(len(ranges))
+    page.get_by_role("radio", name="weakest").click()
+    expect(page.locator(".group")).to_have_count(0)
+    lowest = NeuronCache.open(tiny_model / "neurons").neuron(0, 5).bottom("hook_mid")[0]
+    expect(page.locator(".example .value").first).to_have_text(re.compile("^-"))
+    assert float(page.locator(".example .value").first.inner_text()) == pytest.approx(lowest.value, rel=1e-3)
+
+
 def test_line_breaks_and_context_are_the_readers_choice(server: str, page: Page) -> None:
     open_neuron(page, server, 5)
     page.get_by_role("button", name="hide line breaks").click()
@@ -127,12 +148,16 @@ def test_a_row_of_the_list_opens_its_neuron(server: str, page: Page) -> None:
     page.mouse.click(box["x"] + 20, box["y"] + 52)
     heading(page, re.compile(r"Layer 0 · neuron \d+"))
     page.get_by_role("button", name="List").click()
+    expect(table).to_have_count(1)  # the neuron's page has two of its own
     expect(table).to_be_visible()
     expect(page).to_have_url(re.compile("/neurons"))
 
 
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
-@pytest.mark.parametrize("path", ["/?model=tiny&neuron=5", "/neurons", "/models", "/?neuron=x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/?model=tiny&neuron=5", "/?model=tiny&neuron=5&view=ranges", "/neurons", "/models", "/?neuron=x"],
+)
 def test_pages_are_accessible(server: str, page: Page, path: str) -> None:
     page.goto(server + path)
     ready = {"/neurons": "[data-testid=stDataFrame]", "/models": "text=Neurons cached over"}

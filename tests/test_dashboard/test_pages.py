@@ -74,6 +74,7 @@ def test_the_address_restores_the_neuron_and_buttons_move_it(models: Path) -> No
         ({"neuron": "x"}, "expected a whole number"),
         ({"model": "gone"}, "expected one of tiny"),
         ({"hook": "hook_pre"}, "holds hook_mid and hook_post"),
+        ({"view": "x"}, "expected one of top, ranges, bottom"),
     ],
 )
 @pytest.mark.parametrize("page", ["", "neurons"])
@@ -83,6 +84,15 @@ def test_an_address_that_names_nothing_says_what_was_expected(
     app = opened(page, **params)
     assert not app.exception
     assert expected in app.error[0].value.replace("\\", "")
+
+
+def test_a_cache_of_version_1_shows_its_strongest_examples(models: Path) -> None:
+    shutil.rmtree(models / "tiny")
+    shutil.copytree(Path(__file__).parent.parent / "golden" / "cache_v1", models / "old" / "neurons")
+    app = opened()
+    assert not app.exception
+    assert title(app).startswith("Layer 0")
+    assert "is of version 1" in opened(view="ranges").error[0].value.replace("\\", "")
 
 
 def test_no_model_says_where_to_put_one(models: Path) -> None:

@@ -12,7 +12,7 @@ from cache.reader import Example, NeuronCache, Provenance
 from cache.vocabulary import Vocabulary
 from dashboard.catalog import find_models, weights_damage
 from dashboard.charts import Bars, bars_of, histograms
-from dashboard.components.token_view import token_view_data
+from dashboard.components.token_view import Group, token_view_data
 from dashboard.messages import number, plain, share
 from dashboard.neuron_table import chosen, neuron_frame, peak_summary
 from dashboard.settings import model_roots
@@ -20,10 +20,12 @@ from dashboard.state import Address, AddressError
 
 
 def test_an_address_comes_back_from_its_parameters() -> None:
-    address = Address("solu-1l", 0, 7, "hook_mid")
+    address = Address("solu-1l", 0, 7, "hook_mid", "ranges")
     assert Address.parse(address.params()) == address
     assert Address.parse({"theme": "x"}).is_empty
-    assert address.with_(neuron=None).params() == {"model": "solu-1l", "layer": "0", "hook": "hook_mid"}
+    assert address.with_(neuron=None).params() == {
+        "model": "solu-1l", "layer": "0", "hook": "hook_mid", "view": "ranges"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "x", "١", "9" * 20, "<script>"])
@@ -82,6 +84,8 @@ def test_numbers_are_short_and_readable() -> None:
     shown = [number(x) for x in (0, 3.4609, -0.0333, 43602.0, 1.284e-4, float("nan"))]
     assert shown == ["0.00", "3.46", "-0.0333", "43,602", "1.28e-04", "–"]
     assert share(0.02) == "2.00%"
+    assert share(3.3e-6) == "3.30 in a million"
+    assert share(0.0) == "0.00%"
 
 
 def _histogram(values: np.ndarray) -> tuple[Histogram, Moments]:
@@ -146,7 +150,7 @@ def _example(tokens: list[int], mid: list[float], peak: int, position: int, star
 def test_token_data_is_plain_and_joins_characters() -> None:
     vocabulary = Vocabulary([b"<|BOS|>", b"<b>", b"\xc3", b"\xa9", b"x"])
     example = _example([1, 2, 3, 4], [0.0, 0.5, 2.0, -1.0], peak=2, position=2, start=0)
-    data = token_view_data([example], vocabulary, ["hook_mid", "hook_post"], "hook_mid", "v")
+    data = token_view_data([Group("", [example])], vocabulary, ["hook_mid", "hook_post"], "hook_mid", "v")
     assert json.loads(json.dumps(data)) == data
     (row,) = data["examples"]
     assert [data["texts"][t] for t in row["t"]] == ["<b>", "é", "x"]
@@ -159,9 +163,18 @@ def test_token_data_is_plain_and_joins_characters() -> None:
     assert steps == [85, 255, 0]
 
 
+def test_token_data_keeps_groups_in_order_and_the_scale_of_the_strongest() -> None:
+    vocabulary = Vocabulary([b"<|BOS|>", b"a"])
+    example = _example([1, 1], [0.0, 1.0], peak=1, position=1, start=0)
+    groups = [Group("high", [example], "2 tokens"), Group("none", []), Group("low", [example, example])]
+    data = token_view_data(groups, vocabulary, ["hook_mid"], "hook_mid", "v", strongest=8.0)
+    assert data["groups"] == [["high", "2 tokens", 1], ["none", "", 0], ["low", "", 2]]
+    assert (len(data["examples"]), data["scale"]) == (3, 8.0)
+
+
 def test_token_data_within_a_context_keeps_every_token() -> None:
     vocabulary = Vocabulary([b"<|BOS|>", b"a"])
     example = _example([1, 1], [0.0, 1.0], peak=1, position=40, start=32)
-    row = token_view_data([example], vocabulary, ["hook_mid"], "hook_mid", "v")["examples"][0]
+    row = token_view_data([Group("", [example])], vocabulary, ["hook_mid"], "hook_mid", "v")["examples"][0]
     assert len(row["t"]) == 2
     assert (row["first"], row["start"]) == (39, False)
