@@ -61,6 +61,8 @@ class Keep:
     """Around the peak of a strongest example."""
     sample_window: Window = SAMPLE_WINDOW
     """Around a sampled token or a weakest one."""
+    by_token: bool = True
+    """Totals by token: a table of V by M, by far the largest where the vocabulary is large."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ class HookStatistics:
     extremes: npt.NDArray[np.float32]
     """`[2, M]` min and max; inf and -inf where nothing was seen."""
     token_totals: npt.NDArray[np.int64]
-    """`[V, M]` see `cache.by_token`."""
+    """`[V, M]` see `cache.by_token`; `[0, M]` where they are not kept."""
     source_mass: npt.NDArray[np.int64]
     """`[MAX_SOURCES, M]` sums of activation above 0 by source of text, on the grid of `cache.by_token`."""
     base: npt.NDArray[np.int32]
@@ -97,7 +99,7 @@ class HookStatistics:
             counts=zeros(d_mlp, N_BINS + 2),
             power_sums=exact_sum.empty(4, d_mlp),
             extremes=np.repeat(np.array([[np.inf], [-np.inf]], dtype=np.float32), d_mlp, axis=1),
-            token_totals=zeros(d_vocab, d_mlp),
+            token_totals=zeros(d_vocab if keep.by_token else 0, d_mlp),
             source_mass=zeros(MAX_SOURCES, d_mlp),
             base=np.full(d_mlp, ranges.first_base(), dtype=np.int32),
             ranges=kept.empty(
@@ -122,6 +124,11 @@ class HookStatistics:
         self.base = base
         self.top = kept.merge(self.top, other.top)
         self.bottom = kept.merge(self.bottom, other.bottom)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes."""
+        return sum(array.nbytes for array in self.arrays().values())
 
     def canonical(self) -> None:
         """Put everything in its one form: equal contents are equal bytes."""
@@ -308,4 +315,5 @@ class DocumentReader:
             acts, index, context, first, last, self._extremes, -1, limit.bottom, self._bottom[index],
             *keep.sample_window,
         )  # fmt: skip
-        kernels.add_by_token(acts[index], context.order, context.tokens, first, last, hook.token_totals)
+        if keep.by_token:
+            kernels.add_by_token(acts[index], context.order, context.tokens, first, last, hook.token_totals)

@@ -60,6 +60,8 @@ class Options:
     """Tokens kept around a strongest example's peak."""
     sample_window: Window = SAMPLE_WINDOW
     """The same for weakest and sampled examples."""
+    by_token: bool = True
+    """Keep the tokens with the highest mean activation: takes 8 bytes a neuron, hook and token."""
     token_min_count: int = 10
     """Occurrences from which a token is ranked by its mean activation."""
     sample_tokens: int = 1_000_000
@@ -128,6 +130,7 @@ class Engine:
             range_samples=options.range_samples,
             window=options.window,
             sample_window=options.sample_window,
+            by_token=options.by_token,
             token_min_count=options.token_min_count,
             sample_tokens=options.sample_tokens,
             neurons_per_part=NEURONS_PER_PART,
@@ -325,7 +328,7 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
     Raises:
         CacheError: `saved` was made with other settings or from other text.
     """
-    state = BuildState.empty(engine.settings)
+    check_memory(engine.settings)
     if saved.exists():
         state = BuildState.load(saved)
         if state.settings != engine.settings:
@@ -333,6 +336,7 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
                 f"{saved} is an interrupted build with other settings: finish that one, or remove the file"
             )
     else:
+        state = BuildState.empty(engine.settings)
         state.claim(corpus.names, corpus.part)
     skip, digest = state.n_documents, 0
     running = Pass(engine, state)
@@ -361,6 +365,19 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
     finally:
         running.close()
     return state
+
+
+def check_memory(settings: Settings) -> None:
+    """Raise CacheError where what is kept of all neurons does not fit in memory, before anything is read."""
+    free = psutil.virtual_memory().available
+    if settings.memory > free:
+        without = settings.model_copy(update={"by_token": False}).memory
+        raise CacheError(
+            f"what is kept of {len(settings.layers)} layers of {settings.model.d_mlp} neurons takes "
+            f"{settings.memory / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
+            "read fewer layers at a time (--layer), "
+            f"or leave out activation by token (--no-by-token: {without / 1e9:.1f} GB)"
+        )
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_AT_ONCE = 16384  # lists merged at once: what it takes beside both parts and the result stays small
+
 NO_LIMIT = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -106,6 +108,14 @@ def canonical(kept: Kept, k: int) -> Kept:
 
 def merge(a: Kept, b: Kept) -> Kept:
     """The K best of both, one of each key."""
+    starts = range(0, max(len(a.score), 1), _AT_ONCE)
+    parts = [
+        _merge(take_lists(a, slice(i, i + _AT_ONCE)), take_lists(b, slice(i, i + _AT_ONCE))) for i in starts
+    ]
+    return Kept(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _merge(a: Kept, b: Kept) -> Kept:
     both = Kept(*(np.concatenate([x, y], axis=1) for x, y in zip(a, b, strict=True)))
     ordered = canonical(both, both.k)
     same = (ordered.key[:, :, None] == ordered.key[:, None, :]) & (ordered.length[:, None, :] > 0)

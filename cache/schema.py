@@ -118,6 +118,8 @@ class Manifest(Record):
     sample_window_before: int | None = Field(default=None, ge=0)
     """The same for weakest and sampled examples."""
     sample_window_after: int | None = Field(default=None, ge=0)
+    by_token: bool | None = None
+    """Whether activation by token was kept."""
     token_min_count: int | None = Field(default=None, ge=1)
     """Occurrences from which a token is ranked by its mean activation."""
     sample_tokens: int | None = Field(default=None, ge=0)
@@ -136,7 +138,7 @@ class Manifest(Record):
 
 
 _SINCE_2 = (
-    "device", "range_samples", "sample_window_before", "sample_window_after", "token_min_count",
+    "device", "range_samples", "sample_window_before", "sample_window_after", "by_token", "token_min_count",
     "sample_tokens", "neurons_per_part",
 )  # fmt: skip
 

@@ -47,6 +47,7 @@ class Settings(Record):
     range_samples: int = Field(ge=1)
     window: Window
     sample_window: Window
+    by_token: bool
     token_min_count: int = Field(ge=1)
     sample_tokens: int = Field(ge=0)
     neurons_per_part: int = Field(ge=1)
@@ -55,7 +56,13 @@ class Settings(Record):
     @property
     def keep(self) -> Keep:
         """What the accumulators are told."""
-        return Keep(self.top_k, self.range_samples, self.window, self.sample_window)
+        return Keep(self.top_k, self.range_samples, self.window, self.sample_window, self.by_token)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the statistics of all neurons take."""
+        one = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.keep)
+        return one.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
 
 
 @dataclass
@@ -247,6 +254,7 @@ class BuildState:
             window_after=s.window.after,
             sample_window_before=s.sample_window.before,
             sample_window_after=s.sample_window.after,
+            by_token=s.by_token,
             token_min_count=s.token_min_count,
             sample_tokens=s.sample_tokens,
             neurons_per_part=s.neurons_per_part,

@@ -174,6 +174,9 @@ def _best_tokens(
     totals: npt.NDArray[np.int64], state: BuildState
 ) -> tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.float64]], list[npt.NDArray[np.int64]]]:
     """For each neuron the tokens of highest mean activation, those means, and how often they came."""
+    if not state.settings.by_token:
+        n = totals.shape[1]
+        return [np.empty(0, np.int64)] * n, [np.empty(0)] * n, [np.empty(0, np.int64)] * n
     means = by_token.means(totals, state.token_counts).T
     best = by_token.highest(means, _BEST, state.token_counts >= state.settings.token_min_count)
     tokens = [row[row >= 0] for row in best]
@@ -269,7 +272,7 @@ def _table(
 def _write_tokens(folder: Path, state: BuildState) -> None:
     """For every token the neurons that fire most on it, relative to their own maximum."""
     with pq.ParquetWriter(folder / schema.TOKENS, schema.TOKENS_SCHEMA, **_COMPRESSION) as writer:
-        for layer, hooks in state.layers.items():
+        for layer, hooks in state.layers.items() if state.settings.by_token else ():
             for name, hook in zip(state.settings.hooks, hooks, strict=True):
                 high = hook.extremes[1].astype(np.float64)
                 allowed = np.isfinite(high) & (high > 0)

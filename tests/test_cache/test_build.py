@@ -1,6 +1,7 @@
 """The cache against a brute-force numpy computation over a small corpus, exact."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -293,3 +294,20 @@ def test_a_failed_build_leaves_the_older_cache(tiny_checkpoint, corpus, tmp_path
         build_cache(tiny_checkpoint, [corpus], out, Options(sample=0.5), progress=False)
     assert (out / "checksums.sha256").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["cache"]
+
+
+def test_activation_by_token_can_be_left_out(tiny_checkpoint, corpus, tmp_path):
+    build_cache(tiny_checkpoint, [corpus], tmp_path / "c", Options(by_token=False), progress=False)
+    cache = NeuronCache.open(tmp_path / "c")
+    assert cache.manifest.by_token is False
+    assert cache.neuron(0, 3).tokens("hook_mid") == []
+    assert cache.neurons_for(5, 0, "hook_mid") == []
+    assert cache.neuron(0, 3).ranges("hook_mid")
+
+
+def test_what_does_not_fit_in_memory_is_refused_before_anything_is_read(
+    tiny_checkpoint, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=100_000))
+    with pytest.raises(CacheError, match=r"GB, 0\.0 are free: read fewer layers .*--no-by-token"):
+        build_cache(tiny_checkpoint, [corpus], tmp_path / "c", progress=False)
