@@ -8,6 +8,8 @@ tests/test_cache; what they write to is laid out in `cache.accumulate` and `cach
 import numba
 import numpy as np
 
+# numba's cache on disk looks at this file's date alone: after a change of one of these constants, save this
+# file as well (the tests notice).
 from cache.by_token import GRID_BITS, GRID_TOP
 from cache.histogram import FIRST_KEY, N_BINS, N_SIDE, ZERO
 from cache.identity import FINGERPRINT_AFTER, FINGERPRINT_BEFORE, MIX_1, MIX_2
