@@ -133,6 +133,7 @@ class HookStatistics:
     def canonical(self) -> None:
         """Put everything in its one form: equal contents are equal bytes."""
         self.power_sums = exact_sum.carried(self.power_sums)
+        self.extremes += np.float32(0.0)  # which of two zeros came first is nothing: both are +0
         for name in ("ranges", "top", "bottom"):
             lists = getattr(self, name)
             setattr(self, name, kept.canonical(lists, lists.k))

@@ -9,7 +9,7 @@ one shared state. The state is saved every few minutes beside `out`; the same co
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cache.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequence
 from cache.corpus import Corpus, Part, Text
+from cache.disk import NotWritten
 from cache.kept import SAMPLE_WINDOW, WINDOW, Window
 from cache.schema import NEURONS_PER_PART, CacheError, Hook, Manifest, ModelRecord
 from cache.state import BuildState, Settings
@@ -276,12 +277,19 @@ def build_cache(
     Raises:
         CheckpointError, CorpusError: the model or the text cannot be read.
         CacheError: there is no text to read, or `OUT.state` is another build's.
+        NotWritten: the disk is full; an older cache stays, and what was read too where there is room for it.
     """
     options = options or Options()
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = out.with_name(out.name + ".state")
     state = read_part(engine, Corpus(data, options.sample, options.seed), saved, progress=progress)
-    manifest = finish(state, engine.tokenizer, out)
+    try:
+        manifest = finish(state, engine.tokenizer, out)
+    except NotWritten as error:
+        with suppress(NotWritten):  # what was saved before, if anything, stays
+            state.save(saved)
+        kept = f"{error}: it goes on from {saved}" if saved.exists() else str(error)
+        raise NotWritten(kept) from error
     remove(saved)
     return manifest
 
@@ -311,9 +319,17 @@ def finish(state: BuildState, tokenizer: PreTrainedTokenizerFast, out: Path) -> 
     """Write a cache from a whole state.
 
     Raises:
-        CacheError: a part of the corpus is missing, or it has no token.
+        CacheError: a part of the corpus is missing, it has no token, or the tokenizer is not the one that
+            read it.
+        NotWritten: the disk is full.
     """
     state.check_complete()
+    expected, found = state.settings.model.tokenizer, tokenizer_hash(tokenizer)
+    if found != expected:
+        raise CacheError(
+            f"the text was read with a tokenizer of SHA-256 {expected[:12]}, this one has {found[:12]}: give "
+            "the one of the build (--tokenizer PATH)"
+        )
     if not state.n_tokens:
         raise CacheError(
             f"a sample of {state.settings.sample} of {', '.join(sorted(state.names))} holds no token: "
@@ -338,20 +354,17 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
     else:
         state = BuildState.empty(engine.settings)
         state.claim(corpus.names, corpus.part)
-    skip, digest = state.n_documents, 0
+    skip, digest, n_skipped = state.n_documents, 0, 0
     running = Pass(engine, state)
     last_saved = time.monotonic()
     try:
         with _bar(corpus, state.n_tokens, state.n_bytes, enabled=progress) as advance:
-            for index, text in enumerate(corpus.texts(engine.tokenizer, skip)):
-                if index < skip:
-                    digest = (digest + text.digest) % 2**256
+            for text in corpus.texts(engine.tokenizer, skip):
+                if n_skipped < skip:
+                    digest, n_skipped = (digest + text.digest) % 2**256, n_skipped + 1
+                    if n_skipped == skip:
+                        _check_same(digest, state, saved)
                     continue
-                if index == skip and digest != state.digest:
-                    raise CacheError(
-                        f"{saved} goes on in the middle of another text: the corpus has changed since. "
-                        "Remove the file to begin again"
-                    )
                 running.add(text)
                 advance(text.n_bytes, len(text.tokens))
                 if len(state.documents) > _REMEMBERED:
@@ -361,6 +374,8 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
                     running.pause()
                     state.save(saved)
                     last_saved = time.monotonic()
+            if n_skipped < skip:
+                _check_same(digest, state, saved)
             running.pause()
     finally:
         running.close()
@@ -377,6 +392,15 @@ def check_memory(settings: Settings) -> None:
             f"{settings.memory / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
             "read fewer layers at a time (--layer), "
             f"or leave out activation by token (--no-by-token: {without / 1e9:.1f} GB)"
+        )
+
+
+def _check_same(digest: int, state: BuildState, saved: Path) -> None:
+    """Raise CacheError where the documents read before an interruption are not those of `digest`."""
+    if digest != state.digest:
+        raise CacheError(
+            f"{saved} goes on in the middle of another text: the corpus has changed since. "
+            "Remove the file to begin again"
         )
 
 

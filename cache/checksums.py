@@ -3,41 +3,67 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from cache.schema import CHECKSUMS, CacheError
 from solu_model.files import sha256_of
 
 
 def write_checksums(folder: Path) -> None:
     """Write `checksums.sha256`: a line a file, in name order."""
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in _files(folder)]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+    listing = _listing({name: sha256_of(folder / name) for name in _files(folder)})
+    (folder / CHECKSUMS).write_bytes(listing)
 
 
-def damaged_files(folder: Path) -> Iterator[str]:
+def damaged_files(folder: Path, *, progress: bool = False) -> Iterator[str]:
     """What is wrong with the files of a folder, a sentence each.
 
     Raises:
         CacheError: there are no checksums to compare with.
     """
     try:
-        text = (folder / CHECKSUMS).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        listing = (folder / CHECKSUMS).read_bytes()
+    except OSError as error:
         raise CacheError(f"{folder / CHECKSUMS} cannot be read ({error}): copy the cache again") from error
     expected: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    damaged = False
+    for number, line in enumerate(listing.decode("utf-8", "replace").split("\n")[:-1], start=1):
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not name or name in expected:
             yield f"{CHECKSUMS} is damaged at line {number}"
-            continue
-        expected[name] = digest
-    present = list(_files(folder))
-    for name in present:
-        if name not in expected:
-            yield f"{name} is in no line of {CHECKSUMS}"
-        elif sha256_of(folder / name) != expected[name]:
-            yield f"{name} is not what was written"
-    for name in sorted(expected.keys() - set(present)):
+            damaged = True
+        else:
+            expected[name] = digest
+    names, found = _files(folder), {}
+    size = sum((folder / name).stat().st_size for name in names)
+    with tqdm(
+        desc="checksums",
+        total=size,
+        unit="B",
+        unit_scale=True,
+        disable=None if progress else True,
+        leave=False,
+    ) as bar:
+        for name in names:
+            try:
+                found[name] = sha256_of(folder / name)
+            except OSError as error:
+                found[name] = f"cannot be read: {error}"
+            if name not in expected:
+                yield f"{name} is in no line of {CHECKSUMS}"
+            elif found[name] != expected[name]:
+                yield f"{name} is not what was written"
+            bar.update((folder / name).stat().st_size)
+    missing = sorted(expected.keys() - found.keys())
+    for name in missing:
         yield f"{name} is missing"
+    # A byte of the listing may change without changing what its lines say.
+    if not damaged and found == expected and listing != _listing(found):
+        yield f"{CHECKSUMS} is not as it was written: copy it again"
+
+
+def _listing(digests: dict[str, str]) -> bytes:
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`solu cache build | merge | info | sources`."""
+"""`solu cache build | merge | verify | info | sources`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from cache.corpus import Part
+    from cache.reader import NotFinite
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect neuron caches.")
 
@@ -54,6 +55,9 @@ def build(
     shard: Annotated[
         str | None, typer.Option(help="K/N: read one of N parts and write a shard for `solu cache merge`.")
     ] = None,
+    save_every: Annotated[
+        float, typer.Option(help="Seconds between saved states, from which a killed build goes on.")
+    ] = 180.0,
 ) -> None:
     """Read a corpus once and keep, for every neuron, what it did. The same command goes on after a kill."""
     from cache.build import Options, build_cache, build_shard
@@ -72,6 +76,7 @@ def build(
         n_threads=threads,
         batch_size=batch_size,
         device=device,
+        save_every=save_every,
     )
     if shard is not None:
         state = build_shard(model, data, out, _part(shard), options, tokenizer_path=tokenizer)
@@ -80,6 +85,8 @@ def build(
         corpus = build_cache(model, data, out, options, tokenizer_path=tokenizer).corpus
         n_tokens, n_documents = corpus.n_tokens, corpus.n_documents
     Console().print(f"cached {n_tokens:,} tokens of {n_documents:,} documents in {out}")
+    if shard is None:
+        _warn_not_finite(out)
 
 
 @app.command()
@@ -99,6 +106,67 @@ def merge(
     state = merged(BuildState.load(path) for path in shards)
     corpus = finish(state, load_tokenizer(tokenizer or model), out).corpus
     Console().print(f"merged {corpus.n_tokens:,} tokens of {corpus.n_documents:,} documents in {out}")
+    _warn_not_finite(out)
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="A cache folder, or all shard files of one cache.")],
+    model: Annotated[
+        Path | None, typer.Option(help="The checkpoint folder that it should be built from.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="The text that it should be built from, read again. Repeatable."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
+    ] = None,
+) -> None:
+    """Check that no byte has changed, that numbers fit together, and that it belongs to model and text."""
+    from cache.verify import cache_problems, shard_problems
+
+    console, errors = Console(), Console(stderr=True)
+    if len(paths) == 1 and not paths[0].is_file():
+        what = str(paths[0])
+        found = cache_problems(paths[0], model=model, data=data or [], tokenizer=tokenizer, progress=True)
+    else:
+        what = f"{len(paths)} shard{'s' * (len(paths) > 1)}"
+        found = shard_problems(paths, model=model, data=data or [], tokenizer=tokenizer, progress=True)
+    n_problems = 0
+    for problem in found:
+        n_problems += 1
+        errors.print(f"- {problem}", markup=False, highlight=False, soft_wrap=True)
+    if n_problems:
+        errors.print(
+            f"{what}: {n_problems} problem{'s' * (n_problems > 1)} found", markup=False, soft_wrap=True
+        )
+        raise typer.Exit(1)
+    unread = [] if model else ["model and tokenizer (--model)"]
+    unread += [] if data else ["text (--data)"]
+    aside = f"; not compared with {' and '.join(unread)}" if unread else ""
+    console.print(
+        f"{what} is whole{aside}" if len(paths) == 1 else f"{what} are whole{aside}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _warn_not_finite(path: Path) -> None:
+    """Say which neurons had activations that are no numbers."""
+    from cache.reader import NeuronCache
+
+    if found := NeuronCache.open(path).not_finite():
+        Console(stderr=True).print(
+            f"warning: NaN or infinite activations, left out of everything but their count: {_named(found)}"
+        )
+
+
+def _named(found: "list[NotFinite]", most: int = 20) -> str:
+    """Neurons by name, as many as one wants to read."""
+    names = list(dict.fromkeys(f"L{one.layer}/{one.neuron}" for one in found))
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{len(names):,} neuron{'s' * (len(names) > 1)}: {', '.join(names[:most])}{more}"
 
 
 def _part(text: str) -> "Part":
@@ -125,6 +193,8 @@ def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
     table.add_row("hooks", ", ".join(cache.hooks))
     table.add_row("corpus", ", ".join(manifest.corpus.names))
     table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
+    if found := cache.not_finite():
+        table.add_row("NaN or infinity", _named(found))
     table.add_row("format", f"version {manifest.version}")
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     table.add_row("on disk", f"{size / 1e6:.1f} MB")

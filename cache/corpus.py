@@ -1,10 +1,12 @@
 """Text on its way to the model: which documents are read, what they are called, what was seen of them."""
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -151,9 +153,19 @@ def corpus_digest(total: int) -> str:
     return f"{total % 2**256:064x}"
 
 
-def text_digest(paths: Sequence[str | Path], sample: float, seed: int) -> tuple[str, int]:
-    """A corpus's name and number of documents, read from the text itself."""
-    total = n = 0
+def document_digests(paths: Sequence[str | Path], sample: float, seed: int) -> Iterator[int]:
+    """The digest of every document that a build reads, from the text itself."""
     for _, _, digest in Corpus(paths, sample, seed)._chosen():
-        total, n = total + digest, n + 1
-    return corpus_digest(total), n
+        yield digest
+
+
+def text_digest_v1(paths: Sequence[str | Path], sample: float, seed: int) -> tuple[str, int]:
+    """Version 1's name of a corpus and its number of documents, from the text itself: documents were drawn
+    one after another, their texts hashed in that order."""
+    chance, digest, n = Random(seed), hashlib.sha256(), 0
+    for document in read_documents(paths):
+        if chance.random() < sample:
+            text = document.text.encode()
+            digest.update(len(text).to_bytes(8, "little") + text)
+            n += 1
+    return digest.hexdigest(), n

@@ -75,6 +75,17 @@ class SourceShare:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """A neuron with activations that are no numbers, which are counted and in nothing else."""
+
+    layer: int
+    neuron: int
+    hook: str
+    n_nan: int
+    n_inf: int
+
+
 class Neuron:
     """One neuron's part of a cache. Every method raises CacheError for a hook that it does not hold."""
 
@@ -206,6 +217,17 @@ class NeuronCache:
         """
         self.neuron(layer, 0)
         return self.files.table(layer, self.checked_hook(hook), histograms=histograms)
+
+    def not_finite(self) -> list[NotFinite]:
+        """The neurons with NaN or infinite activations, in order; none in a healthy model."""
+        found = []
+        for layer in self.layers:
+            for hook in self.hooks:
+                table = self.table(layer, hook)
+                n_nan, n_inf = table["n_nan"].to_numpy(), table["n_inf"].to_numpy()
+                for i in np.flatnonzero(n_nan + n_inf):
+                    found.append(NotFinite(layer, int(i), hook, int(n_nan[i]), int(n_inf[i])))
+        return found
 
     def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
         """The neurons that fire most on a token, relative to their own maximum: neuron, mean activation.

@@ -6,14 +6,12 @@ and what a shard is. Equal states are equal files.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from cache.accumulate import MAX_SOURCES, HookStatistics, Keep
 from cache.corpus import ContextSample, Part, Text, corpus_digest
@@ -28,7 +26,7 @@ from cache.schema import (
     Record,
     SourceRecord,
 )
-from solu_model.files import written_aside
+from cache.sealed import load_sealed, save_sealed
 
 STATE_VERSION = 1
 
@@ -63,6 +61,11 @@ class Settings(Record):
         """Bytes that the statistics of all neurons take."""
         one = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.keep)
         return one.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
+
+    def difference(self, other: "Settings") -> str:
+        """What differs, for a message."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return "; ".join(f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k])
 
 
 @dataclass
@@ -123,9 +126,13 @@ class BuildState:
         self.n_tokens += len(text.tokens)
         self.n_bytes += text.n_bytes
         self.digest = (self.digest + text.digest) % 2**256
-        self.documents[text.id] = text.provenance
+        self._remember(text.id, text.provenance)
         np.add.at(self.token_counts, text.tokens, 1)
         self._tally(text.provenance.source, Tally(1, len(text.tokens)))
+
+    def _remember(self, document: int, where: Provenance) -> None:
+        # Copies of a document may differ in language or licence, which its name does not say.
+        self.documents[document] = min(where, self.documents.get(document, where), key=astuple)
 
     def _tally(self, source: str, more: Tally) -> None:
         if self.sources is None:
@@ -148,13 +155,25 @@ class BuildState:
         """Note that a part of a corpus is in it.
 
         Raises:
-            CacheError: it already is.
+            CacheError: it already is, or the corpus was cut into another number of parts.
         """
-        held = self.parts.setdefault(json.dumps([names, part.n]), [])
+        which = f"part {part.k}/{part.n} of {', '.join(names)}"
+        for cut in self.parts:
+            others, n = json.loads(cut)
+            if others != list(names) or n == part.n:
+                continue
+            if n == 1:
+                raise CacheError(f"{which} is counted twice: the whole of it is there already")
+            raise CacheError(f"{which} overlaps with its parts of {n}: merge parts of one number")
+        cut = json.dumps([names, part.n])
+        held = self.parts.setdefault(cut, [])
         if part.k in held:
-            raise CacheError(f"part {part.k}/{part.n} of {', '.join(names)} is counted twice")
+            raise CacheError(f"{which} is counted twice")
         held.append(part.k)
         held.sort()
+        if len(held) == part.n:  # however it was cut, the whole is the whole
+            del self.parts[cut]
+            self.parts[json.dumps([names, 1])] = [0]
         self.names |= set(names)
 
     def check_complete(self) -> None:
@@ -175,9 +194,8 @@ class BuildState:
             CacheError: it was made with other settings, or shares a part with this one.
         """
         if other.settings != self.settings:
-            mine, theirs = self.settings.model_dump(), other.settings.model_dump()
-            differing = [f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
-            raise CacheError(f"these shards are not parts of one cache: {'; '.join(differing)}")
+            differing = self.settings.difference(other.settings)
+            raise CacheError(f"these shards are not parts of one cache: {differing}")
         for corpus, held in other.parts.items():
             names, n = json.loads(corpus)
             for k in held:
@@ -195,7 +213,8 @@ class BuildState:
             for mine_hook, theirs_hook in zip(hooks, other.layers[layer], strict=True):
                 mine_hook.merge(theirs_hook, rows)
         self.sample.merge(other.sample)
-        self.documents |= other.documents
+        for document, where in other.documents.items():
+            self._remember(document, where)
         self.forget()
 
     def kept_documents(self) -> set[int]:
@@ -262,7 +281,11 @@ class BuildState:
         )
 
     def save(self, file: Path) -> None:
-        """Write it as safetensors, aside and then renamed; equal states give equal bytes."""
+        """Write it as safetensors, aside and then renamed; equal states give equal bytes.
+
+        Raises:
+            NotWritten: there is no room for it.
+        """
         self.canonical()
         arrays: dict[str, npt.NDArray[np.generic]] = {"token_counts": self.token_counts}
         for layer, hooks in self.layers.items():
@@ -288,8 +311,7 @@ class BuildState:
         # In one array, since safetensors writes metadata in any order it likes.
         text = json.dumps(record, ensure_ascii=True).encode()
         arrays["record"] = np.frombuffer(text, dtype=np.uint8)
-        with written_aside(file) as aside:
-            save_file({n: np.ascontiguousarray(a) for n, a in sorted(arrays.items())}, aside)
+        save_sealed(arrays, file)
 
     @classmethod
     def load(cls, file: Path) -> "BuildState":
@@ -298,9 +320,8 @@ class BuildState:
         Raises:
             CacheError: the file is damaged or of another version.
         """
+        arrays = load_sealed(file)
         try:
-            with safe_open(file, framework="np") as found:
-                arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
             record = json.loads(arrays.pop("record").tobytes())
             if record["version"] != STATE_VERSION:
                 raise CacheError(
@@ -327,14 +348,7 @@ class BuildState:
             state.sample.restore(
                 [(p, d, s, bytes.fromhex(t)) for p, d, s, t in record["sample"]], record["sample_ceiling"]
             )
-        except (
-            SafetensorError,
-            OSError,
-            ValidationError,
-            KeyError,
-            TypeError,
-            json.JSONDecodeError,
-        ) as error:
+        except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CacheError(
                 f"{file} is no state that can be gone on from ({error}): remove it and build again"
             ) from error

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from cache import by_token, exact_sum, kept, ranges, schema
 from cache.accumulate import HookStatistics
 from cache.checksums import write_checksums
+from cache.disk import written
 from cache.histogram import N_BINS, Histogram, moments_of
 from cache.kept import Kept
 from cache.schema import Manifest
 from cache.state import BuildState
-from solu_model.files import written_aside
 
 _COMPRESSION = {
     "compression": "zstd",
@@ -41,10 +41,13 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
 
     Returns:
         The manifest that was written.
+
+    Raises:
+        NotWritten: there is no room for it.
     """
     state.canonical()
     manifest = state.manifest()
-    with written_aside(out) as aside:
+    with written(out) as aside:
         aside.mkdir()
         _write(
             aside / schema.VOCABULARY,
