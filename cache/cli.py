@@ -1,7 +1,7 @@
 """`solu cache build | merge | verify | info | sources`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -23,7 +23,10 @@ def build(
             "--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write; the dashboard looks in MODEL/neurons.")],
+    out: Annotated[
+        str,
+        typer.Option(help="Folder to write, or a URL (s3://...); the dashboard looks in MODEL/neurons."),
+    ],
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
@@ -58,11 +61,27 @@ def build(
     save_every: Annotated[
         float, typer.Option(help="Seconds between saved states, from which a killed build goes on.")
     ] = 180.0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster (pip install ray).")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster, HOST:6379; without one this machine's workers.")
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Parts for the cluster's tasks; four a worker.")
+    ] = None,
 ) -> None:
     """Read a corpus once and keep, for every neuron, what it did. The same command goes on after a kill."""
     from cache.build import Options, build_cache, build_shard
     from cache.kept import Window
+    from cache.stores import local_path, staged
 
+    if engine == "ray" and shard is not None:
+        raise typer.BadParameter("a cluster builds all shards; leave --shard out", param_hint="--shard")
+    if engine == "local" and (address, shards) != (None, None):
+        raise typer.BadParameter(
+            "--address and --shards belong to --engine ray; add it", param_hint="--engine"
+        )
     options = Options(
         sample=sample,
         seed=seed,
@@ -78,35 +97,49 @@ def build(
         device=device,
         save_every=save_every,
     )
-    if shard is not None:
-        state = build_shard(model, data, out, _part(shard), options, tokenizer_path=tokenizer)
+    if engine == "ray":
+        from cache.ray_engine import build_on_ray
+
+        corpus = build_on_ray(
+            model, data, out, options, address=address, n_shards=shards, tokenizer_path=tokenizer
+        ).corpus
+        if (here := local_path(out)) is not None:
+            _warn_not_finite(here)
+        n_tokens, n_documents = corpus.n_tokens, corpus.n_documents
+    elif shard is not None:
+        with staged(out) as file:
+            state = build_shard(model, data, file, _part(shard), options, tokenizer_path=tokenizer)
         n_tokens, n_documents = state.n_tokens, state.n_documents
     else:
-        corpus = build_cache(model, data, out, options, tokenizer_path=tokenizer).corpus
+        with staged(out) as folder:
+            corpus = build_cache(model, data, folder, options, tokenizer_path=tokenizer).corpus
+            _warn_not_finite(folder)
         n_tokens, n_documents = corpus.n_tokens, corpus.n_documents
     Console().print(f"cached {n_tokens:,} tokens of {n_documents:,} documents in {out}")
-    if shard is None:
-        _warn_not_finite(out)
 
 
 @app.command()
 def merge(
-    shards: Annotated[list[Path], typer.Argument(help="Files that `solu cache build --shard K/N` wrote.")],
+    shards: Annotated[
+        list[str], typer.Argument(help="Files or URLs that `solu cache build --shard K/N` wrote.")
+    ],
     model: Annotated[Path, typer.Option(help="The checkpoint folder that they were built from.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[str, typer.Option(help="Folder or URL to write.")],
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
 ) -> None:
     """Join the shards of one corpus into a cache: byte for byte what one pass would have written."""
     from cache.build import finish
-    from cache.state import BuildState, merged
+    from cache.state import load_merged
+    from cache.stores import staged
     from solu_model.checkpoints import load_tokenizer
 
-    state = merged(BuildState.load(path) for path in shards)
-    corpus = finish(state, load_tokenizer(tokenizer or model), out).corpus
+    state = load_merged(shards)
+    with staged(out) as folder:
+        corpus = finish(state, load_tokenizer(tokenizer or model), folder).corpus
+        _warn_not_finite(folder)
     Console().print(f"merged {corpus.n_tokens:,} tokens of {corpus.n_documents:,} documents in {out}")
-    _warn_not_finite(out)
 
 
 @app.command()

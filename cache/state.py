@@ -5,7 +5,7 @@ and what a shard is. Equal states are equal files.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from cache.schema import (
     SourceRecord,
 )
 from cache.sealed import load_sealed, save_sealed
+from cache.stores import Place, fetched
 
 STATE_VERSION = 1
 
@@ -370,6 +371,21 @@ def merged(states: Iterable[BuildState]) -> BuildState:
     if result is None:
         raise CacheError("expected at least one shard to merge, got none")
     return result
+
+
+def load_merged(shards: Iterable[Place]) -> BuildState:
+    """The shards of these files, each a path or a URL, together.
+
+    Raises:
+        CacheError: there is none, one cannot be read, or they do not fit together.
+    """
+
+    def states() -> Iterator[BuildState]:
+        for shard in shards:
+            with fetched(shard) as file:
+                yield BuildState.load(file)
+
+    return merged(states())
 
 
 def _hook(arrays: dict[str, npt.NDArray[np.generic]], prefix: str) -> HookStatistics:
