@@ -44,7 +44,7 @@ class _Kernels(NamedTuple):
 def _compiled() -> _Kernels:
     from numba import cfunc
 
-    from solu_model.activation import cpu_kernels
+    from solu_model.activation import cpu_kernels, cpu_rows
 
     def compiled(kernel: Callable[[Any], None]) -> Any:
         try:
@@ -53,7 +53,7 @@ def _compiled() -> _Kernels:
             return cfunc("void(voidptr)")(kernel)
 
     forward, backward = compiled(cpu_kernels.forward), compiled(cpu_kernels.backward)
-    return _Kernels(forward.address, backward.address, cpu_kernels, (forward, backward))
+    return _Kernels(forward.address, backward.address, cpu_rows, (forward, backward))
 
 
 def load() -> None:

@@ -1,4 +1,4 @@
-"""What numba lacks: a float's bits, float16, an address as an array, a counter that threads share.
+"""What numba lacks: a float's bits, float16, an address as an array, a counter that threads share, vector width.
 
 numba's cache watches the file of the function it compiles, `cpu_kernels`, and not this one: after a
 change of meaning here, touch that.
@@ -38,3 +38,18 @@ take = _one_value(  # the counter at an address, which goes up by one for whoeve
     types.int64,
     lambda b, v: b.atomic_rmw("add", b.inttoptr(v, _I64.as_pointer()), ir.Constant(_I64, 1), "monotonic"),
 )
+
+
+@intrinsic
+def widest_vectors(_context: Any) -> Any:
+    """Let the compiler use the widest registers in the function that calls this.
+
+    LLVM takes half of AVX-512's width on its own. A processor without wider registers is not concerned.
+    """
+
+    def emit(_target: Any, builder: Any, _signature: Any, _values: Any) -> Any:
+        attributes = builder.function.attributes
+        set.add(attributes, '"prefer-vector-width"="512"')  # attributes.add knows no string attributes
+        return ir.Constant(_I32, 0)
+
+    return types.int32(), emit
