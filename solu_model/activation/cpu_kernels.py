@@ -1,58 +1,42 @@
 """Numba kernels of SoLU and its LayerNorm, forward and backward, for x86 and ARM processors.
 
-`forward` and `backward` are compiled as C functions of one argument, the address of the int64 words
-listed in `cpu_rows`, so that any threading runtime can call them: every thread that enters takes
-chunks of rows from a shared counter until none is left, and holds neither the interpreter lock nor
-Python objects. A row is read from memory once: its passes run over a row that lies in the first or
-second level cache.
+`entry_points` gives C functions of one argument, the address of the int64 words listed in `cpu_rows`, so
+that any threading runtime can call them: every thread that enters takes chunks of rows until none is left,
+and holds neither the interpreter lock nor Python objects. A row is read from memory once: the first pass
+over it asks for the next one, and the passes after it find it in the first or second level cache.
 
 Legend: M d_mlp, W = M / n_blocks a block's width, m maximum, e = exp(x - m), p softmax, t = x e,
 n normalised row, g gradient of out, h = g weight, d gradient of mid. Formulas in `solu_model.activation.cpu`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 
+from solu_model.activation import cpu_rows as words
 from solu_model.activation.cpu_intrinsics import bits_of, from_bits, take, widest_vectors
 from solu_model.activation.cpu_rows import (
-    BIAS,
-    CHUNK_ROWS,
-    DTYPE,
-    EPS,
     EXACT,
-    GRAD_MID,
-    GRAD_OUT,
-    GRAD_PARAMS,
-    GRAD_X,
-    MID,
-    N_BLOCKS,
-    N_CHUNKS,
-    N_ROWS,
     N_SCRATCH,
-    N_WORDS,
-    NEXT_CHUNK,
-    NEXT_SLOT,
-    OUT,
-    SCRATCH,
-    SOFTMAX,
-    STATS,
+    STRIDE,
     SUMS,
-    WEIGHT,
-    WIDTH,
-    X,
+    UNFUSED,
     destination,
     exp,
+    fetch,
+    fetch_to_write,
     floats,
     load,
+    next_chunk,
     store,
 )
 
 _0, _1 = np.float32(0), np.float32(1)
 
 
-@njit(error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
 def _max(x: Any) -> Any:
     """Maximum of a row through its bits as sortable integers: unlike float max, that vectorises.
 
@@ -69,7 +53,7 @@ def _max(x: Any) -> Any:
 
 @njit(fastmath=SUMS, error_model="numpy")
 def _unit(x: Any, m: Any, t: Any) -> Any:
-    """t = x exp(x - m); the sums of exp(x - m) and of t."""
+    """t; the sums of e and of t."""
     widest_vectors()
     total, total_t = _0, _0
     for j in range(x.size):
@@ -77,6 +61,20 @@ def _unit(x: Any, m: Any, t: Any) -> Any:
         t[j] = x[j] * e
         total += e
         total_t += t[j]
+    return total, total_t
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _unit_and_next(x: Any, m: Any, t: Any, size: Any, next_x: Any, out: Any) -> Any:
+    """`_unit`, while the next row and the place of the result are on their way."""
+    total, total_t = _0, _0
+    for first in range(0, x.size, STRIDE):
+        last = min(first + STRIDE, x.size)
+        fetch(next_x, first, last, size)
+        fetch_to_write(out, first, last, size)
+        some, some_t = _unit(x[first:last], m, t[first:last])
+        total += some
+        total_t += some_t
     return total, total_t
 
 
@@ -106,46 +104,46 @@ def _scale(t: Any, factor: Any, y: Any) -> None:
         y[j] = t[j] * factor
 
 
-def forward(data: Any) -> None:
-    """Rows of `OUT`, of `MID` where wanted, and of `STATS`, from `X`."""
-    a = carray(data, (N_WORDS,), np.int64)
-    width, n_blocks, dtype = a[WIDTH], a[N_BLOCKS], a[DTYPE]
-    eps = floats(a[EPS], 0, 1)[0]
-    scratch = floats(a[SCRATCH], take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _forward_row(a: Any, row: Any, scratch: Any, eps: Any) -> None:
+    width, dtype = a[words.WIDTH], a[words.DTYPE]
+    size = 4 if dtype == words.FLOAT32 else 2
     wide_x, t, wide_y = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
     share = _1 / np.float32(width)
-    chunk = take(a[NEXT_CHUNK])
-    while chunk < a[N_CHUNKS]:
-        last = min((chunk + 1) * a[CHUNK_ROWS], a[N_ROWS]) * n_blocks
-        for row in range(chunk * a[CHUNK_ROWS] * n_blocks, last):
-            at = row * width
-            x = load(a[X], at, width, dtype, wide_x)
-            m = _max(x) if a[SOFTMAX] else _0
-            total, total_t = _unit(x, m, t)
-            inverse = _1 / total if a[SOFTMAX] else _1
-            stats = floats(a[STATS], 4 * row, 4)
-            stats[0], stats[1], stats[2], stats[3] = m, inverse, _0, _0
-            if a[MID]:
-                _scale(t, inverse, destination(a[MID], at, width, dtype, wide_y))
-                store(a[MID], at, width, dtype, wide_y)
-            y = destination(a[OUT], at, width, dtype, wide_y)
-            if a[WEIGHT]:
-                rest, squares = _deviations(t, total_t * share)
-                mean = total_t * share + rest * share
-                variance = max(squares * share - (rest * share) * (rest * share), _0)
-                deviation = np.sqrt(variance) * inverse
-                rstd = _1 / np.sqrt(deviation * deviation + eps)
-                stats[2], stats[3] = mean, rstd
-                first = (row % n_blocks) * width
-                weight, bias = floats(a[WEIGHT], first, width), floats(a[BIAS], first, width)
-                _normalise(t, mean, rstd * inverse, weight, bias, y)
-            else:
-                _scale(t, inverse, y)
-            store(a[OUT], at, width, dtype, y)
-        chunk = take(a[NEXT_CHUNK])
+    at = row * width
+    x = load(a[words.X], at, width, dtype, wide_x)
+    m = _max(x) if a[words.SOFTMAX] else _0
+    next_x, out = a[words.X] + (at + width) * size, a[words.OUT] + at * size
+    total, total_t = _unit_and_next(x, m, t, size, next_x, out)
+    inverse = _1 / total if a[words.SOFTMAX] else _1
+    stats = floats(a[words.STATS], 4 * row, 4)
+    stats[0], stats[1], stats[2], stats[3] = m, inverse, _0, _0
+    if a[words.MID]:
+        _scale(t, inverse, destination(a[words.MID], at, width, dtype, wide_y))
+        store(a[words.MID], at, width, dtype, wide_y)
+    y = destination(a[words.OUT], at, width, dtype, wide_y)
+    if a[words.WEIGHT]:
+        rest, squares = _deviations(t, total_t * share)
+        mean = total_t * share + rest * share
+        variance = max(squares * share - (rest * share) * (rest * share), _0)
+        deviation = np.sqrt(variance) * inverse
+        rstd = _1 / np.sqrt(deviation * deviation + eps)
+        stats[2], stats[3] = mean, rstd
+        first = (row % a[words.N_BLOCKS]) * width
+        weight, bias = floats(a[words.WEIGHT], first, width), floats(a[words.BIAS], first, width)
+        _normalise(t, mean, rstd * inverse, weight, bias, y)
+    else:
+        _scale(t, inverse, y)
+    store(a[words.OUT], at, width, dtype, y)
 
 
-@njit(error_model="numpy", forceinline=True)
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
+def _product(a: Any, b: Any) -> Any:
+    """Rounded, never fused into a sum: h must be to the last bit what its mean was taken of."""
+    return a * b
+
+
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def _normalised(x: Any, e: Any, mean: Any, scale: Any) -> Any:
     """n, without fused operations: t is to the last bit what it was in the forward pass."""
     return (x * e - mean) * scale
@@ -155,17 +153,38 @@ def _normalised(x: Any, e: Any, mean: Any, scale: Any) -> Any:
 def _norm_sums(
     x: Any, g: Any, weight: Any, m: Any, mean: Any, scale: Any, grad_weight: Any, grad_bias: Any, e: Any
 ) -> Any:
-    """e; the sums of h and of h n; the row's share of the parameters' gradients."""
+    """e, and the row's share of the parameters' gradients; the sums of h and of h n."""
     widest_vectors()
     total, total_n = _0, _0
     for j in range(x.size):
         e[j] = exp(x[j] - m)
         n = _normalised(x[j], e[j], mean, scale)
-        h = g[j] * weight[j]
+        h = _product(g[j], weight[j])
         total += h
         total_n += h * n
         grad_weight[j] += g[j] * n
         grad_bias[j] += g[j]
+    return total, total_n
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _norm_sums_and_next(
+    x: Any, g: Any, weight: Any, m: Any, mean: Any, scale: Any, grad_weight: Any, grad_bias: Any, e: Any,
+    size: Any, next_x: Any, next_g: Any, grad: Any,
+) -> Any:  # fmt: skip
+    """`_norm_sums`, while the next rows and the place of the result are on their way."""
+    total, total_n = _0, _0
+    for first in range(0, x.size, STRIDE):
+        last = min(first + STRIDE, x.size)
+        fetch(next_x, first, last, size)
+        fetch(next_g, first, last, size)
+        fetch_to_write(grad, first, last, size)
+        s = slice(first, last)
+        some, some_n = _norm_sums(
+            x[s], g[s], weight[s], m, mean, scale, grad_weight[s], grad_bias[s], e[s]
+        )  # fmt: skip
+        total += some
+        total_n += some_n
     return total, total_n
 
 
@@ -178,31 +197,26 @@ def _through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> Any:
 def _grad_of_mid(
     x: Any, e: Any, g: Any, weight: Any, mean: Any, scale: Any, mean_h: Any, mean_hn: Any, rstd: Any, d: Any
 ) -> Any:
-    """d through the norm; the sum of d x e."""
+    """d; the sum of d t."""
     widest_vectors()
     dot = _0
     for j in range(x.size):
         n = _normalised(x[j], e[j], mean, scale)
-        d[j] = _through_norm(g[j] * weight[j], n, mean_h, mean_hn, rstd)
+        d[j] = _through_norm(_product(g[j], weight[j]), n, mean_h, mean_hn, rstd)
         dot += d[j] * x[j] * e[j]
     return dot
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _grad_without_norm(x: Any, m: Any, g: Any, e: Any, d: Any) -> Any:
-    """e and d = g; the sum of d x e."""
+def _exp_row(x: Any, m: Any, e: Any) -> None:
     widest_vectors()
-    dot = _0
     for j in range(x.size):
         e[j] = exp(x[j] - m)
-        d[j] = g[j]
-        dot += d[j] * x[j] * e[j]
-    return dot
 
 
 @njit(fastmath=SUMS, error_model="numpy")
 def _add(g: Any, x: Any, e: Any, d: Any) -> Any:
-    """d + g into d; the sum of d x e."""
+    """d + g into d; the sum of d t."""
     widest_vectors()
     dot = _0
     for j in range(g.size):
@@ -211,7 +225,7 @@ def _add(g: Any, x: Any, e: Any, d: Any) -> Any:
     return dot
 
 
-@njit(error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
 def _grad_through_unit(x: Any, d: Any, e: Any, inverse: Any, dot: Any, grad: Any) -> None:
     """Without fused operations: where p is 1, d x and `dot` must cancel to the last bit."""
     widest_vectors()
@@ -219,43 +233,76 @@ def _grad_through_unit(x: Any, d: Any, e: Any, inverse: Any, dot: Any, grad: Any
         grad[j] = e[j] * inverse * (d[j] + (d[j] * x[j] - dot))
 
 
-def backward(data: Any) -> None:
-    """Rows of `GRAD_X` and each chunk's `GRAD_PARAMS`, from `X`, `STATS` and the gradients."""
-    a = carray(data, (N_WORDS,), np.int64)
-    width, n_blocks, dtype = a[WIDTH], a[N_BLOCKS], a[DTYPE]
-    scratch = floats(a[SCRATCH], take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
-    wide_x, wide_g, d, e = (
-        scratch[:width],
-        scratch[width : 2 * width],
-        scratch[2 * width : 3 * width],
-        scratch[3 * width :],
-    )
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
+    width, n_blocks, dtype = a[words.WIDTH], a[words.N_BLOCKS], a[words.DTYPE]
+    size = 4 if dtype == words.FLOAT32 else 2
+    wide_x, wide_g = scratch[:width], scratch[width : 2 * width]
+    d, e = scratch[2 * width : 3 * width], scratch[3 * width :]
     share = _1 / np.float32(width)
-    chunk = take(a[NEXT_CHUNK])
-    while chunk < a[N_CHUNKS]:
-        if a[WEIGHT]:
-            params = floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width, 2 * n_blocks * width)
+    at, first = row * width, (row % n_blocks) * width
+    x = load(a[words.X], at, width, dtype, wide_x)
+    g = load(a[words.GRAD_OUT], at, width, dtype, wide_g)
+    stats = floats(a[words.STATS], 4 * row, 4)
+    m, inverse, mean, rstd = stats[0], stats[1], stats[2], stats[3]
+    dot = _0
+    if a[words.WEIGHT]:
+        weight, scale = floats(a[words.WEIGHT], first, width), rstd * inverse
+        grad_weight, grad_bias = params[first : first + width], params[n_blocks * width + first :][:width]
+        next_at = (at + width) * size
+        total, total_n = _norm_sums_and_next(
+            x, g, weight, m, mean, scale, grad_weight, grad_bias, e,
+            size, a[words.X] + next_at, a[words.GRAD_OUT] + next_at, a[words.GRAD_X] + at * size,
+        )  # fmt: skip
+        dot = _grad_of_mid(x, e, g, weight, mean, scale, total * share, total_n * share, rstd, d)
+    else:
+        _exp_row(x, m, e)
+        d[:] = _0
+        dot = _add(g, x, e, d)
+    if a[words.GRAD_MID]:
+        dot = _add(load(a[words.GRAD_MID], at, width, dtype, wide_g), x, e, d)
+    grad = destination(a[words.GRAD_X], at, width, dtype, wide_g)
+    _grad_through_unit(x, d, e, inverse, dot * inverse if a[words.SOFTMAX] else _0, grad)
+    store(a[words.GRAD_X], at, width, dtype, grad)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _each_row(data: Any, is_forward: Any) -> None:
+    """Chunk after chunk, until none is left."""
+    a = carray(data, (words.N_WORDS,), np.int64)
+    width, n_blocks = a[words.WIDTH], a[words.N_BLOCKS]
+    row_scratch = N_SCRATCH * width
+    scratch = floats(a[words.SCRATCH], take(a[words.NEXT_SLOT]) * row_scratch, row_scratch)
+    chunk = next_chunk(a)
+    while chunk >= 0:
+        first = chunk * a[words.CHUNK_ROWS] * n_blocks
+        last = min((chunk + 1) * a[words.CHUNK_ROWS], a[words.N_ROWS]) * n_blocks
+        if is_forward:
+            eps = floats(a[words.EPS], 0, 1)[0]
+            for row in range(first, last):
+                _forward_row(a, row, scratch, eps)
+        else:
+            n_params = 2 * n_blocks * width if a[words.WEIGHT] else 0
+            params = floats(a[words.GRAD_PARAMS], chunk * n_params, n_params)
             params[:] = _0
-        last = min((chunk + 1) * a[CHUNK_ROWS], a[N_ROWS]) * n_blocks
-        for row in range(chunk * a[CHUNK_ROWS] * n_blocks, last):
-            at = row * width
-            x = load(a[X], at, width, dtype, wide_x)
-            g = load(a[GRAD_OUT], at, width, dtype, wide_g)
-            stats = floats(a[STATS], 4 * row, 4)
-            m, inverse, mean, rstd = stats[0], stats[1], stats[2], stats[3]
-            if a[WEIGHT]:
-                first = (row % n_blocks) * width
-                weight = floats(a[WEIGHT], first, width)
-                of_weight = floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width + first, width)
-                of_bias = floats(a[GRAD_PARAMS], (chunk * 2 + 1) * n_blocks * width + first, width)
-                scale = rstd * inverse
-                total, total_n = _norm_sums(x, g, weight, m, mean, scale, of_weight, of_bias, e)
-                dot = _grad_of_mid(x, e, g, weight, mean, scale, total * share, total_n * share, rstd, d)
-            else:
-                dot = _grad_without_norm(x, m, g, e, d)
-            if a[GRAD_MID]:
-                dot = _add(load(a[GRAD_MID], at, width, dtype, wide_g), x, e, d)
-            grad = destination(a[GRAD_X], at, width, dtype, wide_g)
-            _grad_through_unit(x, d, e, inverse, dot * inverse if a[SOFTMAX] else _0, grad)
-            store(a[GRAD_X], at, width, dtype, grad)
-        chunk = take(a[NEXT_CHUNK])
+            for row in range(first, last):
+                _backward_row(a, row, scratch, params)
+        chunk = next_chunk(a)
+
+
+def entry_points(version: int) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
+    """The forward and the backward pass, for numba to compile.
+
+    numba's cache watches this file alone, and the values that a function closes over: `version` stands for
+    the files that this one imports, and is not otherwise used.
+    """
+
+    def forward(data: Any) -> None:
+        if version:
+            _each_row(data, True)
+
+    def backward(data: Any) -> None:
+        if version:
+            _each_row(data, False)
+
+    return forward, backward

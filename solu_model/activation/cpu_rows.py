@@ -1,4 +1,4 @@
-"""What the numba kernels are made of: their argument, rows of memory as float32, the exponential.
+"""What the numba kernels are made of: their argument, shares of the work, rows of memory, the exponential.
 
 Rows are float32; bfloat16 and float16 rows are widened into scratch and rounded once at the end.
 The exponential is a polynomial that LLVM vectorises: the C library's is a call an element.
@@ -14,12 +14,15 @@ from solu_model.activation.cpu_intrinsics import (
     floats_at,
     from_bits,
     from_half,
+    prefetch,
+    prefetch_to_write,
     shorts_at,
+    take,
     to_half,
 )
 
 # The words behind the address, in order. Addresses are of contiguous arrays, 0 where absent.
-NEXT_CHUNK = 0  # address of a counter: the next chunk nobody took
+NEXT_TICKET = 0  # address of a counter: the next share of the work nobody took
 NEXT_SLOT = 1  # address of a counter: the next free slot of scratch
 N_CHUNKS = 2
 CHUNK_ROWS = 3
@@ -30,26 +33,28 @@ DTYPE = 7  # of x, out, mid and their gradients
 SOFTMAX = 8  # 1: x * softmax(x), 0: x * exp(x)
 EPS = 9  # address of a float32
 SCRATCH = 10  # float32 [slots, N_SCRATCH, W]
-X = 11  # [N_ROWS, N_BLOCKS, W]
-WEIGHT = 12  # float32 [M]; 0: no LayerNorm
-STATS = 13  # float32 [N_ROWS, N_BLOCKS, 4]: m, 1 / sum, mean of x exp(x - m), r
-BIAS = 14  # float32 [M], forward
-OUT = 15  # like x, forward
-MID = 16  # like x, forward; 0: not wanted
-GRAD_OUT = 14  # like x, backward
-GRAD_MID = 15  # like x, backward; 0: none
-GRAD_X = 16  # like x, backward
-GRAD_PARAMS = 17  # float32 [N_CHUNKS, 2, M], backward: each chunk's share for weight and bias
-N_WORDS = 18
+N_THREADS = 11
+X = 12  # [N_ROWS, N_BLOCKS, W]
+WEIGHT = 13  # float32 [M]; 0: no LayerNorm
+STATS = 14  # float32 [N_ROWS, N_BLOCKS, 4]: m, 1 / sum, mean of x exp(x - m), r
+BIAS = 15  # float32 [M], forward
+OUT = 16  # like x, forward
+MID = 17  # like x, forward; 0: not wanted
+GRAD_OUT = 15  # like x, backward
+GRAD_MID = 16  # like x, backward; 0: none
+GRAD_X = 17  # like x, backward
+GRAD_PARAMS = 18  # float32 [N_CHUNKS, 2, M], backward: each chunk's share for weight and bias
+N_WORDS = 19
 
 N_SCRATCH = 4
 FLOAT32, BFLOAT16, FLOAT16 = 0, 1, 2
+STRIDE = 512  # elements whose arithmetic goes on while the next row's are on their way from memory
 
 # No flag that lets the compiler assume away NaN or infinity: NaN in must be NaN out.
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered, hence vectorised
 EXACT = {"contract"}  # order matters: only fused multiply-add
+UNFUSED = False  # said everywhere: numba hands the flags of a caller on to functions that name none
 
-_0, _2 = np.float32(0), np.float32(2)
 _LOWEST, _HIGHEST = np.float32(-87.4), np.float32(89.5)  # exp is 0 below, infinite above
 _LOG2_E = np.float32(1.4426950408889634)
 _ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer and leaves that in the low bits
@@ -64,14 +69,14 @@ _CEPHES = (
     5.0000001201e-1,
 )
 _P0, _P1, _P2, _P3, _P4, _P5 = (np.float32(2 * c) for c in _CEPHES)
+_2 = np.float32(2)
 
 
 @njit(fastmath=EXACT, error_model="numpy", forceinline=True)
 def exp(z: Any) -> Any:
-    """exp(z) within 2 units in the last place; subnormal results are 0, NaN stays NaN.
+    """exp(z) within 2 units in the last place; below 1.7e-38 it is 0, NaN stays NaN.
 
-    Both bounds are a single instruction, and NaN passes through them; what they let through ends
-    as 0 and as infinity by the arithmetic alone.
+    Each bound is one instruction that lets NaN through; the arithmetic makes 0 and infinity of them.
     """
     z = _LOWEST if z < _LOWEST else z
     z = _HIGHEST if z > _HIGHEST else z
@@ -89,7 +94,7 @@ def exp(z: Any) -> Any:
     return poly * from_bits(np.int32((bits_of(shifted) + 126) << 23))
 
 
-@njit(fastmath=EXACT, error_model="numpy", forceinline=True)
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def _to_bfloat16(value: Any) -> Any:
     bits = bits_of(value)
     rounded = np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
@@ -102,9 +107,9 @@ def floats(address: Any, offset: Any, n: Any) -> Any:
     return carray(floats_at(address + 4 * offset), (n,))
 
 
-@njit(error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
 def load(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
-    """The row at `address`, itself where it is float32, otherwise widened into scratch."""
+    """The row at `offset`, itself where it is float32, otherwise widened into scratch."""
     if dtype == FLOAT32:
         return floats(address, offset, n)
     row = carray(shorts_at(address + 2 * offset), (n,))
@@ -117,13 +122,13 @@ def load(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
     return scratch
 
 
-@njit(error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
 def destination(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
     """Where to write a row in float32: its place, or scratch that `store` then rounds."""
     return floats(address, offset, n) if dtype == FLOAT32 else scratch
 
 
-@njit(error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
 def store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
     """Round what `destination` gave into its place."""
     if dtype == FLOAT32:
@@ -135,3 +140,34 @@ def store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
     else:
         for j in range(n):
             row[j] = to_half(scratch[j])
+
+
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
+def fetch(address: Any, first: Any, last: Any, size: Any) -> None:
+    """Ask for elements first to last of a row of `size` bytes an element; past an array's end it does nothing."""
+    for line in range(address + first * size, address + last * size, 64):
+        prefetch(line)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
+def fetch_to_write(address: Any, first: Any, last: Any, size: Any) -> None:
+    """As `fetch`, of lines that will be written."""
+    for line in range(address + first * size, address + last * size, 64):
+        prefetch_to_write(line)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def next_chunk(a: Any) -> Any:
+    """A chunk of rows that nobody has taken, -1 when there are none.
+
+    Each thread keeps to a region of its own while all are equally fast: two that first touch the same huge
+    page both clear it, and one of them in vain.
+    """
+    region = -(-a[N_CHUNKS] // a[N_THREADS])
+    while True:
+        ticket = take(a[NEXT_TICKET])
+        if ticket >= region * a[N_THREADS]:
+            return -1
+        chunk = ticket % a[N_THREADS] * region + ticket // a[N_THREADS]
+        if chunk < a[N_CHUNKS]:
+            return chunk
