@@ -117,10 +117,10 @@ def _run(kernel: int, given: Pass, chunk_rows: int, arrays: dict[int, Tensor | N
     words = _compiled().words
     n_chunks = -(-given.n_rows // chunk_rows)
     n_threads = min(torch.get_num_threads(), n_chunks) if given.x.numel() > _SERIAL else 1
-    counters = torch.zeros(2, dtype=torch.int64)
+    counters = torch.zeros(1 + n_threads, dtype=torch.int64)
     arrays = arrays | {
-        words.NEXT_TICKET: counters[:1],
-        words.NEXT_SLOT: counters[1:],
+        words.NEXT_SLOT: counters,
+        words.NEXT_TICKETS: counters[1:],
         words.SCRATCH: torch.empty(n_threads, words.N_SCRATCH, given.width),
         words.X: given.x,
         words.WEIGHT: None if given.weight is None else given.weight.float(),

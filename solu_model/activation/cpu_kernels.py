@@ -271,9 +271,9 @@ def _each_row(data: Any, is_forward: Any) -> None:
     """Chunk after chunk, until none is left."""
     a = carray(data, (words.N_WORDS,), np.int64)
     width, n_blocks = a[words.WIDTH], a[words.N_BLOCKS]
-    row_scratch = N_SCRATCH * width
-    scratch = floats(a[words.SCRATCH], take(a[words.NEXT_SLOT]) * row_scratch, row_scratch)
-    chunk = next_chunk(a)
+    slot, row_scratch = take(a[words.NEXT_SLOT]), N_SCRATCH * width
+    scratch = floats(a[words.SCRATCH], slot * row_scratch, row_scratch)
+    chunk = next_chunk(a, slot)
     while chunk >= 0:
         first = chunk * a[words.CHUNK_ROWS] * n_blocks
         last = min((chunk + 1) * a[words.CHUNK_ROWS], a[words.N_ROWS]) * n_blocks
@@ -287,7 +287,7 @@ def _each_row(data: Any, is_forward: Any) -> None:
             params[:] = _0
             for row in range(first, last):
                 _backward_row(a, row, scratch, params)
-        chunk = next_chunk(a)
+        chunk = next_chunk(a, slot)
 
 
 def entry_points(version: int) -> tuple[Callable[[Any], None], Callable[[Any], None]]:

@@ -22,7 +22,7 @@ from solu_model.activation.cpu_intrinsics import (
 )
 
 # The words behind the address, in order. Addresses are of contiguous arrays, 0 where absent.
-NEXT_TICKET = 0  # address of a counter: the next share of the work nobody took
+NEXT_TICKETS = 0  # address of N_THREADS counters: the next chunk of a region that nobody took
 NEXT_SLOT = 1  # address of a counter: the next free slot of scratch
 N_CHUNKS = 2
 CHUNK_ROWS = 3
@@ -157,17 +157,17 @@ def fetch_to_write(address: Any, first: Any, last: Any, size: Any) -> None:
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
-def next_chunk(a: Any) -> Any:
+def next_chunk(a: Any, slot: Any) -> Any:
     """A chunk of rows that nobody has taken, -1 when there are none.
 
-    Each thread keeps to a region of its own while all are equally fast: two that first touch the same huge
-    page both clear it, and one of them in vain.
+    Each thread begins with a region of its own: where two first touch the same huge page, both clear it.
     """
-    region = -(-a[N_CHUNKS] // a[N_THREADS])
-    while True:
-        ticket = take(a[NEXT_TICKET])
-        if ticket >= region * a[N_THREADS]:
-            return -1
-        chunk = ticket % a[N_THREADS] * region + ticket // a[N_THREADS]
-        if chunk < a[N_CHUNKS]:
+    n_regions = a[N_THREADS]
+    region_chunks = -(-a[N_CHUNKS] // n_regions)
+    for i in range(n_regions):
+        region = (slot + i) % n_regions
+        ticket = take(a[NEXT_TICKETS] + 8 * region)
+        chunk = region * region_chunks + ticket
+        if ticket < region_chunks and chunk < a[N_CHUNKS]:
             return chunk
+    return -1
