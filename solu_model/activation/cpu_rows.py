@@ -48,7 +48,7 @@ N_WORDS = 19
 
 N_SCRATCH = 4
 FLOAT32, BFLOAT16, FLOAT16 = 0, 1, 2
-STRIDE = 512  # elements whose arithmetic goes on while the next row's are on their way from memory
+STRIDE = 128  # elements whose arithmetic goes on while the next row's are on their way from memory
 
 # No flag that lets the compiler assume away NaN or infinity: NaN in must be NaN out.
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered, hence vectorised
