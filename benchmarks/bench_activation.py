@@ -48,7 +48,7 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument(
         "--freed-memory", nargs="+", choices=["returned", "kept"], default=["returned", "kept"]
@@ -99,7 +99,7 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
     results = []
     for what, run in (("forward", forward), ("forward+backward", both)):
         for f in contestants.values():
-            for _ in range(2):
+            for _ in range(4):
                 run(f)
         times: dict[str, list[float]] = {name: [] for name in contestants}
         gc.collect()

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 4, 12])
     parser.add_argument("--batch", type=int, default=16, help="rows of 512 tokens a step")
     parser.add_argument("--seconds", type=float, default=40, help="to spend on each number of layers")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile'd models")
+    parser.add_argument("--modes", nargs="+", choices=["eager", "compiled"], default=["eager"])
     parser.add_argument("--name", help="of the files in results/")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -43,7 +43,7 @@ def main() -> None:
     name = args.name or f"training-step-{device}"
     settings = {"batch": args.batch, "n_ctx": 512, "autocast": "bfloat16", "backend": backend_name(device)}
     rows = []
-    for compiled in (False, True) if args.compile else (False,):
+    for compiled in [mode == "compiled" for mode in args.modes]:
         for n_layers in args.layers:
             rows += measure(n_layers, args.batch, device, args.seconds, compiled)
             record = write_record(name, device, settings, rows)

@@ -1,4 +1,4 @@
-"""What numba lacks: a float's bits, float16, an address as an array, atomic counters, prefetching, vector width."""
+"""What numba lacks: a float's bits, float16, an address as an array, counters, prefetching, vector width."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +57,7 @@ prefetch, prefetch_to_write = _prefetch(0), _prefetch(1)
 
 @intrinsic
 def widest_vectors(_context: Any) -> Any:
-    """Let LLVM use the widest registers in the function that calls this; by itself it leaves half of AVX-512's unused."""
+    """Let LLVM use the widest registers in the calling function: by itself it takes half of AVX-512's."""
 
     def emit(_target: Any, builder: Any, _signature: Any, _values: Any) -> Any:
         # `attributes.add` takes names that llvmlite knows, and no attributes of the form "key"="value".

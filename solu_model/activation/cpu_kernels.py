@@ -19,8 +19,9 @@ from solu_model.activation import cpu_rows as words
 from solu_model.activation.cpu_intrinsics import bits_of, from_bits, take, widest_vectors
 from solu_model.activation.cpu_rows import (
     EXACT,
+    FETCHED,
     N_SCRATCH,
-    STRIDE,
+    SUMMED,
     SUMS,
     UNFUSED,
     destination,
@@ -67,20 +68,19 @@ def _unit(x: Any, m: Any, t: Any) -> Any:
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _unit_and_next(x: Any, m: Any, t: Any, size: Any, next_x: Any, out: Any) -> Any:
     """`_unit`, while the next row and the place of the result are on their way."""
-    total, total_t = _0, _0
-    for first in range(0, x.size, STRIDE):
-        last = min(first + STRIDE, x.size)
+    total, total_t = 0.0, 0.0
+    for first in range(0, x.size, FETCHED):
+        last = min(first + FETCHED, x.size)
         fetch(next_x, first, last, size)
         fetch_to_write(out, first, last, size)
         some, some_t = _unit(x[first:last], m, t[first:last])
         total += some
         total_t += some_t
-    return total, total_t
+    return np.float32(total), np.float32(total_t)
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _deviations(t: Any, mean: Any) -> Any:
-    """Sums of t - mean, which is the rounding of the mean, and of its square."""
+def _some_deviations(t: Any, mean: Any) -> Any:
     widest_vectors()
     total, total_squares = _0, _0
     for j in range(t.size):
@@ -88,6 +88,17 @@ def _deviations(t: Any, mean: Any) -> Any:
         total += d
         total_squares += d * d
     return total, total_squares
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _deviations(t: Any, mean: Any) -> Any:
+    """Sums of t - mean, which is the rounding of the mean, and of its square."""
+    total, total_squares = 0.0, 0.0
+    for first in range(0, t.size, SUMMED):
+        some, some_squares = _some_deviations(t[first : first + SUMMED], mean)
+        total += some
+        total_squares += some_squares
+    return np.float32(total), np.float32(total_squares)
 
 
 @njit(fastmath=EXACT, error_model="numpy")
@@ -173,19 +184,17 @@ def _norm_sums_and_next(
     size: Any, next_x: Any, next_g: Any, grad: Any,
 ) -> Any:  # fmt: skip
     """`_norm_sums`, while the next rows and the place of the result are on their way."""
-    total, total_n = _0, _0
-    for first in range(0, x.size, STRIDE):
-        last = min(first + STRIDE, x.size)
+    total, total_n = 0.0, 0.0
+    for first in range(0, x.size, FETCHED):
+        last = min(first + FETCHED, x.size)
         fetch(next_x, first, last, size)
         fetch(next_g, first, last, size)
         fetch_to_write(grad, first, last, size)
         s = slice(first, last)
-        some, some_n = _norm_sums(
-            x[s], g[s], weight[s], m, mean, scale, grad_weight[s], grad_bias[s], e[s]
-        )  # fmt: skip
+        some, some_n = _norm_sums(x[s], g[s], weight[s], m, mean, scale, grad_weight[s], grad_bias[s], e[s])
         total += some
         total_n += some_n
-    return total, total_n
+    return np.float32(total), np.float32(total_n)
 
 
 @njit(fastmath=EXACT, error_model="numpy", forceinline=True)
@@ -193,44 +202,60 @@ def _through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> Any:
     return (h - mean - n * mean_n) * rstd
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=EXACT, error_model="numpy")
 def _grad_of_mid(
     x: Any, e: Any, g: Any, weight: Any, mean: Any, scale: Any, mean_h: Any, mean_hn: Any, rstd: Any, d: Any
-) -> Any:
-    """d; the sum of d t."""
+) -> None:
     widest_vectors()
-    dot = _0
     for j in range(x.size):
         n = _normalised(x[j], e[j], mean, scale)
         d[j] = _through_norm(_product(g[j], weight[j]), n, mean_h, mean_hn, rstd)
-        dot += d[j] * x[j] * e[j]
-    return dot
 
 
-@njit(fastmath=SUMS, error_model="numpy")
-def _exp_row(x: Any, m: Any, e: Any) -> None:
+@njit(fastmath=EXACT, error_model="numpy")
+def _exp_and_copy(x: Any, m: Any, g: Any, e: Any, d: Any) -> None:
     widest_vectors()
     for j in range(x.size):
         e[j] = exp(x[j] - m)
+        d[j] = g[j]
+
+
+@njit(fastmath=EXACT, error_model="numpy")
+def _add(g: Any, d: Any) -> None:
+    widest_vectors()
+    for j in range(g.size):
+        d[j] += g[j]
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _add(g: Any, x: Any, e: Any, d: Any) -> Any:
-    """d + g into d; the sum of d t."""
+def _some_dot(x: Any, e: Any, d: Any) -> Any:
     widest_vectors()
     dot = _0
-    for j in range(g.size):
-        d[j] += g[j]
-        dot += d[j] * x[j] * e[j]
+    for j in range(x.size):
+        dot += d[j] * _product(x[j], e[j])
     return dot
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
+def _dot(x: Any, e: Any, d: Any) -> Any:
+    """The sum of d t: in this order, for d x may overflow where t is 0."""
+    dot = 0.0
+    for first in range(0, x.size, SUMMED):
+        s = slice(first, first + SUMMED)
+        dot += _some_dot(x[s], e[s], d[s])
+    return np.float32(dot)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
 def _grad_through_unit(x: Any, d: Any, e: Any, inverse: Any, dot: Any, grad: Any) -> None:
-    """Without fused operations: where p is 1, d x and `dot` must cancel to the last bit."""
+    """p (d + (d x - dot)), without fused operations: where p is 1, d x and `dot` must cancel to the last bit.
+
+    Multiplied out, for d x may overflow where p is 0.
+    """
     widest_vectors()
     for j in range(x.size):
-        grad[j] = e[j] * inverse * (d[j] + (d[j] * x[j] - dot))
+        p = e[j] * inverse
+        grad[j] = p * d[j] + (d[j] * (x[j] * p) - p * dot)
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
@@ -245,7 +270,6 @@ def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
     g = load(a[words.GRAD_OUT], at, width, dtype, wide_g)
     stats = floats(a[words.STATS], 4 * row, 4)
     m, inverse, mean, rstd = stats[0], stats[1], stats[2], stats[3]
-    dot = _0
     if a[words.WEIGHT]:
         weight, scale = floats(a[words.WEIGHT], first, width), rstd * inverse
         grad_weight, grad_bias = params[first : first + width], params[n_blocks * width + first :][:width]
@@ -254,15 +278,14 @@ def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
             x, g, weight, m, mean, scale, grad_weight, grad_bias, e,
             size, a[words.X] + next_at, a[words.GRAD_OUT] + next_at, a[words.GRAD_X] + at * size,
         )  # fmt: skip
-        dot = _grad_of_mid(x, e, g, weight, mean, scale, total * share, total_n * share, rstd, d)
+        _grad_of_mid(x, e, g, weight, mean, scale, total * share, total_n * share, rstd, d)
     else:
-        _exp_row(x, m, e)
-        d[:] = _0
-        dot = _add(g, x, e, d)
+        _exp_and_copy(x, m, g, e, d)
     if a[words.GRAD_MID]:
-        dot = _add(load(a[words.GRAD_MID], at, width, dtype, wide_g), x, e, d)
+        _add(load(a[words.GRAD_MID], at, width, dtype, wide_g), d)
+    dot = _dot(x, e, d) * inverse if a[words.SOFTMAX] else _0
     grad = destination(a[words.GRAD_X], at, width, dtype, wide_g)
-    _grad_through_unit(x, d, e, inverse, dot * inverse if a[words.SOFTMAX] else _0, grad)
+    _grad_through_unit(x, d, e, inverse, dot, grad)
     store(a[words.GRAD_X], at, width, dtype, grad)
 
 

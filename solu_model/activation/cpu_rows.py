@@ -48,7 +48,8 @@ N_WORDS = 19
 
 N_SCRATCH = 4
 FLOAT32, BFLOAT16, FLOAT16 = 0, 1, 2
-STRIDE = 128  # elements whose arithmetic goes on while the next row's are on their way from memory
+FETCHED = 128  # elements whose arithmetic goes on while as many of the next row are on their way
+SUMMED = 512  # elements summed in float32; sums of those sums are float64
 
 # No flag that lets the compiler assume away NaN or infinity: NaN in must be NaN out.
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered, hence vectorised
@@ -144,7 +145,7 @@ def store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
 
 @njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def fetch(address: Any, first: Any, last: Any, size: Any) -> None:
-    """Ask for elements first to last of a row of `size` bytes an element; past an array's end it does nothing."""
+    """Ask for elements first to last of a row, `size` bytes each; past an array's end it does nothing."""
     for line in range(address + first * size, address + last * size, 64):
         prefetch(line)
 
