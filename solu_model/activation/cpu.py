@@ -48,9 +48,9 @@ def _compiled() -> _Kernels:
 
     from solu_model.activation import cpu_intrinsics, cpu_kernels, cpu_rows
 
-    sources = b"".join(Path(module.__file__).read_bytes() for module in (cpu_intrinsics, cpu_rows))
+    sources = b"".join(Path(str(m.__file__)).read_bytes() for m in (cpu_intrinsics, cpu_rows))
     version = 1 + int.from_bytes(hashlib.sha256(sources).digest()[:7], "big")
-    compiled = []
+    compiled: list[Any] = []
     for kernel in cpu_kernels.entry_points(version):
         try:
             compiled.append(cfunc("void(voidptr)", cache=True)(kernel))

@@ -55,8 +55,7 @@ def _prefetch(write: int) -> Any:
 prefetch, prefetch_to_write = _prefetch(0), _prefetch(1)
 
 
-@intrinsic
-def widest_vectors(_context: Any) -> Any:
+def _widest_vectors(_context: Any) -> Any:
     """Let LLVM use the widest registers in the calling function: by itself it takes half of AVX-512's."""
 
     def emit(_target: Any, builder: Any, _signature: Any, _values: Any) -> Any:
@@ -65,3 +64,6 @@ def widest_vectors(_context: Any) -> Any:
         return ir.Constant(_I32, 0)
 
     return types.int32(), emit
+
+
+widest_vectors: Any = intrinsic(_widest_vectors)
