@@ -58,7 +58,7 @@ def through_unit(x, p, d, dot):
 
 @triton.jit
 def store_shares(ptr, of_column, n_columns, inside, grad_weight, grad_bias):
-    """A program's share of weight's and bias's gradients, summed over rows: float32 `[programs, 2, n_columns]`."""
+    """A program's share of weight's and bias's gradients: ptr is float32 `[programs, 2, n_columns]`."""
     share = tl.program_id(0).to(tl.int64) * 2 * n_columns + of_column
     tl.store(ptr + share, tl.sum(grad_weight, axis=0, keep_dims=True), mask=inside)
     tl.store(ptr + share + n_columns, tl.sum(grad_bias, axis=0, keep_dims=True), mask=inside)

@@ -1,4 +1,4 @@
-"""One of several processes that train a sharded model together: `python -m tests.test_solu_model.fsdp_worker`.
+"""One of several processes with a sharded model: `python -m tests.test_solu_model.fsdp_worker`.
 
 Arguments: rank, world size, a file to meet at, a file for rank 0 to write loss and gradients to.
 """
