@@ -40,7 +40,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _keep_freed_memory()
     print(f"{device_name(device)}, backend {backend_name(device, torch.bfloat16)}")
-    name = args.name or f"training-step-{device}"
+    name = args.name or "-".join(["training-step", device, *(m for m in args.modes if m != "eager")])
     settings = {"batch": args.batch, "n_ctx": 512, "autocast": "bfloat16", "backend": backend_name(device)}
     rows = []
     for compiled in [mode == "compiled" for mode in args.modes]:
