@@ -12,7 +12,7 @@ EPS = 1e-5
 ARITHMETIC = 16 * 2**-24
 """Largest error of float32 arithmetic, as a share of the largest term that enters a row of the result: 16
 roundings. On the way to a result stand about 10: exp 2, a sum of a block 2 to 4, mean, deviation,
-1 / sqrt and three products; found in 1,500 draws were at most 6. A share of the terms and not of the result,
+1 / sqrt and three products; found in 468 draws were at most 6. A share of the terms and not of the result,
 because what cancels takes its digits along, in the definition as well."""
 
 ROUNDING = {
