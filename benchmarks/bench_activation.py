@@ -48,7 +48,7 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument(
         "--freed-memory", nargs="+", choices=["returned", "kept"], default=["returned", "kept"]
@@ -82,8 +82,6 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
         torch.ones(width, device=device, dtype=dtype),
         torch.zeros(width, device=device, dtype=dtype),
     ]
-    if device == "cpu":  # under autocast a CPU's parameters stay float32
-        parameters = [p.float() if name == "fused" else p for name, p in zip("wb", parameters, strict=True)]
 
     def forward(f: Contestant) -> None:
         with torch.no_grad():
@@ -99,7 +97,7 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
     results = []
     for what, run in (("forward", forward), ("forward+backward", both)):
         for f in contestants.values():
-            for _ in range(2):
+            for _ in range(4):
                 run(f)
         times: dict[str, list[float]] = {name: [] for name in contestants}
         gc.collect()
@@ -118,7 +116,7 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
                     "ms": round(1e3 * medians[name], 3),
                     "ms_best": round(1e3 * min(times[name]), 3),
                     "ms_of_one_thread": round(1e3 * alone[name], 3) if name in alone else None,
-                    "peak_mib": round(peak_bytes(lambda f=f, run=run: run(f), device) / 2**20, 1)
+                    "peak_mib": round(peak_bytes(lambda f=f, run=run: run(f), leaves, device) / 2**20, 1)
                     if kept
                     else None,
                     "over_gelu": round(medians[name] / medians["gelu"], 3),
@@ -161,8 +159,10 @@ def seconds(run: Callable[[], None], device: str) -> float:
     return time.perf_counter() - began
 
 
-def peak_bytes(run: Callable[[], None], device: str) -> int:
-    """Most memory held at once beyond what was held before, by torch's own count."""
+def peak_bytes(run: Callable[[], None], leaves: list[Tensor], device: str) -> int:
+    """Most memory held at once beyond inputs without gradients, by torch's own count."""
+    for leaf in leaves:
+        leaf.grad = None
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

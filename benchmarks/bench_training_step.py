@@ -34,16 +34,16 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 4, 12])
     parser.add_argument("--batch", type=int, default=16, help="rows of 512 tokens a step")
     parser.add_argument("--seconds", type=float, default=40, help="to spend on each number of layers")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile'd models")
+    parser.add_argument("--modes", nargs="+", choices=["eager", "compiled"], default=["eager"])
     parser.add_argument("--name", help="of the files in results/")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _keep_freed_memory()
     print(f"{device_name(device)}, backend {backend_name(device, torch.bfloat16)}")
-    name = args.name or f"training-step-{device}"
+    name = args.name or "-".join(["training-step", device, *(m for m in args.modes if m != "eager")])
     settings = {"batch": args.batch, "n_ctx": 512, "autocast": "bfloat16", "backend": backend_name(device)}
     rows = []
-    for compiled in (False, True) if args.compile else (False,):
+    for compiled in [mode == "compiled" for mode in args.modes]:
         for n_layers in args.layers:
             rows += measure(n_layers, args.batch, device, args.seconds, compiled)
             record = write_record(name, device, settings, rows)

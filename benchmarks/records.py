@@ -63,7 +63,7 @@ def write_record(name: str, device: str, settings: dict[str, Any], rows: list[di
 def draw_activation(path: Path) -> Path:
     """Time over GELU's against width, a panel each for forward and forward with backward."""
     record = json.loads(path.read_text(encoding="utf-8"))
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True, layout="constrained")
     for panel, what in zip(panels, ("forward", "forward+backward"), strict=True):
         for name, colour in _COLOURS.items():
             for memory, style in (("returned", ":"), ("kept", "-")):
@@ -88,7 +88,7 @@ def draw_activation(path: Path) -> Path:
         panel.minorticks_off()
         panel.set_ylim(bottom=0)
     panels[0].set_ylabel("time over GELU's")
-    panels[1].legend(fontsize=7)
+    figure.legend(*panels[1].get_legend_handles_labels(), fontsize=7, loc="outside right upper")
     settings = record["settings"]
     figure.suptitle(f"LN(SoLU), {settings['dtype']}, {record['machine']['device']}", fontsize=9)
     return _save(figure, path)
@@ -102,7 +102,7 @@ def draw_training_step(path: Path) -> Path:
     labels = [f"{r['n_layers']} layer{'s' * (r['n_layers'] > 1)}\n{r['model']}\n{r['mode']}" for r in rows]
     colours = [_COLOURS["fused" if "fused" in r["model"] else "eager"] for r in rows]
     bars = panel.bar(range(len(rows)), [r["over_gelu"] for r in rows], color=colours)
-    panel.bar_label(bars, fmt="%.3f", fontsize=7)
+    panel.bar_label(bars, fmt="%.3f", fontsize=8, color="white", label_type="center")
     panel.axhline(1, color=_COLOURS["gelu"], linewidth=1)
     panel.set_xticks(range(len(rows)), labels, fontsize=6)
     panel.set_ylabel("step time over the GELU model's")

@@ -1,17 +1,15 @@
-"""What numba lacks: a float's bits, float16, an address as an array, a counter that threads share.
-
-numba's cache watches the file of the function it compiles, `cpu_kernels`, and not this one: after a
-change of meaning here, touch that.
-"""
+"""What numba lacks: a float's bits, float16, an address as an array, counters, prefetching, vector width."""
 
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-_I16, _I32, _I64, _F16, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.HalfType(), ir.FloatType()
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_F16, _F32 = ir.HalfType(), ir.FloatType()
 
 
 def _one_value(result: Any, argument: Any, emit: Callable[[Any, Any], Any]) -> Any:
@@ -38,3 +36,34 @@ take = _one_value(  # the counter at an address, which goes up by one for whoeve
     types.int64,
     lambda b, v: b.atomic_rmw("add", b.inttoptr(v, _I64.as_pointer()), ir.Constant(_I64, 1), "monotonic"),
 )
+
+
+def _prefetch(write: int) -> Any:
+    """An intrinsic that asks for the cache line at an address, be it anybody's or not."""
+
+    def emit(builder: Any, address: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_second_level, data = 2, 1
+        settings = [ir.Constant(_I32, value) for value in (write, to_second_level, data)]
+        builder.call(function, [builder.inttoptr(address, _I8.as_pointer()), *settings])
+        return ir.Constant(_I32, 0)
+
+    return _one_value(types.int32, types.int64, emit)
+
+
+prefetch, prefetch_to_write = _prefetch(0), _prefetch(1)
+
+
+def _widest_vectors(_context: Any) -> Any:
+    """Let LLVM use the widest registers in the calling function: by itself it takes half of AVX-512's."""
+
+    def emit(_target: Any, builder: Any, _signature: Any, _values: Any) -> Any:
+        # `attributes.add` takes names that llvmlite knows, and no attributes of the form "key"="value".
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return ir.Constant(_I32, 0)
+
+    return types.int32(), emit
+
+
+widest_vectors: Any = intrinsic(_widest_vectors)

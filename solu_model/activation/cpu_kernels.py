@@ -1,153 +1,49 @@
 """Numba kernels of SoLU and its LayerNorm, forward and backward, for x86 and ARM processors.
 
-`forward` and `backward` are compiled as C functions of one argument, the address of int64 words
-listed below, so that any threading runtime can call them: every thread that enters takes chunks of
-rows from a shared counter until none is left, and holds neither the interpreter lock nor Python objects.
+`entry_points` gives C functions of one argument, the address of the int64 words listed in `cpu_rows`, so
+that any threading runtime can call them: every thread that enters takes chunks of rows until none is left,
+and holds neither the interpreter lock nor Python objects. A row is read from memory once: the first pass
+over it asks for the next one, and the passes after it find it in the first or second level cache.
 
-A row is read from memory once: its passes run over a row that lies in the first or second level
-cache. Rows are float32; bfloat16 and float16 rows are widened into scratch and rounded once at the end.
-The exponential is a polynomial that LLVM vectorises (the C library's is a call an element, which
-took most of the time).
-
-Legend: M d_mlp, W = M / n_blocks a block's width, m maximum, p softmax, n normalised row. Formulas in
-`solu_model.activation.cpu`.
+Legend: M d_mlp, W = M / n_blocks a block's width, m maximum, e = exp(x - m), p softmax, t = x e,
+n normalised row, g gradient of out, h = g weight, d gradient of mid. Formulas in `solu_model.activation.cpu`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 
-from solu_model.activation.cpu_intrinsics import (
-    bits_of,
-    floats_at,
-    from_bits,
-    from_half,
-    shorts_at,
-    take,
-    to_half,
+from solu_model.activation import cpu_rows as words
+from solu_model.activation.cpu_intrinsics import bits_of, from_bits, take, widest_vectors
+from solu_model.activation.cpu_rows import (
+    EXACT,
+    FETCHED,
+    N_SCRATCH,
+    SUMMED,
+    SUMS,
+    UNFUSED,
+    destination,
+    exp,
+    fetch,
+    fetch_to_write,
+    floats,
+    load,
+    next_chunk,
+    store,
 )
 
-# The words behind the address, in order. Addresses are of contiguous arrays, 0 where absent.
-NEXT_CHUNK = 0  # address of a counter: the next chunk nobody took
-NEXT_SLOT = 1  # address of a counter: the next free slot of scratch
-N_CHUNKS = 2
-CHUNK_ROWS = 3
-N_ROWS = 4
-N_BLOCKS = 5
-WIDTH = 6  # W
-DTYPE = 7  # of x, out, mid and their gradients
-SOFTMAX = 8  # 1: x * softmax(x), 0: x * exp(x)
-EPS = 9  # address of a float32
-SCRATCH = 10  # float32 [slots, N_SCRATCH, W]
-X = 11  # [N_ROWS, N_BLOCKS, W]
-WEIGHT = 12  # float32 [M]; 0: no LayerNorm
-STATS = 13  # float32 [N_ROWS, N_BLOCKS, 4]: m, 1 / sum, mean of x exp(x - m), r
-BIAS = 14  # float32 [M], forward
-OUT = 15  # like x, forward
-MID = 16  # like x, forward; 0: not wanted
-GRAD_OUT = 14  # like x, backward
-GRAD_MID = 15  # like x, backward; 0: none
-GRAD_X = 16  # like x, backward
-GRAD_PARAMS = 17  # float32 [N_CHUNKS, 2, M], backward: each chunk's share for weight and bias
-N_WORDS = 18
-
-N_SCRATCH = 6
-FLOAT32, BFLOAT16, FLOAT16 = 0, 1, 2
-
-# No flag that lets the compiler assume away NaN or infinity: NaN in must be NaN out.
-_SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered, hence vectorised
-_EXACT = {"contract"}  # order matters: only fused multiply-add
-
-_0, _1, _2 = np.float32(0), np.float32(1), np.float32(2)
-_INF = np.float32(np.inf)
-_LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.72284)  # exp is 0 below, infinite above
-_LOG2_E = np.float32(1.4426950408889634)
-_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer and leaves that in the low bits
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-# Cephes expf: exp(r) = 1 + r + r^2 P(r) for |r| <= ln(2) / 2. Twice P, see `_exp`.
-_CEPHES = (
-    1.9875691500e-4,
-    1.3981999507e-3,
-    8.3334519073e-3,
-    4.1665795894e-2,
-    1.6666665459e-1,
-    5.0000001201e-1,
-)
-_P0, _P1, _P2, _P3, _P4, _P5 = (np.float32(2 * c) for c in _CEPHES)
+_0, _1 = np.float32(0), np.float32(1)
 
 
-@njit(fastmath=_EXACT, error_model="numpy", forceinline=True)
-def _exp(z: Any) -> Any:
-    """exp(z) within 2 units in the last place; subnormal results are 0, NaN stays NaN."""
-    shifted = z * _LOG2_E + _ROUND
-    k = shifted - _ROUND
-    r = z - k * _LN2_HIGH
-    r = r - k * _LN2_LOW
-    poly = _P0 * r + _P1
-    poly = poly * r + _P2
-    poly = poly * r + _P3
-    poly = poly * r + _P4
-    poly = poly * r + _P5
-    poly = poly * (r * r) + (r + r) + _2
-    # Twice exp(r) times 2^(k - 1): 2^k itself overflows before the result does.
-    scale = from_bits(np.int32((bits_of(shifted) + 126) << 23))
-    value = _0 if z < _LOWEST else poly * scale
-    return _INF if z > _HIGHEST else value
-
-
-@njit(fastmath=_EXACT, error_model="numpy", forceinline=True)
-def _to_bfloat16(value: Any) -> Any:
-    bits = bits_of(value)
-    rounded = np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
-    return np.uint16(0x7FC0) if value != value else rounded
-
-
-@njit(forceinline=True)
-def _floats(address: Any, offset: Any, n: Any) -> Any:
-    return carray(floats_at(address + 4 * offset), (n,))
-
-
-@njit(error_model="numpy")
-def _load(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
-    """The row at `address`, itself where it is float32, otherwise widened into scratch."""
-    if dtype == FLOAT32:
-        return _floats(address, offset, n)
-    row = carray(shorts_at(address + 2 * offset), (n,))
-    if dtype == BFLOAT16:
-        for j in range(n):
-            scratch[j] = from_bits(np.int32(np.int32(row[j]) << 16))
-    else:
-        for j in range(n):
-            scratch[j] = from_half(row[j])
-    return scratch
-
-
-@njit(error_model="numpy")
-def _destination(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
-    """Where to write a row in float32: its place, or scratch that `_store` then rounds."""
-    return _floats(address, offset, n) if dtype == FLOAT32 else scratch
-
-
-@njit(error_model="numpy")
-def _store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
-    if dtype == FLOAT32:
-        return
-    row = carray(shorts_at(address + 2 * offset), (n,))
-    if dtype == BFLOAT16:
-        for j in range(n):
-            row[j] = _to_bfloat16(scratch[j])
-    else:
-        for j in range(n):
-            row[j] = to_half(scratch[j])
-
-
-@njit(error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
 def _max(x: Any) -> Any:
     """Maximum of a row through its bits as sortable integers: unlike float max, that vectorises.
 
-    A positive NaN sorts above infinity; a negative one is lost here and comes back through `_exp`.
+    A positive NaN sorts above infinity; a negative one is lost here and comes back through `exp`.
     """
+    widest_vectors()
     top = np.int32(-(2**31))
     for j in range(x.size):
         bits = bits_of(x[j])
@@ -156,21 +52,36 @@ def _max(x: Any) -> Any:
     return from_bits(np.int32(top ^ ((top >> 31) & 0x7FFFFFFF)))
 
 
-@njit(fastmath=_SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy")
 def _unit(x: Any, m: Any, t: Any) -> Any:
-    """t = x exp(x - m); the sums of exp(x - m) and of t."""
+    """t; the sums of e and of t."""
+    widest_vectors()
     total, total_t = _0, _0
     for j in range(x.size):
-        e = _exp(x[j] - m)
+        e = exp(x[j] - m)
         t[j] = x[j] * e
         total += e
         total_t += t[j]
     return total, total_t
 
 
-@njit(fastmath=_SUMS, error_model="numpy")
-def _deviations(t: Any, mean: Any) -> Any:
-    """Sums of t - mean, which is the rounding of the mean, and of its square."""
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _unit_and_next(x: Any, m: Any, t: Any, size: Any, next_x: Any, out: Any) -> Any:
+    """`_unit`, while the next row and the place of the result are on their way."""
+    total, total_t = 0.0, 0.0
+    for first in range(0, x.size, FETCHED):
+        last = min(first + FETCHED, x.size)
+        fetch(next_x, first, last, size)
+        fetch_to_write(out, first, last, size)
+        some, some_t = _unit(x[first:last], m, t[first:last])
+        total += some
+        total_t += some_t
+    return np.float32(total), np.float32(total_t)
+
+
+@njit(fastmath=SUMS, error_model="numpy")
+def _some_deviations(t: Any, mean: Any) -> Any:
+    widest_vectors()
     total, total_squares = _0, _0
     for j in range(t.size):
         d = t[j] - mean
@@ -179,148 +90,242 @@ def _deviations(t: Any, mean: Any) -> Any:
     return total, total_squares
 
 
-@njit(fastmath=_EXACT, error_model="numpy")
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _deviations(t: Any, mean: Any) -> Any:
+    """Sums of t - mean, which is the rounding of the mean, and of its square."""
+    total, total_squares = 0.0, 0.0
+    for first in range(0, t.size, SUMMED):
+        some, some_squares = _some_deviations(t[first : first + SUMMED], mean)
+        total += some
+        total_squares += some_squares
+    return np.float32(total), np.float32(total_squares)
+
+
+@njit(fastmath=EXACT, error_model="numpy")
 def _normalise(t: Any, mean: Any, scale: Any, weight: Any, bias: Any, y: Any) -> None:
+    widest_vectors()
     for j in range(t.size):
         y[j] = (t[j] - mean) * scale * weight[j] + bias[j]
 
 
-@njit(fastmath=_EXACT, error_model="numpy")
+@njit(fastmath=EXACT, error_model="numpy")
 def _scale(t: Any, factor: Any, y: Any) -> None:
+    widest_vectors()
     for j in range(t.size):
         y[j] = t[j] * factor
 
 
-def forward(data: Any) -> None:
-    """Rows of `OUT`, of `MID` where wanted, and of `STATS`, from `X`."""
-    a = carray(data, (N_WORDS,), np.int64)
-    width, n_blocks, dtype = a[WIDTH], a[N_BLOCKS], a[DTYPE]
-    eps = _floats(a[EPS], 0, 1)[0]
-    scratch = _floats(a[SCRATCH], take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _forward_row(a: Any, row: Any, scratch: Any, eps: Any) -> None:
+    width, dtype = a[words.WIDTH], a[words.DTYPE]
+    size = 4 if dtype == words.FLOAT32 else 2
     wide_x, t, wide_y = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
     share = _1 / np.float32(width)
-    chunk = take(a[NEXT_CHUNK])
-    while chunk < a[N_CHUNKS]:
-        last = min((chunk + 1) * a[CHUNK_ROWS], a[N_ROWS]) * n_blocks
-        for row in range(chunk * a[CHUNK_ROWS] * n_blocks, last):
-            at = row * width
-            x = _load(a[X], at, width, dtype, wide_x)
-            m = _max(x) if a[SOFTMAX] else _0
-            total, total_t = _unit(x, m, t)
-            inverse = _1 / total if a[SOFTMAX] else _1
-            stats = _floats(a[STATS], 4 * row, 4)
-            stats[0], stats[1], stats[2], stats[3] = m, inverse, _0, _0
-            if a[MID]:
-                _scale(t, inverse, _destination(a[MID], at, width, dtype, wide_y))
-                _store(a[MID], at, width, dtype, wide_y)
-            y = _destination(a[OUT], at, width, dtype, wide_y)
-            if a[WEIGHT]:
-                rest, squares = _deviations(t, total_t * share)
-                mean = total_t * share + rest * share
-                variance = max(squares * share - (rest * share) * (rest * share), _0)
-                deviation = np.sqrt(variance) * inverse
-                rstd = _1 / np.sqrt(deviation * deviation + eps)
-                stats[2], stats[3] = mean, rstd
-                first = (row % n_blocks) * width
-                weight, bias = _floats(a[WEIGHT], first, width), _floats(a[BIAS], first, width)
-                _normalise(t, mean, rstd * inverse, weight, bias, y)
-            else:
-                _scale(t, inverse, y)
-            _store(a[OUT], at, width, dtype, y)
-        chunk = take(a[NEXT_CHUNK])
+    at = row * width
+    x = load(a[words.X], at, width, dtype, wide_x)
+    m = _max(x) if a[words.SOFTMAX] else _0
+    next_x, out = a[words.X] + (at + width) * size, a[words.OUT] + at * size
+    total, total_t = _unit_and_next(x, m, t, size, next_x, out)
+    inverse = _1 / total if a[words.SOFTMAX] else _1
+    stats = floats(a[words.STATS], 4 * row, 4)
+    stats[0], stats[1], stats[2], stats[3] = m, inverse, _0, _0
+    if a[words.MID]:
+        _scale(t, inverse, destination(a[words.MID], at, width, dtype, wide_y))
+        store(a[words.MID], at, width, dtype, wide_y)
+    y = destination(a[words.OUT], at, width, dtype, wide_y)
+    if a[words.WEIGHT]:
+        rest, squares = _deviations(t, total_t * share)
+        mean = total_t * share + rest * share
+        variance = max(squares * share - (rest * share) * (rest * share), _0)
+        deviation = np.sqrt(variance) * inverse
+        rstd = _1 / np.sqrt(deviation * deviation + eps)
+        stats[2], stats[3] = mean, rstd
+        first = (row % a[words.N_BLOCKS]) * width
+        weight, bias = floats(a[words.WEIGHT], first, width), floats(a[words.BIAS], first, width)
+        _normalise(t, mean, rstd * inverse, weight, bias, y)
+    else:
+        _scale(t, inverse, y)
+    store(a[words.OUT], at, width, dtype, y)
 
 
-@njit(error_model="numpy")
-def _softmax(x: Any, m: Any, inverse: Any, p: Any, t: Any) -> None:
-    """Without fused operations: t is to the last bit what it was in the forward pass."""
-    for j in range(x.size):
-        e = _exp(x[j] - m)
-        p[j] = e * inverse
-        t[j] = x[j] * e
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
+def _product(a: Any, b: Any) -> Any:
+    """Rounded, never fused into a sum: h must be to the last bit what its mean was taken of."""
+    return a * b
 
 
-@njit(fastmath=_SUMS, error_model="numpy")
-def _norm_sums(g: Any, weight: Any, mean: Any, scale: Any, n: Any, h: Any) -> Any:
-    """t becomes n; h = g weight; the sums of h and of h n."""
+@njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
+def _normalised(x: Any, e: Any, mean: Any, scale: Any) -> Any:
+    """n, without fused operations: t is to the last bit what it was in the forward pass."""
+    return (x * e - mean) * scale
+
+
+@njit(fastmath=SUMS, error_model="numpy")
+def _norm_sums(
+    x: Any, g: Any, weight: Any, m: Any, mean: Any, scale: Any, grad_weight: Any, grad_bias: Any, e: Any
+) -> Any:
+    """e, and the row's share of the parameters' gradients; the sums of h and of h n."""
+    widest_vectors()
     total, total_n = _0, _0
-    for j in range(g.size):
-        n[j] = (n[j] - mean) * scale
-        h[j] = g[j] * weight[j]
-        total += h[j]
-        total_n += h[j] * n[j]
+    for j in range(x.size):
+        e[j] = exp(x[j] - m)
+        n = _normalised(x[j], e[j], mean, scale)
+        h = _product(g[j], weight[j])
+        total += h
+        total_n += h * n
+        grad_weight[j] += g[j] * n
+        grad_bias[j] += g[j]
     return total, total_n
 
 
-@njit(fastmath=_EXACT, error_model="numpy")
-def _add_parameter_grads(g: Any, n: Any, grad_weight: Any, grad_bias: Any) -> None:
-    for j in range(g.size):
-        grad_weight[j] += g[j] * n[j]
-        grad_bias[j] += g[j]
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _norm_sums_and_next(
+    x: Any, g: Any, weight: Any, m: Any, mean: Any, scale: Any, grad_weight: Any, grad_bias: Any, e: Any,
+    size: Any, next_x: Any, next_g: Any, grad: Any,
+) -> Any:  # fmt: skip
+    """`_norm_sums`, while the next rows and the place of the result are on their way."""
+    total, total_n = 0.0, 0.0
+    for first in range(0, x.size, FETCHED):
+        last = min(first + FETCHED, x.size)
+        fetch(next_x, first, last, size)
+        fetch(next_g, first, last, size)
+        fetch_to_write(grad, first, last, size)
+        s = slice(first, last)
+        some, some_n = _norm_sums(x[s], g[s], weight[s], m, mean, scale, grad_weight[s], grad_bias[s], e[s])
+        total += some
+        total_n += some_n
+    return np.float32(total), np.float32(total_n)
 
 
-@njit(fastmath=_EXACT, error_model="numpy")
-def _grad_through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> None:
-    """h becomes the gradient of mid."""
-    for j in range(h.size):
-        h[j] = (h[j] - mean - n[j] * mean_n) * rstd
+@njit(fastmath=EXACT, error_model="numpy", forceinline=True)
+def _through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> Any:
+    return (h - mean - n * mean_n) * rstd
 
 
-@njit(fastmath=_EXACT, error_model="numpy")
-def _add(g: Any, total: Any) -> None:
-    for j in range(g.size):
-        total[j] += g[j]
-
-
-@njit(fastmath=_SUMS, error_model="numpy")
-def _dot(x: Any, d: Any, p: Any) -> Any:
-    total = _0
+@njit(fastmath=EXACT, error_model="numpy")
+def _grad_of_mid(
+    x: Any, e: Any, g: Any, weight: Any, mean: Any, scale: Any, mean_h: Any, mean_hn: Any, rstd: Any, d: Any
+) -> None:
+    widest_vectors()
     for j in range(x.size):
-        total += d[j] * x[j] * p[j]
-    return total
+        n = _normalised(x[j], e[j], mean, scale)
+        d[j] = _through_norm(_product(g[j], weight[j]), n, mean_h, mean_hn, rstd)
 
 
-@njit(error_model="numpy")
-def _grad_through_unit(x: Any, d: Any, p: Any, dot: Any, grad: Any) -> None:
-    """Without fused operations: where p is 1, d x and `dot` must cancel to the last bit."""
+@njit(fastmath=EXACT, error_model="numpy")
+def _exp_and_copy(x: Any, m: Any, g: Any, e: Any, d: Any) -> None:
+    widest_vectors()
     for j in range(x.size):
-        grad[j] = p[j] * (d[j] + (d[j] * x[j] - dot))
+        e[j] = exp(x[j] - m)
+        d[j] = g[j]
 
 
-def backward(data: Any) -> None:
-    """Rows of `GRAD_X` and each chunk's `GRAD_PARAMS`, from `X`, `STATS` and the gradients."""
-    a = carray(data, (N_WORDS,), np.int64)
-    width, n_blocks, dtype = a[WIDTH], a[N_BLOCKS], a[DTYPE]
-    scratch = _floats(a[SCRATCH], take(a[NEXT_SLOT]) * N_SCRATCH * width, N_SCRATCH * width)
-    wide_x, wide_g, wide_dx = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
-    p, n, h = scratch[3 * width : 4 * width], scratch[4 * width : 5 * width], scratch[5 * width :]
+@njit(fastmath=EXACT, error_model="numpy")
+def _add(g: Any, d: Any) -> None:
+    widest_vectors()
+    for j in range(g.size):
+        d[j] += g[j]
+
+
+@njit(fastmath=SUMS, error_model="numpy")
+def _some_dot(x: Any, e: Any, d: Any) -> Any:
+    widest_vectors()
+    dot = _0
+    for j in range(x.size):
+        dot += d[j] * _product(x[j], e[j])
+    return dot
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _dot(x: Any, e: Any, d: Any) -> Any:
+    """The sum of d t: in this order, for d x may overflow where t is 0."""
+    dot = 0.0
+    for first in range(0, x.size, SUMMED):
+        s = slice(first, first + SUMMED)
+        dot += _some_dot(x[s], e[s], d[s])
+    return np.float32(dot)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _grad_through_unit(x: Any, d: Any, e: Any, inverse: Any, dot: Any, grad: Any) -> None:
+    """p (d + (d x - dot)), without fused operations: where p is 1, d x and `dot` must cancel to the last bit.
+
+    Multiplied out, for d x may overflow where p is 0.
+    """
+    widest_vectors()
+    for j in range(x.size):
+        p = e[j] * inverse
+        grad[j] = p * d[j] + (d[j] * (x[j] * p) - p * dot)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
+    width, n_blocks, dtype = a[words.WIDTH], a[words.N_BLOCKS], a[words.DTYPE]
+    size = 4 if dtype == words.FLOAT32 else 2
+    wide_x, wide_g = scratch[:width], scratch[width : 2 * width]
+    d, e = scratch[2 * width : 3 * width], scratch[3 * width :]
     share = _1 / np.float32(width)
-    chunk = take(a[NEXT_CHUNK])
-    while chunk < a[N_CHUNKS]:
-        if a[WEIGHT]:
-            params = _floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width, 2 * n_blocks * width)
+    at, first = row * width, (row % n_blocks) * width
+    x = load(a[words.X], at, width, dtype, wide_x)
+    g = load(a[words.GRAD_OUT], at, width, dtype, wide_g)
+    stats = floats(a[words.STATS], 4 * row, 4)
+    m, inverse, mean, rstd = stats[0], stats[1], stats[2], stats[3]
+    if a[words.WEIGHT]:
+        weight, scale = floats(a[words.WEIGHT], first, width), rstd * inverse
+        grad_weight, grad_bias = params[first : first + width], params[n_blocks * width + first :][:width]
+        next_at = (at + width) * size
+        total, total_n = _norm_sums_and_next(
+            x, g, weight, m, mean, scale, grad_weight, grad_bias, e,
+            size, a[words.X] + next_at, a[words.GRAD_OUT] + next_at, a[words.GRAD_X] + at * size,
+        )  # fmt: skip
+        _grad_of_mid(x, e, g, weight, mean, scale, total * share, total_n * share, rstd, d)
+    else:
+        _exp_and_copy(x, m, g, e, d)
+    if a[words.GRAD_MID]:
+        _add(load(a[words.GRAD_MID], at, width, dtype, wide_g), d)
+    dot = _dot(x, e, d) * inverse if a[words.SOFTMAX] else _0
+    grad = destination(a[words.GRAD_X], at, width, dtype, wide_g)
+    _grad_through_unit(x, d, e, inverse, dot, grad)
+    store(a[words.GRAD_X], at, width, dtype, grad)
+
+
+@njit(fastmath=UNFUSED, error_model="numpy")
+def _each_row(data: Any, is_forward: Any) -> None:
+    """Chunk after chunk, until none is left."""
+    a = carray(data, (words.N_WORDS,), np.int64)
+    width, n_blocks = a[words.WIDTH], a[words.N_BLOCKS]
+    slot, row_scratch = take(a[words.NEXT_SLOT]), N_SCRATCH * width
+    scratch = floats(a[words.SCRATCH], slot * row_scratch, row_scratch)
+    chunk = next_chunk(a, slot)
+    while chunk >= 0:
+        first = chunk * a[words.CHUNK_ROWS] * n_blocks
+        last = min((chunk + 1) * a[words.CHUNK_ROWS], a[words.N_ROWS]) * n_blocks
+        if is_forward:
+            eps = floats(a[words.EPS], 0, 1)[0]
+            for row in range(first, last):
+                _forward_row(a, row, scratch, eps)
+        else:
+            n_params = 2 * n_blocks * width if a[words.WEIGHT] else 0
+            params = floats(a[words.GRAD_PARAMS], chunk * n_params, n_params)
             params[:] = _0
-        last = min((chunk + 1) * a[CHUNK_ROWS], a[N_ROWS]) * n_blocks
-        for row in range(chunk * a[CHUNK_ROWS] * n_blocks, last):
-            at = row * width
-            x = _load(a[X], at, width, dtype, wide_x)
-            g = _load(a[GRAD_OUT], at, width, dtype, wide_g)
-            grad = _destination(a[GRAD_X], at, width, dtype, wide_dx)
-            stats = _floats(a[STATS], 4 * row, 4)
-            _softmax(x, stats[0], stats[1], p, n)
-            if a[WEIGHT]:
-                first = (row % n_blocks) * width
-                weight = _floats(a[WEIGHT], first, width)
-                rstd = stats[3]
-                total, total_n = _norm_sums(g, weight, stats[2], rstd * stats[1], n, h)
-                of_weight = _floats(a[GRAD_PARAMS], chunk * 2 * n_blocks * width + first, width)
-                of_bias = _floats(a[GRAD_PARAMS], (chunk * 2 + 1) * n_blocks * width + first, width)
-                _add_parameter_grads(g, n, of_weight, of_bias)
-                _grad_through_norm(h, n, total * share, total_n * share, rstd)
-                d = h
-            else:
-                d = g
-            if a[GRAD_MID]:
-                _add(_load(a[GRAD_MID], at, width, dtype, wide_dx), d)
-            _grad_through_unit(x, d, p, _dot(x, d, p) if a[SOFTMAX] else _0, grad)
-            _store(a[GRAD_X], at, width, dtype, grad)
-        chunk = take(a[NEXT_CHUNK])
+            for row in range(first, last):
+                _backward_row(a, row, scratch, params)
+        chunk = next_chunk(a, slot)
+
+
+def entry_points(version: int) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
+    """The forward and the backward pass, for numba to compile.
+
+    numba's cache watches this file alone, and the values that a function closes over: `version` stands for
+    the files that this one imports, and is not otherwise used.
+    """
+
+    def forward(data: Any) -> None:
+        if version:
+            _each_row(data, True)
+
+    def backward(data: Any) -> None:
+        if version:
+            _each_row(data, False)
+
+    return forward, backward

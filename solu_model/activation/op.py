@@ -14,13 +14,14 @@ Legend: M d_mlp, `...` any leading dimensions.
 import logging
 import os
 from functools import cache
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from solu_model.activation import cpu
+from solu_model.activation.cpu_pages import empty_like
+from solu_model.activation.passes import Backend, Backward, Forward
 
 _log = logging.getLogger(__name__)
 
@@ -103,10 +104,24 @@ def activation_op(
     return_mid: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out `[..., M]`, mid `[..., M]` or `[0]`, stats `[N, n_blocks, 4]` float32 for the backward pass."""
-    kernels = cpu if backend == "numba" else _cuda()
-    result = kernels.forward(x, weight, bias, eps, n_blocks, softmax, return_mid)
-    return cast(tuple[Tensor, Tensor, Tensor], result)
+    """out `[..., M]`, mid `[..., M]` or `[0]`, stats `[R, n_blocks, 4]` float32 for the backward pass."""
+    x = x.detach().contiguous()
+    out = empty_like(x)
+    mid = empty_like(x) if return_mid else None
+    stats = x.new_empty(_stats_shape(x, n_blocks), dtype=torch.float32)
+    if x.numel():
+        given = Forward(
+            x=x,
+            weight=_contiguous(weight),
+            bias=_contiguous(bias),
+            stats=stats,
+            softmax=softmax,
+            eps=eps,
+            out=out,
+            mid=mid,
+        )
+        _backend(backend).forward(given)
+    return out, x.new_empty(0) if mid is None else mid, stats
 
 
 @torch.library.custom_op("solu::activation_backward", mutates_args=())
@@ -116,17 +131,44 @@ def _activation_backward(
     x: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    n_blocks: int,
     softmax: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, in its dtype, and of weight and bias, float32 (`[0]` without LayerNorm)."""
-    kernels = cpu if backend == "numba" else _cuda()
-    result = kernels.backward(grad_out, grad_mid, x, weight, stats, n_blocks, softmax)
-    return cast(tuple[Tensor, Tensor, Tensor], result)
+    x = x.detach().contiguous()
+    grad_x = empty_like(x)
+    n_params = 0 if weight is None else x.shape[-1]
+    if not x.numel():
+        return grad_x, stats.new_zeros(n_params), stats.new_zeros(n_params)
+    given = Backward(
+        x=x,
+        weight=_contiguous(weight),
+        stats=stats.contiguous(),
+        softmax=softmax,
+        grad_out=grad_out.detach().contiguous(),
+        grad_mid=_contiguous(grad_mid),
+        grad_x=grad_x,
+    )
+    shares = _backend(backend).backward(given)
+    if weight is None:
+        return grad_x, stats.new_empty(0), stats.new_empty(0)
+    grad_weight, grad_bias = shares.sum(0)
+    return grad_x, grad_weight.clone(), grad_bias.clone()
 
 
-def _cuda() -> ModuleType:
+def _stats_shape(x: Tensor, n_blocks: int) -> tuple[int, int, int]:
+    return x.shape[:-1].numel(), n_blocks, 4
+
+
+def _contiguous(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t.detach().contiguous()
+
+
+def _backend(name: str) -> Backend:
+    return cpu if name == "numba" else _cuda()  # modules, as Backend says
+
+
+def _cuda() -> Backend:
     """Imported on first use: it needs Triton."""
     from solu_model.activation import cuda
 
@@ -137,7 +179,7 @@ def _cuda() -> ModuleType:
 def _(x: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
     _, _, _, n_blocks, _, return_mid, _ = settings
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    stats = x.new_empty(x.shape[:-1].numel(), n_blocks, 4, dtype=torch.float32)
+    stats = x.new_empty(_stats_shape(x, n_blocks), dtype=torch.float32)
     return out, torch.empty_like(out) if return_mid else x.new_empty(0), stats
 
 
@@ -152,9 +194,9 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, weight, bias, *settings = inputs
-    _eps, n_blocks, softmax, return_mid, backend = settings
+    _eps, _n_blocks, softmax, return_mid, backend = settings
     ctx.save_for_backward(x, weight, output[2])
-    ctx.settings = (n_blocks, softmax, backend)
+    ctx.settings = (softmax, backend)
     ctx.return_mid = return_mid
     ctx.bias_dtype = None if bias is None else bias.dtype
     ctx.set_materialize_grads(False)

@@ -3,7 +3,8 @@
 Legend: M d_mlp, `...` any leading dimensions.
 """
 
-from typing import Literal, overload
+from collections.abc import Callable
+from typing import Literal, Protocol, cast, overload
 
 from torch import Tensor
 
@@ -11,28 +12,40 @@ from solu_model.activation import reference
 from solu_model.activation.op import activation_op, backend_name
 
 
-@overload
-def solu_ln(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    n_blocks: int = 1,
-    return_mid: Literal[False] = False,
-    *,
-    backend: str | None = None,
-) -> Tensor: ...
-@overload
-def solu_ln(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    n_blocks: int = 1,
-    *,
-    return_mid: Literal[True],
-    backend: str | None = None,
-) -> tuple[Tensor, Tensor]: ...
+class _WithNorm(Protocol):
+    """One result, or two with `return_mid`."""
+
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        n_blocks: int = 1,
+        return_mid: Literal[False] = False,
+        *,
+        backend: str | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        n_blocks: int = 1,
+        *,
+        return_mid: Literal[True],
+        backend: str | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+def _one_or_two_results(function: Callable[..., Tensor | tuple[Tensor, Tensor]]) -> _WithNorm:
+    return cast(_WithNorm, function)
+
+
+@_one_or_two_results
 def solu_ln(
     x: Tensor,
     weight: Tensor,
@@ -63,28 +76,7 @@ def solu_ln(
     return _with_norm(x, weight, bias, eps, n_blocks, True, return_mid, backend)
 
 
-@overload
-def exp_ln(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    n_blocks: int = 1,
-    return_mid: Literal[False] = False,
-    *,
-    backend: str | None = None,
-) -> Tensor: ...
-@overload
-def exp_ln(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    n_blocks: int = 1,
-    *,
-    return_mid: Literal[True],
-    backend: str | None = None,
-) -> tuple[Tensor, Tensor]: ...
+@_one_or_two_results
 def exp_ln(
     x: Tensor,
     weight: Tensor,
@@ -113,21 +105,20 @@ def solu(x: Tensor, n_blocks: int = 1, *, backend: str | None = None) -> Tensor:
     Returns:
         `[..., M]` in x's dtype. SoLU(4, 1, 4, 1) is about (2, 0, 2, 0).
     """
-    _check(x, n_blocks)
-    name = backend_name(x.device.type, x.dtype, backend)
-    if name == "reference":
-        return reference.solu(x, n_blocks)
-    out: Tensor = activation_op(x, None, None, 0.0, n_blocks, True, False, name)[0]
-    return out
+    return _without_norm(x, n_blocks, True, backend)
 
 
 def exp_unit(x: Tensor, *, backend: str | None = None) -> Tensor:
     """x * exp(x), `[..., M]` to `[..., M]` in x's dtype: `exp_ln` without its LayerNorm."""
-    _check(x, 1)
+    return _without_norm(x, 1, False, backend)
+
+
+def _without_norm(x: Tensor, n_blocks: int, softmax: bool, backend: str | None) -> Tensor:
+    _check(x, n_blocks)
     name = backend_name(x.device.type, x.dtype, backend)
     if name == "reference":
-        return reference.exp_unit(x)
-    out: Tensor = activation_op(x, None, None, 0.0, 1, False, False, name)[0]
+        return reference.solu(x, n_blocks) if softmax else reference.exp_unit(x)
+    out: Tensor = activation_op(x, None, None, 0.0, n_blocks, softmax, False, name)[0]
     return out
 
 

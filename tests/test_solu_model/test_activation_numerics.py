@@ -1,22 +1,26 @@
 """The CPU kernels against the definition in float64."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 import solu_model
 from solu_model.activation import cpu_threads, reference
-from tests.test_solu_model.activation_cases import INPUTS, TOLERANCE, WIDTHS, compare, definition_of
+from tests.test_solu_model.activation_cases import (
+    ARITHMETIC,
+    EPS,
+    INPUTS,
+    ROUNDING,
+    WIDTHS,
+    compare,
+)
 
 FUNCTIONS = {"solu_ln": solu_model.solu_ln, "exp_ln": solu_model.exp_ln}
 
 
 def fast(form: str, n_blocks: int = 1):
-    return lambda x, w, b: FUNCTIONS[form](x, w, b, 1e-5, n_blocks, return_mid=True, backend="numba")
+    return lambda x, w, b: FUNCTIONS[form](x, w, b, EPS, n_blocks, return_mid=True, backend="numba")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -24,29 +28,30 @@ def fast(form: str, n_blocks: int = 1):
 def test_solu_ln(kind: str, width: int) -> None:
     torch.manual_seed(width)
     x = INPUTS[kind](width)
-    for dtype in TOLERANCE:
+    for dtype in ROUNDING:
         if dtype == torch.float16 and kind.startswith("one huge"):
             continue  # beyond what float16 can hold
-        shares = compare(fast("solu_ln"), definition_of("solu_ln", 1), x, dtype)
+        shares = compare(fast("solu_ln"), "solu_ln", 1, x, dtype)
         assert max(shares.values()) <= 1, (dtype, shares)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("kind", ["scale 0.001", "scale 1", "scale 10", "all equal"])
+@pytest.mark.parametrize(
+    "kind", ["scale 0.001", "scale 1", "scale 10", "one hugely negative value", "all equal"]
+)
 def test_exp_ln(kind: str, width: int) -> None:
     torch.manual_seed(width)
+    x = INPUTS[kind](width).clamp(max=30)  # above 40 the variance overflows, here and in the definition
     for dtype in (torch.float32, torch.bfloat16):
-        shares = compare(fast("exp_ln"), definition_of("exp_ln", 1), INPUTS[kind](width), dtype)
+        shares = compare(fast("exp_ln"), "exp_ln", 1, x, dtype)
         assert max(shares.values()) <= 1, (dtype, shares)
 
 
 @pytest.mark.parametrize("n_blocks", [2, 4, 64])
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 def test_blocks(n_blocks: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    shares = compare(
-        fast("solu_ln", n_blocks), definition_of("solu_ln", n_blocks), torch.randn(6, 1024), dtype
-    )
+    shares = compare(fast("solu_ln", n_blocks), "solu_ln", n_blocks, torch.randn(6, 1024), dtype)
     assert max(shares.values()) <= 1, shares
 
 
@@ -76,7 +81,7 @@ def test_rows_shared_among_threads(threads: int, openmp: bool, monkeypatch: pyte
     try:
         torch.manual_seed(0)
         for form in FUNCTIONS:
-            shares = compare(fast(form, 2), definition_of(form, 2), torch.randn(333, 256), torch.float32)
+            shares = compare(fast(form, 2), form, 2, torch.randn(333, 256), torch.float32)
             assert max(shares.values()) <= 1, shares
     finally:
         torch.set_num_threads(before)
@@ -95,7 +100,7 @@ def test_gradients_don_t_depend_on_the_number_of_threads() -> None:
     assert torch.equal(*grads)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 def test_nan_and_infinity_are_where_the_definition_has_them(dtype: torch.dtype) -> None:
     inf, nan = float("inf"), float("nan")
     rows = torch.randn(8, 33)
@@ -114,7 +119,7 @@ def test_nan_and_infinity_are_where_the_definition_has_them(dtype: torch.dtype) 
         (solu_model.solu_ln(x, w, b, 1e-5, backend="numba"), reference.solu_ln(x, w, b, 1e-5)),
     ]
     for found, definition in pairs:
-        tolerance = 10 * TOLERANCE[dtype]
+        tolerance = 10 * (ROUNDING[dtype] + ARITHMETIC)
         torch.testing.assert_close(found, definition, equal_nan=True, rtol=tolerance, atol=tolerance)
     assert pairs[0][0][4, 9] == 2.0
     assert pairs[0][0][0].isnan().all()
@@ -164,26 +169,22 @@ def test_bfloat16_rounds_to_even() -> None:
 def test_any_shape(n_rows: int, width: int, n_blocks: int, exponent: float, seed: int) -> None:
     torch.manual_seed(seed)
     x = 10**exponent * torch.randn(n_rows, n_blocks * width)
-    weight, bias = torch.randn(2, x.shape[-1])
-    grads = torch.randn(2, *x.shape)
+    shares = compare(fast("solu_ln", n_blocks), "solu_ln", n_blocks, x, torch.float32)
+    assert max(shares.values()) <= 1, shares
 
-    def run(f: Callable[..., tuple[Tensor, Tensor]], dtype: torch.dtype) -> list[Tensor]:
-        leaves = [t.to(dtype, copy=True).requires_grad_() for t in (x, weight, bias)]
-        outputs = f(*leaves)
-        torch.autograd.backward(outputs, [g.to(dtype) for g in grads])
-        return [*(o.detach().double() for o in outputs), *(leaf.grad.double() for leaf in leaves)]
 
-    out, mid, dx, dw, db = run(fast("solu_ln", n_blocks), torch.float32)
-    exact = run(definition_of("solu_ln", n_blocks), torch.float64)
-    for found, true in zip((out, mid, dw, db), (exact[0], exact[1], exact[3], exact[4]), strict=True):
-        torch.testing.assert_close(found, true, rtol=1e-4, atol=1e-5 * max(1.0, float(true.abs().max())))
-
-    # Large inputs make LN(SoLU) flat, and its gradient a difference of large terms: what float32 can give is
-    # a share of those terms, not of what is left of them. In 800 draws the definition in float32 erred by up
-    # to 16 roundings of the largest term and the kernels by up to 10.
-    def largest(t: Tensor) -> Tensor:
-        return t.double().unflatten(-1, (n_blocks, -1)).abs().amax(-1)
-
-    deviation = (exact[1].unflatten(-1, (n_blocks, -1)).var(-1, unbiased=False) + 1e-5).sqrt()
-    terms = (largest(grads[0] * weight) / deviation + largest(grads[1])) * (1 + largest(x))
-    assert (largest(dx - exact[2]) <= 32 * 2**-24 * terms).all()
+def test_overflow_of_the_gradient_is_no_wider_than_the_definitions() -> None:
+    """x times a gradient may exceed what float32 holds, and infinity times 0 is NaN."""
+    x = torch.randn(4, 65)
+    x[1, 3], x[2, 3] = -3e38, -torch.inf
+    grads = []
+    for backend in ("numba", "reference"):
+        leaf = x.clone().requires_grad_()
+        out = solu_model.solu_ln(leaf, torch.ones(65), torch.zeros(65), EPS, backend=backend)
+        assert out[[0, 1, 3]].isfinite().all()
+        (100 * out.square()).sum().backward()
+        grads.append(leaf.grad)
+    assert grads[1][1].isnan().any()
+    assert grads[0][[0, 1, 3]].isfinite().all()
+    assert grads[0][2].isnan().all()
+    assert grads[1][2].isnan().all()

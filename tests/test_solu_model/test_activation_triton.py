@@ -30,7 +30,7 @@ else:
     pytest.importorskip("triton", reason="Triton is not installed")
     from solu_model import exp_ln, solu, solu_ln
     from solu_model.activation import cuda, op, reference
-    from tests.test_solu_model.activation_cases import INPUTS, TOLERANCE, compare, definition_of
+    from tests.test_solu_model.activation_cases import EPS, INPUTS, ROUNDING, compare
 
     FUNCTIONS = {"solu_ln": solu_ln, "exp_ln": exp_ln}
     DEVICE = "cuda" if ON_GPU else "cpu"
@@ -57,20 +57,19 @@ else:
                 ran.append(self.name)
                 return self.kernel[grid]
 
-        for name in (
-            "forward_one_pass",
-            "forward_looped",
-            "backward_one_pass",
-            "backward_looped",
-            "parameter_grads_looped",
+        for module, names in (
+            (cuda.triton_one_pass, ("forward", "backward")),
+            (cuda.triton_looped, ("forward", "backward", "parameter_grads")),
         ):
-            monkeypatch.setattr(cuda.kernels, name, Watched(name, getattr(cuda.kernels, name)))
+            kind = module.__name__.partition("triton_")[2]
+            for name in names:
+                monkeypatch.setattr(module, name, Watched(f"{name} {kind}", getattr(module, name)))
         return ran
 
     def fast(form: str, n_blocks: int = 1):
         def run(x, w, b):
             out, mid = FUNCTIONS[form](
-                x.to(DEVICE), w.to(DEVICE), b.to(DEVICE), 1e-5, n_blocks, return_mid=True, backend="triton"
+                x.to(DEVICE), w.to(DEVICE), b.to(DEVICE), EPS, n_blocks, return_mid=True, backend="triton"
             )
             return out.cpu(), mid.cpu()
 
@@ -80,18 +79,18 @@ else:
     @pytest.mark.parametrize("kind", INPUTS)
     def test_solu_ln(kind: str, width: int, branch: list[str]) -> None:
         torch.manual_seed(width)
-        shares = compare(fast("solu_ln"), definition_of("solu_ln", 1), INPUTS[kind](width), torch.float32)
+        shares = compare(fast("solu_ln"), "solu_ln", 1, INPUTS[kind](width), torch.float32)
         assert max(shares.values()) <= 1, shares
         assert len(set(ran := [name.endswith("looped") for name in branch])) == 1
         assert len(ran) == (3 if ran[0] else 2)
 
-    @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+    @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
     @pytest.mark.parametrize("form", FUNCTIONS)
     @pytest.mark.usefixtures("branch")
     def test_dtypes_and_blocks(form: str, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         for n_blocks in (1, 3):
-            shares = compare(fast(form, n_blocks), definition_of(form, n_blocks), torch.randn(7, 300), dtype)
+            shares = compare(fast(form, n_blocks), form, n_blocks, torch.randn(7, 300), dtype)
             # The interpreter cuts bfloat16 off where a GPU rounds it.
             assert max(shares.values()) <= (2 if dtype == torch.bfloat16 and not ON_GPU else 1), shares
 
@@ -99,10 +98,10 @@ else:
     def test_the_width_chooses_the_kernel(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
         ran = watch(monkeypatch)
         torch.manual_seed(0)
-        shares = compare(fast("solu_ln"), definition_of("solu_ln", 1), torch.randn(2, width), torch.float32)
+        shares = compare(fast("solu_ln"), "solu_ln", 1, torch.randn(2, width), torch.float32)
         assert max(shares.values()) <= 1, shares
-        assert ("forward_looped" in ran) == (width > 16384)
-        assert ("backward_looped" in ran) == (width > 8192)
+        assert ("forward looped" in ran) == (width > 16384)
+        assert ("backward looped" in ran) == (width > 8192)
 
     @pytest.mark.usefixtures("branch")
     def test_without_norm() -> None:
