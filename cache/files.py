@@ -1,6 +1,6 @@
 """The files of a cache, version by version: where a row is and how it is found."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +13,10 @@ from cache import schema
 from cache.schema import CacheError, Kind, Manifest
 
 Row = dict[str, Any]
+
+_GROUPS_HELD = 8
+"""Row groups of each kind that stay in memory: a page asks for several parts of one neuron."""
+_MOMENTS = ["neuron", "count", "n_nan", "n_inf", "min", "max", "mean", "std", "skewness", "kurtosis"]
 
 _NO_PROFILE: Row = {
     name: [] for name in schema.PROFILES_SCHEMA.names if name.startswith(("range_", "token", "source"))
@@ -28,8 +32,8 @@ class Files:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
 
-    def summary(self, layer: int, neuron: int, hook: str) -> Row:
-        """A neuron's row of `neurons.parquet`."""
+    def moments(self, layer: int, neuron: int, hook: str) -> Row:
+        """Count, extremes and moments of a neuron, by the names of `cache.histogram.Moments`."""
         raise NotImplementedError
 
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
@@ -76,22 +80,30 @@ class FilesV2(Files):
         schema.EXAMPLES,
     )  # fmt: skip
 
-    def summary(self, layer: int, neuron: int, hook: str) -> Row:
-        return self._one(self._layer(layer, hook).slice(neuron, 1), schema.NEURONS, neuron)
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        super().__init__(folder, manifest)
+        self._group = lru_cache(2 * _GROUPS_HELD)(self._read_group)
+        self.profile = lru_cache(2 * _GROUPS_HELD)(self._read_profile)  # type: ignore[method-assign]
+        self._some_moments = lru_cache(_GROUPS_HELD)(self._read_moments)
 
-    def profile(self, layer: int, neuron: int, hook: str) -> Row:
-        table, name = self._group(schema.PROFILES, layer, neuron)
+    def moments(self, layer: int, neuron: int, hook: str) -> Row:
+        for first, last, group in self._neuron_groups.get((layer, hook), []):
+            if first <= neuron <= last:
+                return self._one(self._some_moments(group).slice(neuron - first, 1), schema.NEURONS, neuron)
+        raise self.damaged(schema.NEURONS, f"no row for neuron {neuron} of layer {layer} at {hook}")
+
+    def _read_profile(self, layer: int, neuron: int, hook: str) -> Row:
+        table, name = self._group(schema.PROFILES, *self._place(layer, neuron))
         wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
         return self._one(table.filter(wanted), name, neuron)
 
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
-        table, _ = self._group(schema.EXAMPLES, layer, neuron)
+        table, _ = self._group(schema.EXAMPLES, *self._place(layer, neuron))
         wanted = pc.and_(
             pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook)),
             pc.equal(table["kind"], kind),
         )
-        rows: list[Row] = table.filter(wanted).to_pylist()
-        return rows
+        return _example_rows(table.filter(wanted))
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         table = self._layer(layer, hook)
@@ -139,10 +151,48 @@ class FilesV2(Files):
             self._tables[key] = table
         return self._tables[key]
 
-    def _group(self, kind: str, layer: int, neuron: int) -> tuple[pa.Table, str]:
-        """The row group that holds a neuron, and the file's name."""
-        name = f"{kind}/{schema.part_name(layer, neuron, self._per_part)}"
-        group = neuron % self._per_part // schema.NEURONS_PER_ROW_GROUP
+    @cached_property
+    def _neurons_metadata(self) -> pq.FileMetaData:
+        try:
+            return pq.read_metadata(self.folder / schema.NEURONS)
+        except (pa.ArrowException, OSError) as error:
+            raise self.damaged(schema.NEURONS, error) from error
+
+    @cached_property
+    def _neuron_groups(self) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
+        """For a layer and hook, the first and last neuron of each of its row groups in `neurons.parquet`."""
+        found: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
+        names = schema.NEURONS_SCHEMA.names
+        columns = [names.index(name) for name in ("layer", "hook", "neuron")]
+        for group in range(self._neurons_metadata.num_row_groups):
+            row_group = self._neurons_metadata.row_group(group)
+            layer, hook, neuron = (row_group.column(column).statistics for column in columns)
+            if (
+                layer is None
+                or hook is None
+                or neuron is None
+                or (layer.min, hook.min) != (layer.max, hook.max)
+            ):
+                raise self.damaged(schema.NEURONS, "a row group is not of one layer and hook")
+            found.setdefault((layer.min, hook.min), []).append((neuron.min, neuron.max, group))
+        return found
+
+    def _read_moments(self, group: int) -> pa.Table:
+        """The moments in a row group of `neurons.parquet`."""
+        try:
+            with pq.ParquetFile(self.folder / schema.NEURONS, metadata=self._neurons_metadata) as file:
+                return file.read_row_group(group, columns=_MOMENTS, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise self.damaged(schema.NEURONS, error) from error
+
+    def _place(self, layer: int, neuron: int) -> tuple[int, int, int]:
+        """Layer, first neuron of the file and row group that hold a neuron."""
+        within = neuron % self._per_part
+        return layer, neuron - within, within // schema.NEURONS_PER_ROW_GROUP
+
+    def _read_group(self, kind: str, layer: int, first: int, group: int) -> tuple[pa.Table, str]:
+        """A row group, and the file's name."""
+        name = f"{kind}/{schema.part_name(layer, first, self._per_part)}"
         try:
             with pq.ParquetFile(self.folder / name) as file:
                 return file.read_row_group(group, use_threads=False), name
@@ -166,7 +216,7 @@ class FilesV1(Files):
         super().__init__(folder, manifest)
         self._lock = Lock()
 
-    def summary(self, layer: int, neuron: int, hook: str) -> Row:
+    def moments(self, layer: int, neuron: int, hook: str) -> Row:
         row = self._rows.get((layer, neuron, hook))
         if row is None:
             raise self.damaged(schema.NEURONS, f"no row for neuron {neuron} of layer {layer} at {hook}")
@@ -174,7 +224,7 @@ class FilesV1(Files):
         return found
 
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
-        return _NO_PROFILE | self.summary(layer, neuron, hook)
+        return _NO_PROFILE | self.moments(layer, neuron, hook)
 
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
         if kind != "top":
@@ -187,8 +237,7 @@ class FilesV1(Files):
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged("examples.parquet", error) from error
         wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
-        rows: list[Row] = table.filter(wanted).to_pylist()
-        return rows
+        return _example_rows(table.filter(wanted))
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))
@@ -217,3 +266,13 @@ class FilesV1(Files):
             return pq.ParquetFile(self.folder / "examples.parquet")
         except (pa.ArrowException, OSError) as error:
             raise self.damaged("examples.parquet", error) from error
+
+
+def _example_rows(table: pa.Table) -> list[Row]:
+    """The rows, their `tokens` as arrays: a Python number for each would take longer than all the rest."""
+    rows: list[Row] = table.drop_columns(["tokens"]).to_pylist()
+    tokens = table["tokens"].combine_chunks()
+    values, starts = tokens.values.to_numpy(), tokens.offsets.to_numpy()
+    for row, first, last in zip(rows, starts[:-1], starts[1:], strict=True):
+        row["tokens"] = values[first:last]
+    return rows

@@ -129,7 +129,7 @@ class Neuron:
 
     def moments(self, hook: str) -> Moments:
         """Count, extremes and moments over every token."""
-        row = self._cache.files.summary(self.layer, self.index, self._cache.checked_hook(hook))
+        row = self._cache.files.moments(self.layer, self.index, self._cache.checked_hook(hook))
         names = ("count", "n_nan", "n_inf", "min", "max", "mean", "std", "skewness", "kurtosis")
         return Moments(**{name: row[name] for name in names})
 

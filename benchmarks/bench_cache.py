@@ -1,0 +1,280 @@
+"""How fast a cache is built: `python benchmarks/bench_cache.py TEXT --layers 1`.
+
+TEXT is any corpus that `solu cache build` takes. Over a model of d_model 512 and d_mlp 2048 with random
+weights (speed, not meaning, is measured) and the bundled tokenizer, in turns within one run:
+
+- `build`: the engine from text to statistics, tokenizing included, in tokens of text a second. First from
+  nothing (every list still fills), then steadily.
+- `forward`: the bare pass to the last hooked activation, without unembedding and with nothing kept: as the
+  engine runs it (a stream a core, one torch thread each, one context a pass), over the contexts that the
+  engine read; and in batches of full contexts on torch's own threads.
+- `transformerlens`: the loop that people write and its best form, see transformerlens_loop.py, in the
+  environment that `make .venv-oracle/installed` makes; left out where there is none.
+
+What is printed and kept are medians and their ratios; results go to `results/`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import torch
+from records import device_name, write_record
+
+from cache.build import Engine, Options, Pass
+from cache.corpus import Corpus, Text
+from cache.state import BuildState
+from solu_model.checkpoints import load_tokenizer, save_checkpoint
+from solu_model.config import SoluConfig
+from solu_model.contexts import Context, document_contexts
+from solu_model.model import SoluForCausalLM
+from solu_model.transformerlens import save_transformerlens
+
+ROOT = Path(__file__).parents[1]
+BATCHES = (1, 4, 16)
+TL_BATCHES = (1, 4, 16)
+MARKS = {1: 0.80, 4: 0.90}
+"""Of the bare forward pass, by number of layers."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("text", type=Path, nargs="+")
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--d-model", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8, help="of building in each repeat")
+    parser.add_argument("--warm", type=float, default=30, help="seconds of building before the first repeat")
+    parser.add_argument("--other", type=Path, default=ROOT / ".venv-oracle/bin/python")
+    parser.add_argument("--name", help="of the files in results/")
+    args = parser.parse_args()
+    print(device_name("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        rows, settings = measure(args, Path(folder))
+    record = write_record(args.name or f"cache-{args.layers}-layer-cpu", "cpu", settings, rows)
+    print(f"wrote {record.name}")
+
+
+def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A row a contestant, and what the numbers stand for."""
+    tokenizer = load_tokenizer(ROOT / "models/solu-1l")
+    torch.manual_seed(0)
+    config = SoluConfig(
+        d_model=args.d_model, d_mlp=4 * args.d_model, n_layers=args.layers, n_heads=args.d_model // 64
+    )
+    model = SoluForCausalLM(config).eval()
+    save_checkpoint(model, folder / "model", tokenizer)
+    save_transformerlens(model, folder / "transformerlens")
+    engine = Engine(folder / "model", Options(device="cpu"))
+    texts = Corpus(args.text).texts(engine.tokenizer)
+    build = Build(engine, texts)
+    n_cores = os.cpu_count() or 1
+    rates: dict[str, list[float]] = {"build, from nothing": [build.run(args.warm)]}
+
+    full = full_contexts(build.read, config.n_ctx)
+    np.save(folder / "contexts.npy", full)
+    other = Other(args.other, folder) if args.other.exists() else None
+    versions = other.versions if other else {}
+    for _ in range(args.repeats):
+        build.read.clear()
+        turns: list[tuple[str, Callable[[], float]]] = [
+            ("build", lambda: build.run(args.seconds)),
+            (
+                "forward, a context a pass on each core",
+                lambda: streams(engine, build.contexts(), n_cores, args.seconds / 2),
+            ),
+        ]
+        for batch in BATCHES:
+            turns.append(
+                (f"forward, batch {batch}", lambda b=batch: batched(engine, full, b, args.seconds / 4))
+            )
+        if other:
+            for form in ("written", "best"):
+                for batch in TL_BATCHES:
+                    turns.append(
+                        (
+                            f"transformerlens {form}, batch {batch}",
+                            lambda f=form, b=batch: other.run(f, b, args.seconds / 4),
+                        )
+                    )
+        for name, turn in turns:
+            rates.setdefault(name, []).append(turn())
+    build.close()
+    rows = [
+        {
+            "contestant": name,
+            "tokens_a_second": round(statistics.median(found), 1),
+            "lowest": round(min(found), 1),
+            "highest": round(max(found), 1),
+            "repeats": len(found),
+        }
+        for name, found in rates.items()
+    ]
+    ratios = ratios_of(rates)
+    settings = {
+        "n_layers": args.layers,
+        "d_model": config.d_model,
+        "d_mlp": config.d_mlp,
+        "n_ctx": config.n_ctx,
+        "d_vocab": config.d_vocab,
+        "weights": "random",
+        "hooks": engine.settings.hooks,
+        "threads": n_cores,
+        "tokens_built": build.n_tokens,
+        "mean_context": round(statistics.fmean(len(c.tokens) for c in build.contexts()), 1),
+        "other": versions,
+        "ratios": ratios,
+    }
+    for row in rows:
+        spread = f"{row['lowest']:,.0f} to {row['highest']:,.0f}"
+        print(f"{row['contestant']:42} {row['tokens_a_second']:10,.0f} tokens/s ({spread})")
+    for name, ratio in ratios.items():
+        print(f"build over {name}: {ratio:.3f}")
+    if mark := MARKS.get(args.layers):
+        print(f"the mark: {mark} of the forward pass, 5 and 2 of the others")
+    return rows, settings
+
+
+def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
+    """Building over the best form of each other kind; of repeats' ratios the median."""
+    kinds = {
+        "forward as the engine runs it": "forward, a context",
+        "forward in its best form": "forward",
+        "transformerlens as written": "transformerlens written",
+        "transformerlens in its best form": "transformerlens best",
+    }
+    found = {}
+    for kind, prefix in kinds.items():
+        forms = [r for name, r in rates.items() if name.startswith(prefix)]
+        if forms:
+            best = max(forms, key=statistics.median)
+            ratios = [a / b for a, b in zip(rates["build"], best, strict=True)]
+            found[kind] = round(statistics.median(ratios), 4)
+    return found
+
+
+class Build:
+    """The engine at work on one state, a stretch at a time."""
+
+    def __init__(self, engine: Engine, texts: Iterator[Text]) -> None:
+        self.engine, self._texts = engine, texts
+        self._pass = Pass(engine, BuildState.empty(engine.settings))
+        self.read: list[Text] = []
+        """Since the list was last emptied."""
+        self.n_tokens = 0
+
+    def run(self, seconds: float) -> float:
+        """Tokens a second over about so long, to the end of the last document."""
+        n, began = 0, time.perf_counter()
+        for text in self._texts:
+            self._pass.add(text)
+            self.read.append(text)
+            n += len(text.tokens)
+            if time.perf_counter() - began > seconds:
+                break
+        else:
+            sys.exit("the text is too short for so many repeats of so many seconds: give more of it")
+        self._pass.pause()
+        self.n_tokens += n
+        return n / (time.perf_counter() - began)
+
+    def contexts(self) -> list[Context]:
+        """What the model saw of the documents in `read`."""
+        n_ctx = self.engine.settings.model.n_ctx
+        return [
+            c for t in self.read for c in document_contexts(t.id, t.tokens.tolist(), n_ctx, self.engine.bos)
+        ]
+
+    def close(self) -> None:
+        """End the engine's threads."""
+        self._pass.close()
+
+
+def names(engine: Engine) -> list[str]:
+    """The hooked activations."""
+    hooks = engine.settings.hooks
+    return [f"blocks.{layer}.mlp.{hook}" for layer in engine.settings.layers for hook in hooks]
+
+
+def streams(engine: Engine, contexts: list[Context], n: int, seconds: float) -> float:
+    """The bare pass as the engine runs it: tokens of text a second."""
+    done = [0] * n
+    began = time.perf_counter()
+
+    def work(which: int) -> None:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            for context in contexts[which::n]:
+                engine.model.activations(torch.from_numpy(context.tokens[None]), names(engine))
+                done[which] += len(context.tokens) - 1
+                if time.perf_counter() - began > seconds:
+                    return
+
+    threads = [Thread(target=work, args=(which,)) for which in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - began)
+
+
+def batched(engine: Engine, contexts: np.ndarray, batch: int, seconds: float) -> float:
+    """The bare pass on torch's own threads: tokens a second of full contexts."""
+    tokens = torch.from_numpy(contexts)
+    n, began = 0, time.perf_counter()
+    with torch.inference_mode():
+        while time.perf_counter() - began < seconds:
+            at = n // contexts.shape[1] % (len(contexts) - batch + 1)
+            engine.model.activations(tokens[at : at + batch], names(engine))
+            n += batch * contexts.shape[1]
+    return n / (time.perf_counter() - began)
+
+
+def full_contexts(texts: list[Text], n_ctx: int, n: int = 128) -> np.ndarray:
+    """`[n, n_ctx]` tokens of the texts, one after another."""
+    tokens = np.concatenate([t.tokens for t in texts])[: n * n_ctx]
+    return np.ascontiguousarray(tokens[: len(tokens) // n_ctx * n_ctx].reshape(-1, n_ctx))
+
+
+class Other:
+    """TransformerLens in a process of its own, asleep between its turns."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        program = Path(__file__).with_name("transformerlens_loop.py")
+        self._process = subprocess.Popen(
+            [python, program, folder / "transformerlens", folder / "contexts.npy"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.versions = self._answer()
+
+    def run(self, form: str, batch: int, seconds: float) -> float:
+        """Tokens a second of a form of the loop."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{form} {batch} {seconds}\n")
+        self._process.stdin.flush()
+        answer = self._answer()
+        return float(answer["tokens"] / answer["seconds"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit("TransformerLens ended early: its message is above")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+if __name__ == "__main__":
+    main()
