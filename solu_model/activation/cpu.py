@@ -46,9 +46,11 @@ class _Kernels(NamedTuple):
 def _compiled() -> _Kernels:
     from numba import cfunc
 
-    from solu_model.activation import cpu_intrinsics, cpu_kernels, cpu_rows
+    from solu_model.activation import cpu_cache, cpu_intrinsics, cpu_kernels, cpu_rows
 
-    sources = b"".join(Path(str(m.__file__)).read_bytes() for m in (cpu_intrinsics, cpu_rows))
+    files = [Path(str(m.__file__)) for m in (cpu_intrinsics, cpu_rows, cpu_kernels)]
+    cpu_cache.fill(files, "from solu_model.activation import cpu; cpu.load()")
+    sources = b"".join(file.read_bytes() for file in files[:2])
     version = 1 + int.from_bytes(hashlib.sha256(sources).digest()[:7], "big")
     compiled: list[Any] = []
     for kernel in cpu_kernels.entry_points(version):

@@ -1,0 +1,29 @@
+"""The process that compiles the kernels computes what every later one does, to the last bit."""
+
+import os
+import subprocess
+import sys
+
+COMPUTE = """
+import hashlib, torch, solu_model
+torch.manual_seed(0)
+torch.set_num_threads(1)
+x = torch.randn(64, 1536, requires_grad=True)
+y = solu_model.solu_ln(x, torch.ones(1536), torch.zeros(1536), 1e-5, backend="cpu")
+y.square().sum().backward()
+digest = hashlib.sha256(y.detach().numpy().tobytes() + x.grad.numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_first_process_computes_what_later_ones_do(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", COMPUTE], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(3)
+    ]
+    assert seen[0] == seen[1] == seen[2]
+    assert list(tmp_path.glob("solu-kernels-*"))
+    assert list(tmp_path.rglob("*.nbi"))
