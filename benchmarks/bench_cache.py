@@ -31,8 +31,8 @@ import numpy as np
 import torch
 from records import device_name, write_record
 
-from cache.build import Engine, Options, Pass
 from cache.corpus import Corpus, Text
+from cache.engine import Engine, Options, Pass
 from cache.state import BuildState
 from solu_model.checkpoints import load_tokenizer, save_checkpoint
 from solu_model.config import SoluConfig

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache import exact_sum, kept, kernels, ranges
+from cache import exact_sum, kept, kernels, list_kernels, ranges
 from cache.by_token import GRID_BITS
 from cache.histogram import N_BINS
 from cache.identity import neuron_keys, token_hashes
@@ -282,8 +282,8 @@ class DocumentReader:
                 for hook, limit, top, bottom in zip(
                     layer.hooks, layer.limits, self._top, self._bottom, strict=True
                 ):
-                    kernels.settle_peaks(share.first, share.last, limit.top, top, hook.top)
-                    kernels.settle_peaks(share.first, share.last, limit.bottom, bottom, hook.bottom)
+                    list_kernels.settle_peaks(share.first, share.last, limit.top, top, hook.top)
+                    list_kernels.settle_peaks(share.first, share.last, limit.bottom, bottom, hook.bottom)
 
     def _in_turn(self) -> Iterable[_Share]:
         """The shares, from another one for each thread, so that they seldom wait for each other."""
@@ -309,10 +309,10 @@ class DocumentReader:
         if source >= 0:
             mass = np.minimum(self._sums[4, part], _MASS_TOP)
             hook.source_mass[source, part] += np.rint(mass * 2.0**GRID_BITS).astype(np.int64)
-        kernels.note_peaks(
+        list_kernels.note_peaks(
             acts, index, context, first, last, self._extremes, 1, limit.top, self._top[index], *keep.window
         )
-        kernels.note_peaks(
+        list_kernels.note_peaks(
             acts, index, context, first, last, self._extremes, -1, limit.bottom, self._bottom[index],
             *keep.sample_window,
         )  # fmt: skip

@@ -72,7 +72,8 @@ def build(
     ] = None,
 ) -> None:
     """Read a corpus once and keep, for every neuron, what it did. The same command goes on after a kill."""
-    from cache.build import Options, build_cache, build_shard
+    from cache.build import build_cache, build_shard
+    from cache.engine import Options
     from cache.kept import Window
     from cache.stores import local_path, staged
 

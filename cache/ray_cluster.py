@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cache.build import Options
+from cache.engine import Options
 from cache.schema import CacheError
 
 RETRIES = 4

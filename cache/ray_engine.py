@@ -20,8 +20,9 @@ from pydantic import Field, ValidationError
 from tqdm import tqdm
 
 from cache import stores
-from cache.build import Engine, Options, finish, read_part
+from cache.build import finish, read_part
 from cache.corpus import Corpus, Part
+from cache.engine import Engine, Options
 from cache.ray_cluster import RETRIES, SHARDS_A_SLOT, connected, fitted, got, installed, needs, slots
 from cache.schema import MANIFEST, CacheError, Manifest, Record
 from cache.state import Settings, load_merged

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from cache.build import Options, Pass, build_cache, build_shard, finish
+from cache.build import build_cache, build_shard, finish
 from cache.cli import app
 from cache.corpus import Part
 from cache.disk import NotWritten
+from cache.engine import Options, Pass
 from cache.reader import NeuronCache
 from cache.schema import CacheError
 from cache.state import BuildState, merged

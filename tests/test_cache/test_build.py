@@ -15,7 +15,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from cache.build import Options, build_cache
+from cache.build import build_cache
+from cache.engine import Options
 from cache.identity import document_digest, fingerprint
 from cache.reader import NeuronCache
 from cache.schema import CacheError

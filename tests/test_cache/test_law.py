@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import exact_sum, kept
-from cache.build import Options, build_cache, build_shard, finish
+from cache.build import build_cache, build_shard, finish
 from cache.corpus import ContextSample, Part
+from cache.engine import Options
 from cache.kept import Kept, Window
 from cache.state import BuildState, merged
 from cache.store import write_cache

@@ -18,8 +18,9 @@ import ray
 from typer.testing import CliRunner
 
 from cache import ray_engine
-from cache.build import Options, build_cache
+from cache.build import build_cache
 from cache.cli import app
+from cache.engine import Options
 from cache.ray_cluster import needs, slots
 from cache.ray_engine import PLAN, Plan, build_on_ray
 from cache.schema import CacheError

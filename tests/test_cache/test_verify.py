@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cache.build import Options, build_shard, finish
+from cache.build import build_shard, finish
 from cache.checksums import damaged_files, write_checksums
 from cache.cli import app
 from cache.corpus import Part
+from cache.engine import Options
 from cache.schema import CacheError
 from cache.state import BuildState, merged
 from cache.store import write_cache
