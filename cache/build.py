@@ -18,7 +18,8 @@ from cache.corpus import Corpus, Part
 from cache.disk import NotWritten
 from cache.engine import Engine, Options, Pass
 from cache.schema import CacheError, Manifest
-from cache.state import BuildState, Settings
+from cache.settings import Settings
+from cache.state import BuildState
 from cache.store import write_cache
 from solu_model.documents import corpus_bytes
 from solu_model.files import remove
@@ -126,7 +127,8 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
         state = BuildState.load(saved)
         if state.settings != engine.settings:
             raise CacheError(
-                f"{saved} is an interrupted build with other settings: finish that one, or remove the file"
+                f"{saved} is an interrupted build with other settings "
+                f"({state.settings.difference(engine.settings)}): finish that one, or remove the file"
             )
     else:
         state = BuildState.empty(engine.settings)

@@ -20,7 +20,8 @@ from cache.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequ
 from cache.corpus import Text
 from cache.kept import SAMPLE_WINDOW, WINDOW, Window
 from cache.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
-from cache.state import BuildState, Settings
+from cache.settings import Settings
+from cache.state import BuildState
 from solu_model.adapters import load_neuron_model
 from solu_model.checkpoints import CheckpointError
 from solu_model.contexts import Context, document_contexts

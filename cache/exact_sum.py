@@ -6,9 +6,10 @@ over a context of the first four powers of float32) none has bits outside 2^-672
 superaccumulator of R. Neal, Fast exact summation using small and large superaccumulators (2015).
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from cache.jit import compiled
 
 N_DIGITS = 40
 _BIAS = 672  # the lowest digit counts units of 2^-672
@@ -22,7 +23,7 @@ def empty(*shape: int) -> npt.NDArray[np.int64]:
     return sums
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
+@compiled
 def add(sums, terms, first, last):  # type: ignore[no-untyped-def]
     """Add a finite term to each sum.
 

@@ -1,5 +1,6 @@
 """The files of a cache, version by version: where a row is and how it is found."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
@@ -23,7 +24,7 @@ _NO_PROFILE: Row = {
 }
 
 
-class Files:
+class Files(ABC):
     """What reading needs of any version."""
 
     names: tuple[str, ...]
@@ -32,29 +33,29 @@ class Files:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
 
+    @abstractmethod
     def moments(self, layer: int, neuron: int, hook: str) -> Row:
         """Count, extremes and moments of a neuron, by the names of `cache.histogram.Moments`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
         """A neuron's histogram, intervals, tokens and sources."""
-        raise NotImplementedError
 
+    @abstractmethod
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
         """A neuron's examples of a kind, in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         """See `NeuronCache.table`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
         """See `NeuronCache.neurons_for`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self) -> pa.Table:
         """See `NeuronCache.sample`."""
-        raise NotImplementedError
 
     def read(self, name: str, **how: Any) -> pa.Table:
         """A whole file or folder as a table.
@@ -83,7 +84,7 @@ class FilesV2(Files):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
         self._group = lru_cache(2 * _GROUPS_HELD)(self._read_group)
-        self.profile = lru_cache(2 * _GROUPS_HELD)(self._read_profile)  # type: ignore[method-assign]
+        self._one_profile = lru_cache(2 * _GROUPS_HELD)(self._read_profile)
         self._some_moments = lru_cache(_GROUPS_HELD)(self._read_moments)
 
     def moments(self, layer: int, neuron: int, hook: str) -> Row:
@@ -91,6 +92,9 @@ class FilesV2(Files):
             if first <= neuron <= last:
                 return self._one(self._some_moments(group).slice(neuron - first, 1), schema.NEURONS, neuron)
         raise self.damaged(schema.NEURONS, f"no row for neuron {neuron} of layer {layer} at {hook}")
+
+    def profile(self, layer: int, neuron: int, hook: str) -> Row:
+        return self._one_profile(layer, neuron, hook)
 
     def _read_profile(self, layer: int, neuron: int, hook: str) -> Row:
         table, name = self._group(schema.PROFILES, *self._place(layer, neuron))

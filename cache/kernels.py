@@ -5,14 +5,12 @@ layer. What they compute is defined in numpy by `cache.histogram.bin_index`, `ca
 tests/test_cache; what they write to is laid out in `cache.accumulate` and `cache.kept`.
 """
 
-import numba
 import numpy as np
 
-# numba's cache on disk looks at this file's date alone: after a change of one of these constants or of a
-# function of `list_kernels`, save this file as well (the tests notice).
 from cache.by_token import GRID_BITS, GRID_TOP
 from cache.histogram import FIRST_KEY, N_BINS, N_SIDE, ZERO
 from cache.identity import MIX_1, MIX_2
+from cache.jit import compiled, inlined
 from cache.list_kernels import raise_top, record, slot_for, worst_score
 from cache.ranges import FIRST_TRACKED, N_LISTS, N_TRACKED, NOT_POSITIVE
 
@@ -21,11 +19,8 @@ _BLOCK = 128  # neurons whose counts stay in a core's cache while a context pass
 _GRID = 2.0**GRID_BITS
 _ROUND = 1.5 * 2.0**52
 
-_jit = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
-_inline = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy", inline="always")
 
-
-@_inline
+@inlined
 def priority_half(token_half, neuron_half):  # type: ignore[no-untyped-def]
     """32 bits of a token's sampling priority for a neuron, see `cache.identity.priority`."""
     x = np.uint32(token_half ^ neuron_half)
@@ -34,7 +29,7 @@ def priority_half(token_half, neuron_half):  # type: ignore[no-untyped-def]
     return np.uint32(x * np.uint32(MIX_2))
 
 
-@_jit
+@compiled
 def _consider(index, t, j, chance, acts, context, base, limit, kept, neuron_key, n_before, n_after):  # type: ignore[no-untyped-def]
     """Let a token into the sample of its bin, if its whole priority is low enough; arguments as in `scan`."""
     if index >= N_BINS:  # not a number, or infinite
@@ -55,7 +50,7 @@ def _consider(index, t, j, chance, acts, context, base, limit, kept, neuron_key,
         limit[j, slot] = worst_score(kept, which) >> np.uint64(32)
 
 
-@_jit
+@compiled
 def scan(  # type: ignore[no-untyped-def]
     acts,
     hook,
@@ -140,7 +135,7 @@ def scan(  # type: ignore[no-untyped-def]
                 bases[i] = base[block + i]
 
 
-@_jit
+@compiled
 def _sum_block(values, block, n, sums, extremes):  # type: ignore[no-untyped-def]
     """The sums and extremes of `scan` for the neurons `block` to `block + n`, four tokens at a time."""
     infinity = np.float32(np.inf)
@@ -203,7 +198,7 @@ def _sum_block(values, block, n, sums, extremes):  # type: ignore[no-untyped-def
         extremes[0, j], extremes[1, j] = low[i], high[i]
 
 
-@_jit
+@compiled
 def add_by_token(values, order, tokens, first, last, totals):  # type: ignore[no-untyped-def]
     """Add a context's activations to the totals of their tokens, on a fixed grid so that order is nothing.
 

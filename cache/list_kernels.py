@@ -3,26 +3,21 @@
 Every function releases the GIL. Definitions: `cache.identity`, `cache.ranges`, tests/test_cache.
 """
 
-import numba
 import numpy as np
 
-# numba's cache on disk looks at this file's date alone: after a change of one of these constants, save this
-# file as well (the tests notice).
 from cache.identity import FINGERPRINT_AFTER, FINGERPRINT_BEFORE
+from cache.jit import compiled, inlined
 from cache.ranges import FIRST_TRACKED, LOW, N_LISTS
 
-_jit = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
-_inline = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy", inline="always")
 
-
-@_inline
+@inlined
 def ascending(x):  # type: ignore[no-untyped-def]
     """A finite float32 as an unsigned integer in the same order; both zeros are one."""
     bits = np.int64(np.float32(x + np.float32(0.0)).view(np.int32))
     return np.uint64(bits + 0x80000000) if bits >= 0 else np.uint64(0x7FFFFFFF - (bits & 0x7FFFFFFF))
 
 
-@_inline
+@inlined
 def fingerprint(tokens, at):  # type: ignore[no-untyped-def]
     """What makes two examples near-identical, see `cache.identity.fingerprint`."""
     h = np.uint64(0xCBF29CE484222325)
@@ -31,7 +26,7 @@ def fingerprint(tokens, at):  # type: ignore[no-untyped-def]
     return h
 
 
-@_jit
+@compiled
 def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after):  # type: ignore[no-untyped-def]
     """Write the example around token `at` of a context to slot k of list i."""
     length = len(context.tokens)
@@ -64,7 +59,7 @@ def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after)
             kept.levels[i, k, h, t - low] = np.uint8(min(max(np.rint((x - bottom) * scale), 0.0), 255.0))
 
 
-@_jit
+@compiled
 def copy_record(source, i, a, target, j, b):  # type: ignore[no-untyped-def]
     """Copy slot a of list i to slot b of list j."""
     target.score[j, b] = source.score[i, a]
@@ -81,7 +76,7 @@ def copy_record(source, i, a, target, j, b):  # type: ignore[no-untyped-def]
     target.levels[j, b] = source.levels[i, a]
 
 
-@_inline
+@inlined
 def _before(score, document, position, other_score, other_document, other_position):  # type: ignore[no-untyped-def]
     """Whether an example ranks before another: lower score, then earlier document, then earlier token."""
     if score != other_score:
@@ -91,7 +86,7 @@ def _before(score, document, position, other_score, other_document, other_positi
     return position < other_position
 
 
-@_jit
+@compiled
 def slot_for(kept, i, score, key, document, position):  # type: ignore[no-untyped-def]
     """The slot of list i that an example may take: that of its key, a free one, or the worst; -1 for none."""
     worst = -1
@@ -120,7 +115,7 @@ def slot_for(kept, i, score, key, document, position):  # type: ignore[no-untype
     return -1
 
 
-@_jit
+@compiled
 def worst_score(kept, i):  # type: ignore[no-untyped-def]
     """The highest score that could still enter list i."""
     worst = np.uint64(0)
@@ -131,7 +126,7 @@ def worst_score(kept, i):  # type: ignore[no-untyped-def]
     return worst
 
 
-@_jit
+@compiled
 def raise_top(kept, limit, base, neuron, new_base):  # type: ignore[no-untyped-def]
     """Follow a new maximum: bins that fall out of the tracked ones join the list LOW.
 
@@ -162,7 +157,7 @@ def raise_top(kept, limit, base, neuron, new_base):  # type: ignore[no-untyped-d
         limit[neuron, slot] = worst_score(kept, first + slot) >> np.uint64(32)
 
 
-@_jit
+@compiled
 def note_peaks(acts, hook, context, first, last, extremes, sign, limit, pending, n_before, n_after):  # type: ignore[no-untyped-def]
     """Remember a context's peak where it is its document's best so far and could enter the list.
 
@@ -186,7 +181,7 @@ def note_peaks(acts, hook, context, first, last, extremes, sign, limit, pending,
         record(pending, j, 0, score, key, context, acts, j, at, n_before, n_after)
 
 
-@_jit
+@compiled
 def settle_peaks(first, last, limit, pending, kept):  # type: ignore[no-untyped-def]
     """At a document's end, offer its best to each neuron's list; arguments as in `note_peaks`."""
     for j in range(first, last):

@@ -30,11 +30,6 @@ def first_base() -> int:
     return ZERO + 1
 
 
-def base_for(top_bin: int) -> int:
-    """The first tracked bin where the highest bin seen is `top_bin`."""
-    return max(first_base(), top_bin - N_TRACKED + 1)
-
-
 @dataclass(frozen=True)
 class Interval:
     """Consecutive bins."""

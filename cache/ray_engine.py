@@ -25,7 +25,8 @@ from cache.corpus import Corpus, Part
 from cache.engine import Engine, Options
 from cache.ray_cluster import RETRIES, SHARDS_A_SLOT, connected, fitted, got, installed, needs, slots
 from cache.schema import MANIFEST, CacheError, Manifest, Record
-from cache.state import Settings, load_merged
+from cache.settings import Settings
+from cache.state import load_merged
 from solu_model.checkpoints import load_tokenizer
 from solu_model.documents import corpus_bytes
 from solu_model.files import remove
@@ -164,8 +165,7 @@ def read_shard(job: Job, plan: Plan, k: int) -> int:
     with _at_home(job, plan):
         engine = Engine(Path(job.model), job.options, tokenizer_path=job.tokenizer)
         if engine.settings != plan.settings:
-            mine, theirs = engine.settings.model_dump(), plan.settings.model_dump()
-            differing = "; ".join(f"{n}: {mine[n]} and {theirs[n]}" for n in mine if mine[n] != theirs[n])
+            differing = engine.settings.difference(plan.settings)
             raise CacheError(
                 f"the worker on {socket.gethostname()} has another model or other packages than the one "
                 f"asked first ({differing}): install the same on all of them"

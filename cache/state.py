@@ -11,62 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from cache.accumulate import MAX_SOURCES, HookStatistics, Keep
 from cache.corpus import ContextSample, Part, Text, corpus_digest
-from cache.kept import Window
 from cache.schema import (
     CacheError,
     CorpusRecord,
-    Hook,
     Manifest,
-    ModelRecord,
     Provenance,
-    Record,
     SourceRecord,
 )
 from cache.sealed import load_sealed, save_sealed
+from cache.settings import Settings
+from cache.statistics import MAX_SOURCES, HookStatistics
 from cache.stores import Place, fetched
 
 STATE_VERSION = 1
-
-
-class Settings(Record):
-    """What must be equal for two states to be parts of one cache."""
-
-    model: ModelRecord
-    layers: list[int]
-    hooks: list[Hook]
-    dtype: str
-    device: str
-    sample: float
-    seed: int
-    top_k: int = Field(ge=1)
-    range_samples: int = Field(ge=1)
-    window: Window
-    sample_window: Window
-    by_token: bool
-    token_min_count: int = Field(ge=1)
-    sample_tokens: int = Field(ge=0)
-    neurons_per_part: int = Field(ge=1)
-    versions: dict[str, str]
-
-    @property
-    def keep(self) -> Keep:
-        """What the accumulators are told."""
-        return Keep(self.top_k, self.range_samples, self.window, self.sample_window, self.by_token)
-
-    @property
-    def memory(self) -> int:
-        """Bytes that the statistics of all neurons take."""
-        one = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.keep)
-        return one.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
-
-    def difference(self, other: "Settings") -> str:
-        """What differs, for a message."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return "; ".join(f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k])
 
 
 @dataclass

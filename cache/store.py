@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache import by_token, exact_sum, kept, ranges, schema
-from cache.accumulate import HookStatistics
 from cache.checksums import write_checksums
 from cache.disk import written
 from cache.histogram import N_BINS, Histogram, moments_of
 from cache.kept import Kept
 from cache.schema import Manifest
 from cache.state import BuildState
+from cache.statistics import HookStatistics
 
 _COMPRESSION = {
     "compression": "zstd",

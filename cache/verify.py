@@ -11,7 +11,8 @@ from cache.consistency import readable
 from cache.corpus import Part, corpus_digest, document_digests, text_digest_v1
 from cache.reader import NeuronCache
 from cache.schema import VOCABULARY, CacheError, ModelRecord
-from cache.state import BuildState, Settings
+from cache.settings import Settings
+from cache.state import BuildState
 
 _MOST_PARTS = 64
 """Numbers of parts that are tried to name the one that is missing or counted twice."""

@@ -13,7 +13,8 @@ from cache.corpus import Part, Text
 from cache.identity import document_digest
 from cache.kept import Window
 from cache.schema import ModelRecord, Provenance
-from cache.state import BuildState, Settings
+from cache.settings import Settings
+from cache.state import BuildState
 
 HOOKS = 2
 V = 30

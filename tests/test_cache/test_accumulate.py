@@ -5,12 +5,13 @@ import numpy.typing as npt
 import pytest
 
 from cache import ranges
-from cache.accumulate import DocumentReader, HookStatistics, Keep, LayerAccumulator, sequence
+from cache.accumulate import DocumentReader, LayerAccumulator, sequence
 from cache.by_token import GRID_BITS
 from cache.exact_sum import to_float
 from cache.histogram import N_BINS, bin_index
 from cache.identity import fingerprint
 from cache.kept import Window
+from cache.statistics import HookStatistics, Keep
 
 M, V, T = 5, 40, 9
 KEEP = Keep(top_k=3, range_samples=2, window=Window(2, 1), sample_window=Window(1, 1))

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 
 from cache import kernels, list_kernels
-from cache.accumulate import HookStatistics
 from cache.histogram import N_BINS
 from cache.identity import fingerprint, neuron_keys, priority, token_hashes
 from cache.kept import Kept
 from cache.ranges import N_LISTS, counts_of, intervals, lists_of
+from cache.statistics import HookStatistics
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import FLAVOURS, Made, activations, corpus_of, made, state_of
 
