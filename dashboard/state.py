@@ -1,4 +1,4 @@
-"""What an address says: model, layer, neuron, hook and view, as query parameters.
+"""What an address says: model, layer, neuron, hook, view and panel, as query parameters.
 
 `/?model=solu-1l&layer=0&neuron=7&hook=hook_mid&view=ranges` alone restores a neuron's page.
 """
@@ -14,6 +14,8 @@ SESSION_KEY = "last_address"
 
 VIEWS = ("top", "ranges", "bottom")
 """Which examples of a neuron are shown: the strongest, samples of every range, the weakest."""
+PANELS = ("numbers", "tokens", "about")
+"""What is shown beside the examples, one at a time."""
 
 
 class AddressError(ValueError):
@@ -29,23 +31,22 @@ class Address:
     neuron: int | None = None
     hook: str | None = None
     view: str | None = None
+    panel: str | None = None
 
     @classmethod
     def parse(cls, params: Mapping[str, str]) -> "Address":
         """Read query parameters; unknown ones are ignored.
 
         Raises:
-            AddressError: layer or neuron is not a whole number from 0, or there is no such view.
+            AddressError: layer or neuron is not a whole number from 0, or there is no such view or panel.
         """
-        view = params.get("view") or None
-        if view is not None and view not in VIEWS:
-            raise AddressError(f"the address says view = {view!r}: expected one of {', '.join(VIEWS)}")
         return cls(
             model=params.get("model") or None,
             layer=_number(params, "layer"),
             neuron=_number(params, "neuron"),
             hook=params.get("hook") or None,
-            view=view,
+            view=_one_of(params, "view", VIEWS),
+            panel=_one_of(params, "panel", PANELS),
         )
 
     @property
@@ -55,7 +56,7 @@ class Address:
 
     def params(self) -> dict[str, str]:
         """As query parameters, without what is not said."""
-        names = ("model", "layer", "neuron", "hook", "view")
+        names = ("model", "layer", "neuron", "hook", "view", "panel")
         pairs = ((name, getattr(self, name)) for name in names)
         return {name: str(value) for name, value in pairs if value is not None}
 
@@ -73,3 +74,10 @@ def _number(params: Mapping[str, str], name: str) -> int | None:
             f"the address says {name} = {text!r}: expected a whole number from 0, as in {name}=0"
         )
     return int(text)
+
+
+def _one_of(params: Mapping[str, str], name: str, expected: tuple[str, ...]) -> str | None:
+    value = params.get(name) or None
+    if value is not None and value not in expected:
+        raise AddressError(f"the address says {name} = {value!r}: expected one of {', '.join(expected)}")
+    return value

@@ -4,11 +4,14 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import services
-from dashboard.catalog import FoundModel
+from cache.schema import CacheError
+from dashboard import settings
+from dashboard.catalog import FoundModel, ModelError
 from dashboard.charts import loss_figure
 from dashboard.messages import plain
-from dashboard.settings import MODELS_VARIABLE, model_roots
+from dashboard.services import places
+from dashboard.services.training import loss_curve
+from dashboard.settings import MODELS_VARIABLE
 
 NEURON = "views/neuron.py"
 LIST = "views/neurons.py"
@@ -55,7 +58,7 @@ def card(model: FoundModel) -> None:
             loss = model.bits_per_byte
             measured = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
             st.markdown(f"Trained on {tokens:,} tokens{measured}")
-        if (curve := services.loss_curve(model)) is not None:
+        if (curve := loss_curve(model)) is not None:
             st.plotly_chart(
                 loss_figure(curve),
                 key=f"curve-{model.name}",
@@ -65,8 +68,8 @@ def card(model: FoundModel) -> None:
         problem: object = None
         if model.has_cache:
             try:
-                cache = services.cache_of(model)
-            except (services.ModelError, services.CacheError) as error:
+                cache = places.cache_of(model)
+            except (ModelError, CacheError) as error:
                 problem = error
             else:
                 corpus = cache.manifest.corpus
@@ -99,8 +102,8 @@ def card(model: FoundModel) -> None:
 
 def page() -> None:
     """A card for each model, or what to do when there is none."""
-    found = services.models()
-    roots = model_roots()
+    found = places.models()
+    roots = settings.model_roots()
     if not found:
         st.subheader("No model yet", anchor=False)
         st.markdown("These folders were searched for a folder with `config.json` and `model.safetensors`:")

@@ -3,11 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import services
+from cache.schema import CacheError
+from dashboard.catalog import ModelError
 from dashboard.charts import HOOK_LABELS
 from dashboard.messages import number, plain, show_problem
 from dashboard.neuron_table import chosen
-from dashboard.services import Place
+from dashboard.services import places
+from dashboard.services.layers import layer_frame
+from dashboard.services.places import Place
 from dashboard.state import AddressError
 
 NEURON = "views/neuron.py"
@@ -42,7 +45,7 @@ def choices(place: Place, frame: pd.DataFrame) -> pd.DataFrame:
         st.query_params.clear()
         st.query_params["model"] = str(st.session_state["list_model"])
 
-    names = [m.name for m in services.models() if m.has_cache]
+    names = [m.name for m in places.models() if m.has_cache]
     st.session_state.update(list_model=place.model.name, list_layer=place.layer, list_hook=place.hook)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.selectbox("Model", names, key="list_model", on_change=other_model, width=180)
@@ -122,14 +125,14 @@ def table(place: Place, rows: pd.DataFrame) -> None:
 def page() -> None:
     """Draw the layer that the address names."""
     try:
-        place = services.find_place(services.asked_address())
-        frame = services.layer_frame(place)
-    except (AddressError, services.ModelError, services.CacheError) as error:
+        place = places.find_place(places.asked_address())
+        frame = layer_frame(place)
+    except (AddressError, ModelError, CacheError) as error:
         show_problem("This address shows no layer", error)
         st.page_link("views/models.py", label="See the models", icon=":material/folder_open:")
         return
     st.query_params.update(place.address.with_(neuron=None).params())
-    services.remember(place.address)
+    places.remember(place.address)
 
     rows = choices(place, frame)
     always = int((frame["state"] == "always on").sum())

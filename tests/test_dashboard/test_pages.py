@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import catalog, services
+import dashboard
+from dashboard import catalog, settings
 
-ENTRY = Path(services.__file__).with_name("app.py")
+ENTRY = Path(dashboard.__file__).with_name("app.py")
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def models(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A folder with a copy of the tiny model, the only one that the app finds."""
     folder = tmp_path / "models"
     shutil.copytree(tiny_model, folder / "tiny")
-    monkeypatch.setattr(services, "model_roots", lambda: [folder])
+    monkeypatch.setattr(settings, "model_roots", lambda: [folder])
     return folder
 
 

@@ -1,0 +1,88 @@
+"""What a neuron's page shows, read once. Imports no torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from cache.histogram import Histogram, Moments
+from cache.reader import Neuron
+from dashboard.charts import Bars, bars_of
+from dashboard.components.token_view import Group, token_view_data
+from dashboard.messages import number, share
+from dashboard.neuron_table import visible
+from dashboard.services.places import Place, Stamp, open_cache
+
+
+@dataclass(frozen=True)
+class NeuronFacts:
+    """What a neuron's page shows, by hook where it depends on one."""
+
+    examples: dict[str, Any]
+    """Data of the token view."""
+    n_examples: int
+    bars: dict[str, Bars]
+    moments: dict[str, Moments]
+    density: dict[str, float]
+    """Share of tokens above a tenth of the maximum."""
+    tokens: list[tuple[str, float, int]]
+    """Tokens of highest mean activation at the hook shown: text, mean and how often it came."""
+    sources: list[tuple[str, float]]
+    """Sources of its activation above 0 at the hook shown, with their shares."""
+
+
+def neuron_facts(place: Place) -> NeuronFacts:
+    """What a neuron's page shows.
+
+    Raises:
+        CacheError: the cache is damaged.
+    """
+    return _neuron_facts(*place.version, place.layer, place.neuron, place.hook, place.view)
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _neuron_facts(path: str, stamp: Stamp, layer: int, index: int, hook: str, view: str) -> NeuronFacts:
+    cache = open_cache(path, stamp)
+    neuron = cache.neuron(layer, index)
+    moments = {name: neuron.moments(name) for name in cache.hooks}
+    histograms = {name: neuron.histogram(name) for name in cache.hooks}
+    groups = _groups(neuron, hook, view, moments[hook])
+    return NeuronFacts(
+        examples=token_view_data(
+            groups,
+            cache.vocabulary,
+            cache.hooks,
+            hook,
+            f"{path} {stamp} {layer} {index} {hook} {view}",
+            strongest=moments[hook].max,
+        ),
+        n_examples=sum(len(group.examples) for group in groups),
+        bars={name: bars_of(h, moments[name]) for name, h in histograms.items()},
+        moments=moments,
+        density={name: _density(h, moments[name]) for name, h in histograms.items()},
+        tokens=[(visible(cache.vocabulary.text(t.token)), t.mean, t.count) for t in neuron.tokens(hook)],
+        sources=[(s.source, s.share) for s in neuron.sources(hook)],
+    )
+
+
+def _groups(neuron: Neuron, hook: str, view: str, moments: Moments) -> list[Group]:
+    """A neuron's examples as a view shows them: one list, or one for each range, the highest first."""
+    if view == "top":
+        return [Group("", neuron.top(hook))]
+    if view == "bottom":
+        return [Group("", neuron.bottom(hook))]
+    return [
+        Group(
+            "0 and below" if found.high <= 0 else f"{number(found.low)} to {number(found.high)}",
+            found.examples,
+            f"{found.count:,} tokens, {share(found.count / max(moments.count, 1))}",
+        )
+        for found in reversed(neuron.ranges(hook))
+    ]
+
+
+def _density(histogram: Histogram, moments: Moments) -> float:
+    if not moments.max > 0 or not histogram.total:
+        return math.nan
+    return histogram.count_from(moments.max / 10)[0] / histogram.total
