@@ -43,11 +43,13 @@ async ({ click, timeout }) => {
     return found;
   };
   const state = () => {
-    const heading = [...document.querySelectorAll('h1, h2, h3')].find((h) => /neuron \\d+/.test(h.textContent));
+    const headings = [...document.querySelectorAll('h1, h2, h3')];
+    const heading = headings.find((h) => /neuron \\d+/.test(h.textContent));
     const list = all(document, '.list').find((l) => l.dataset.version);
     if (!heading || !list) return null;
     const number = heading.textContent.match(/neuron (\\d+)/)[1];
-    return list.dataset.version.split(' ').slice(-5).includes(number) && list.querySelector('.example') ? number : null;
+    const drawn = list.dataset.version.split(' ').includes(number) && list.querySelector('.example');
+    return drawn ? number : null;
   };
   const before = state();
   const start = performance.now();
