@@ -8,7 +8,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_activation.py --dtype bfloat16
 	$(BIN)/python benchmarks/bench_training_step.py
 
-# Building and reading a cache: TEXT is a corpus, CACHE a cache of format 2; TransformerLens beside them where
+# Building and reading a cache: TEXT is a corpus, CACHE a cache of the present format; TransformerLens beside them where
 # `make .venv-oracle/installed` was run.
 .PHONY: bench-cache
 bench-cache: $(VENV)/.dev

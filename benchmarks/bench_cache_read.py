@@ -1,6 +1,6 @@
 """How long one neuron takes to read, by size of cache: `python benchmarks/bench_cache_read.py CACHE`.
 
-CACHE is a real cache of format 2 with at least 64 neurons a layer. From it two caches are made in a
+CACHE is a real cache of the present format with at least 64 neurons a layer. From it two caches are made in a
 temporary folder (`--folder`, several GB): one of 64 layers of 32,768 neurons and one of a thousand neurons.
 They have every file, row and column of such caches; the contents are those of CACHE's neurons over and over,
 under other numbers, and every layer's `profiles/` and `examples/` are hard links to the first layer's, so on
@@ -28,7 +28,7 @@ from records import device_name, write_record
 
 from cache import schema
 from cache.reader import NeuronCache
-from cache.store import _COMPRESSION, _ROWS
+from cache.store import COMPRESSION, NEURONS_IN_GROUP
 
 SHAPES = {"2 million neurons": (64, 32768), "1 thousand neurons": (1, 1024)}
 MARK_MS = 5.0
@@ -98,7 +98,7 @@ def write_part(file: Path, table: pa.Table) -> None:
     """As the writer does: a row group for every few neurons."""
     group = table["neuron"].to_numpy() // schema.NEURONS_PER_ROW_GROUP
     starts = [*np.flatnonzero(np.diff(group, prepend=-1)), len(table)]
-    with pq.ParquetWriter(file, table.schema, **_COMPRESSION) as writer:
+    with pq.ParquetWriter(file, table.schema, **COMPRESSION) as writer:
         for a, b in itertools.pairwise(starts):
             writer.write_table(table.slice(a, b - a), row_group_size=b - a)
 
@@ -108,7 +108,7 @@ def write_neurons(source: Path, folder: Path, n_layers: int, d_mlp: int, hooks: 
     rng = np.random.default_rng(0)
     found = pq.read_table(source / schema.NEURONS, filters=[("layer", "=", 0)])
     by_hook = {hook: found.filter(pa.compute.equal(found["hook"], hook)) for hook in hooks}
-    with pq.ParquetWriter(folder / schema.NEURONS, schema.NEURONS_SCHEMA, **_COMPRESSION) as writer:
+    with pq.ParquetWriter(folder / schema.NEURONS, schema.NEURONS_SCHEMA, **COMPRESSION) as writer:
         for layer in range(n_layers):
             for hook in hooks:
                 rows = by_hook[hook].take(pa.array(np.arange(d_mlp) % len(by_hook[hook])))
@@ -120,7 +120,9 @@ def write_neurons(source: Path, folder: Path, n_layers: int, d_mlp: int, hooks: 
                 for name in ("min", "max", "mean", "std", "skewness", "kurtosis", "density", "density_above"):
                     values = rows[name].to_numpy()
                     columns[name] = values * (1 + rng.random(d_mlp) / 100).astype(values.dtype)
-                writer.write_table(pa.table(columns, schema=schema.NEURONS_SCHEMA), row_group_size=_ROWS)
+                writer.write_table(
+                    pa.table(columns, schema=schema.NEURONS_SCHEMA), row_group_size=NEURONS_IN_GROUP
+                )
 
 
 def measure(folder: Path, n_reads: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm import tqdm
 
 from cache import schema
@@ -29,20 +30,21 @@ def inconsistencies(cache: NeuronCache, *, progress: bool = False) -> Iterator[s
         cache.layers, desc="statistics", unit="layer", disable=None if progress else True, leave=False
     )
     for layer in steps:
-        highest = {}
+        summaries = {}
         for hook in cache.hooks:
             table = cache.table(layer, hook, histograms=True)
             yield from _of_neurons(cache, table, f"layer {layer}, {hook}")
-            highest[hook] = table["max"].to_numpy()
+            summaries[hook] = table
+        highest = {hook: table["max"].to_numpy() for hook, table in summaries.items()}
         for name, table in _examples(cache, layer):
             yield from _of_examples(cache, table, name, documents, highest)
         if cache.manifest.version >= 2:
             for name, table in _profiles(cache, layer):
-                yield from _of_profiles(cache, table, name)
+                yield from _of_profiles(cache, table, name, summaries)
 
 
 def _of_corpus(cache: NeuronCache) -> Iterator[str]:
-    """The tables that are not about neurons; version 2."""
+    """The tables that are not about neurons; from version 2 on."""
     corpus, model = cache.manifest.corpus, cache.manifest.model
     counted = int(np.sum(cache.files.read(schema.VOCABULARY)["count"].to_numpy()))
     if counted != corpus.n_tokens:
@@ -81,7 +83,9 @@ def _of_neurons(cache: NeuronCache, table: pa.Table, where: str) -> Iterator[str
         )
 
 
-def _of_profiles(cache: NeuronCache, table: pa.Table, name: str) -> Iterator[str]:
+def _of_profiles(
+    cache: NeuronCache, table: pa.Table, name: str, summaries: dict[str, pa.Table]
+) -> Iterator[str]:
     """A file of `profiles`."""
     first, last = _neurons_of(cache, name)
     expected = [(n, hook) for n in range(first, last) for hook in sorted(cache.hooks)]
@@ -92,6 +96,13 @@ def _of_profiles(cache: NeuronCache, table: pa.Table, name: str) -> Iterator[str
     neurons = table["neuron"].to_numpy()
     wrong = _sums(table["range_count"]) != _sums(table["bin_counts"])
     yield from _each(wrong, f"{name}: intervals that do not sum to the count", neurons)
+    for hook, summary in summaries.items() if cache.manifest.version >= 3 else ():
+        rows = table.filter(pc.equal(table["hook"], hook))
+        for column in schema.MOMENTS:
+            here, there = rows[column].to_numpy(), summary[column].slice(first, last - first).to_numpy()
+            differs = (here != there) & ~(np.isnan(here) & np.isnan(there))
+            what = f"{name}: another {column} at {hook} than {schema.NEURONS} has"
+            yield from _each(differs, what, rows["neuron"].to_numpy())
 
 
 def _of_examples(
@@ -146,7 +157,8 @@ def _examples(cache: NeuronCache, layer: int) -> Iterator[tuple[str, pa.Table]]:
 
 def _profiles(cache: NeuronCache, layer: int) -> Iterator[tuple[str, pa.Table]]:
     for name in _parts(cache, schema.PROFILES, layer):
-        yield name, cache.files.read(name, columns=["neuron", "hook", "bin_counts", "range_count"])
+        moments = schema.MOMENTS if cache.manifest.version >= 3 else []
+        yield name, cache.files.read(name, columns=["neuron", "hook", "bin_counts", "range_count", *moments])
 
 
 def _parts(cache: NeuronCache, kind: str, layer: int) -> list[str]:

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +14,8 @@ from cache.schema import CacheError, Kind, Manifest
 
 Row = dict[str, Any]
 
-_GROUPS_HELD = 8
+GROUPS_HELD = 8
 """Row groups of each kind that stay in memory: a page asks for several parts of one neuron."""
-_MOMENTS = ["neuron", "count", "n_nan", "n_inf", "min", "max", "mean", "std", "skewness", "kurtosis"]
-
-_NO_PROFILE: Row = {
-    name: [] for name in schema.PROFILES_SCHEMA.names if name.startswith(("range_", "token", "source"))
-}
 
 
 class Files(ABC):
@@ -73,8 +67,8 @@ class Files(ABC):
         return CacheError(f"{self.folder / name} is damaged ({what}): copy it again or build the cache again")
 
 
-class FilesV2(Files):
-    """Version 2: a neuron's rows are in a row group of a file that its number names."""
+class FilesV3(Files):
+    """Version 3: a neuron's rows are in a row group of a file that its number names."""
 
     names = (
         schema.VOCABULARY, schema.NEURONS, schema.TOKENS, schema.SAMPLE, schema.DOCUMENTS, schema.PROFILES,
@@ -83,15 +77,12 @@ class FilesV2(Files):
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
-        self._group = lru_cache(2 * _GROUPS_HELD)(self._read_group)
-        self._one_profile = lru_cache(2 * _GROUPS_HELD)(self._read_profile)
-        self._some_moments = lru_cache(_GROUPS_HELD)(self._read_moments)
+        self._group = lru_cache(2 * GROUPS_HELD)(self._read_group)
+        self._one_profile = lru_cache(2 * GROUPS_HELD)(self._read_profile)
 
     def moments(self, layer: int, neuron: int, hook: str) -> Row:
-        for first, last, group in self._neuron_groups.get((layer, hook), []):
-            if first <= neuron <= last:
-                return self._one(self._some_moments(group).slice(neuron - first, 1), schema.NEURONS, neuron)
-        raise self.damaged(schema.NEURONS, f"no row for neuron {neuron} of layer {layer} at {hook}")
+        profile = self.profile(layer, neuron, hook)
+        return {name: profile[name] for name in schema.MOMENTS}
 
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
         return self._one_profile(layer, neuron, hook)
@@ -107,7 +98,7 @@ class FilesV2(Files):
             pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook)),
             pc.equal(table["kind"], kind),
         )
-        return _example_rows(table.filter(wanted))
+        return example_rows(table.filter(wanted))
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         table = self._layer(layer, hook)
@@ -155,40 +146,6 @@ class FilesV2(Files):
             self._tables[key] = table
         return self._tables[key]
 
-    @cached_property
-    def _neurons_metadata(self) -> pq.FileMetaData:
-        try:
-            return pq.read_metadata(self.folder / schema.NEURONS)
-        except (pa.ArrowException, OSError) as error:
-            raise self.damaged(schema.NEURONS, error) from error
-
-    @cached_property
-    def _neuron_groups(self) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
-        """For a layer and hook, the first and last neuron of each of its row groups in `neurons.parquet`."""
-        found: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
-        names = schema.NEURONS_SCHEMA.names
-        columns = [names.index(name) for name in ("layer", "hook", "neuron")]
-        for group in range(self._neurons_metadata.num_row_groups):
-            row_group = self._neurons_metadata.row_group(group)
-            layer, hook, neuron = (row_group.column(column).statistics for column in columns)
-            if (
-                layer is None
-                or hook is None
-                or neuron is None
-                or (layer.min, hook.min) != (layer.max, hook.max)
-            ):
-                raise self.damaged(schema.NEURONS, "a row group is not of one layer and hook")
-            found.setdefault((layer.min, hook.min), []).append((neuron.min, neuron.max, group))
-        return found
-
-    def _read_moments(self, group: int) -> pa.Table:
-        """The moments in a row group of `neurons.parquet`."""
-        try:
-            with pq.ParquetFile(self.folder / schema.NEURONS, metadata=self._neurons_metadata) as file:
-                return file.read_row_group(group, columns=_MOMENTS, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise self.damaged(schema.NEURONS, error) from error
-
     def _place(self, layer: int, neuron: int) -> tuple[int, int, int]:
         """Layer, first neuron of the file and row group that hold a neuron."""
         within = neuron % self._per_part
@@ -210,69 +167,7 @@ class FilesV2(Files):
         return row
 
 
-class FilesV1(Files):
-    """Version 1: all statistics in one file, all examples in another with 16 neurons a row group."""
-
-    names = (schema.VOCABULARY, schema.NEURONS, "examples.parquet", schema.DOCUMENTS)
-    _PER_GROUP = 16
-
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        super().__init__(folder, manifest)
-        self._lock = Lock()
-
-    def moments(self, layer: int, neuron: int, hook: str) -> Row:
-        row = self._rows.get((layer, neuron, hook))
-        if row is None:
-            raise self.damaged(schema.NEURONS, f"no row for neuron {neuron} of layer {layer} at {hook}")
-        found: Row = self._neurons.slice(row, 1).to_pylist()[0]
-        return found
-
-    def profile(self, layer: int, neuron: int, hook: str) -> Row:
-        return _NO_PROFILE | self.moments(layer, neuron, hook)
-
-    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
-        if kind != "top":
-            return []
-        groups = -(-self.manifest.model.d_mlp // self._PER_GROUP)
-        group = self.manifest.layers.index(layer) * groups + neuron // self._PER_GROUP
-        try:
-            with self._lock:  # a ParquetFile's position is shared
-                table = self._example_file.read_row_group(group)
-        except (pa.ArrowException, OSError, IndexError) as error:
-            raise self.damaged("examples.parquet", error) from error
-        wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
-        return _example_rows(table.filter(wanted))
-
-    def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
-        rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))
-        names = [n for n in self._neurons.column_names if n in schema.NEURONS_SCHEMA.names]
-        return self._neurons.filter(rows).select([*names, "bins", "bin_counts"] if histograms else names)
-
-    def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
-        return []
-
-    def sample(self) -> pa.Table:
-        return schema.SAMPLE_SCHEMA.empty_table()
-
-    @cached_property
-    def _neurons(self) -> pa.Table:
-        return self.read(schema.NEURONS)
-
-    @cached_property
-    def _rows(self) -> dict[tuple[int, int, str], int]:
-        t = self._neurons
-        keys = zip(t["layer"].to_pylist(), t["neuron"].to_pylist(), t["hook"].to_pylist(), strict=True)
-        return {key: row for row, key in enumerate(keys)}
-
-    @cached_property
-    def _example_file(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.folder / "examples.parquet")
-        except (pa.ArrowException, OSError) as error:
-            raise self.damaged("examples.parquet", error) from error
-
-
-def _example_rows(table: pa.Table) -> list[Row]:
+def example_rows(table: pa.Table) -> list[Row]:
     """The rows, their `tokens` as arrays: a Python number for each would take longer than all the rest."""
     rows: list[Row] = table.drop_columns(["tokens"]).to_pylist()
     tokens = table["tokens"].combine_chunks()

@@ -17,10 +17,13 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from cache import schema
-from cache.files import Files, FilesV1, FilesV2
+from cache.files import Files, FilesV3
 from cache.histogram import N_BINS, Histogram, Moments
+from cache.old_files import FilesV1, FilesV2
 from cache.schema import CacheError, Kind, Manifest, Provenance
 from cache.vocabulary import Vocabulary
+
+_FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3}
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class NeuronCache:
                 f"{file} is not a manifest of format {schema.FORMAT} up to version {schema.VERSION} "
                 f"({problems}): build the cache again with this version"
             ) from error
-        files: Files = FilesV1(folder, manifest) if manifest.version == 1 else FilesV2(folder, manifest)
+        files = _FILES[manifest.version](folder, manifest)
         missing = [name for name in files.names if not (folder / name).exists()]
         if missing:
             raise CacheError(

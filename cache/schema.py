@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FORMAT = "solu-explorer-neurons"
-VERSION = 2
+VERSION = 3
 
 MANIFEST = "cache.json"
 CHECKSUMS = "checksums.sha256"
@@ -99,7 +99,7 @@ class Manifest(Record):
     """`cache.json`. Fields that version 1 does not have are None there."""
 
     format: Literal["solu-explorer-neurons"] = "solu-explorer-neurons"
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2, 3] = 3
     model: ModelRecord
     corpus: CorpusRecord
     layers: list[int]
@@ -133,7 +133,7 @@ class Manifest(Record):
         if self.version >= 2:
             missing = [name for name in _SINCE_2 if getattr(self, name) is None]
             if missing:
-                raise ValueError(f"version 2 needs {', '.join(missing)}")
+                raise ValueError(f"version {self.version} needs {', '.join(missing)}")
         return self
 
 
@@ -145,20 +145,25 @@ _SINCE_2 = (
 
 VOCABULARY_SCHEMA = pa.schema([("token", pa.int32()), ("bytes", pa.binary()), ("count", pa.int64())])
 
+_NEURON = [("layer", pa.int32()), ("neuron", pa.int32()), ("hook", pa.string())]
+_MOMENTS = [
+    ("count", pa.int64()),
+    ("n_nan", pa.int64()),
+    ("n_inf", pa.int64()),
+    ("min", pa.float32()),
+    ("max", pa.float32()),
+    ("mean", pa.float64()),
+    ("std", pa.float64()),
+    ("skewness", pa.float64()),
+    ("kurtosis", pa.float64()),
+]
+MOMENTS = [name for name, _ in _MOMENTS]
+"""Columns of a neuron's count, extremes and moments; version 2 has them in `NEURONS` alone."""
+
 NEURONS_SCHEMA = pa.schema(
     [
-        ("layer", pa.int32()),
-        ("neuron", pa.int32()),
-        ("hook", pa.string()),
-        ("count", pa.int64()),
-        ("n_nan", pa.int64()),
-        ("n_inf", pa.int64()),
-        ("min", pa.float32()),
-        ("max", pa.float32()),
-        ("mean", pa.float64()),
-        ("std", pa.float64()),
-        ("skewness", pa.float64()),
-        ("kurtosis", pa.float64()),
+        *_NEURON,
+        *_MOMENTS,
         ("density", pa.float64()),
         ("density_above", pa.float64()),
         ("peak_tokens", pa.list_(pa.int32())),
@@ -170,9 +175,8 @@ NEURONS_SCHEMA = pa.schema(
 
 PROFILES_SCHEMA = pa.schema(
     [
-        ("layer", pa.int32()),
-        ("neuron", pa.int32()),
-        ("hook", pa.string()),
+        *_NEURON,
+        *_MOMENTS,
         ("power_sums", pa.list_(pa.float64(), 4)),
         ("bins", pa.list_(pa.int16())),
         ("bin_counts", pa.list_(pa.int64())),
@@ -189,9 +193,7 @@ PROFILES_SCHEMA = pa.schema(
 
 EXAMPLES_SCHEMA = pa.schema(
     [
-        ("layer", pa.int32()),
-        ("neuron", pa.int32()),
-        ("hook", pa.string()),
+        *_NEURON,
         ("kind", pa.string()),
         ("range", pa.int32()),
         ("rank", pa.int32()),

@@ -1,11 +1,12 @@
 """A cache of each version of the format, made by that version's code, still reads to the last digit.
 
-Both are of tests/conftest.py's corpus, tokenizer and model with d_mlp = 4. Version 1: top_k = 3, a window of
+All are of tests/conftest.py's corpus, tokenizer and model with d_mlp = 4. Version 1: top_k = 3, a window of
 7 tokens before and 4 after. Version 2: the same with range_samples = 2, sample_window = (3, 2) and
-sample_tokens = 60, by `build_cache`. Neither is ever made again: a change of what is written is a new
-version, or none of what is read.
+sample_tokens = 60, by `build_cache`. Version 3: that of version 2 with the columns it lacks, by the same
+writer. None is ever made again: a change of what is written is a new version, or none of what is read.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from cache.reader import NeuronCache
 from cache.verify import cache_problems
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-VERSIONS = [1, 2]
+VERSIONS = [1, 2, 3]
 
 
 @pytest.fixture(params=VERSIONS)
@@ -35,7 +36,7 @@ def test_what_it_was_made_from(cache):
     assert (manifest.corpus.n_tokens, manifest.corpus.n_bytes) == (3213, 6299)
     assert manifest.model.sha256.startswith("d381ab6e9e4a")
     assert manifest.model.tokenizer.startswith("4388a5cac9ea")
-    expected = {1: "b4ff4bcd1f04", 2: "ce6511317329"}[manifest.version]
+    expected = "b4ff4bcd1f04" if manifest.version == 1 else "ce6511317329"
     assert manifest.corpus.sha256.startswith(expected)
 
 
@@ -62,7 +63,7 @@ def test_moments(cache, hook):
     moments = cache.neuron(0, 2).moments(hook)
     assert (moments.count, moments.n_nan, moments.n_inf) == (3213, 0, 0)
     found = (moments.mean, moments.std, moments.skewness, moments.kurtosis)
-    assert found == MOMENTS[cache.manifest.version, hook]
+    assert found == MOMENTS[min(cache.manifest.version, 2), hook]
     expected = {
         "hook_mid": (-0.4978382885456085, 8.008461952209473),
         "hook_post": (-1.6947110891342163, 1.7320501804351807),
@@ -106,8 +107,9 @@ def test_version_1_has_no_samples_tokens_or_sources():
     assert [e.document_index for e in neuron.top("hook_mid")] == [20, 39, 19]
 
 
-def test_version_2_ranges():
-    ranges = NeuronCache.open(GOLDEN / "cache_v2").neuron(0, 2).ranges("hook_mid")
+@pytest.mark.parametrize("version", [2, 3])
+def test_ranges(version):
+    ranges = NeuronCache.open(GOLDEN / f"cache_v{version}").neuron(0, 2).ranges("hook_mid")
     assert [(r.low, r.high, r.count) for r in ranges] == [
         (-np.inf, 0.0, 1562), (0.0, 0.8125, 464), (0.8125, 1.625, 189), (1.625, 2.5, 170), (2.5, 3.25, 146),
         (3.25, 4.0, 134), (4.0, 5.0, 227), (5.0, 5.5, 119), (5.5, 6.5, 126), (6.5, 7.0, 46),
@@ -120,8 +122,9 @@ def test_version_2_ranges():
     ]
 
 
-def test_version_2_bottom_tokens_sources_and_contexts():
-    cache = NeuronCache.open(GOLDEN / "cache_v2")
+@pytest.mark.parametrize("version", [2, 3])
+def test_bottom_tokens_sources_and_contexts(version):
+    cache = NeuronCache.open(GOLDEN / f"cache_v{version}")
     neuron = cache.neuron(0, 2)
     assert [(e.value, e.document.origin, e.position) for e in neuron.bottom("hook_mid")] == [
         (-0.4978382885456085, "own:prose/19", 85),
@@ -139,3 +142,11 @@ def test_version_2_bottom_tokens_sources_and_contexts():
     assert sample == [(1585982587638428257, 31, 30)]
     names = [e.document_index for e in neuron.top("hook_mid")]
     assert names == [305312391971987109, 4906998240909809719, 3157455514760103005]
+
+
+def test_version_3_reads_a_neuron_without_the_table_of_all(tmp_path):
+    folder = tmp_path / "cache"
+    shutil.copytree(GOLDEN / "cache_v3", folder)
+    (folder / "neurons.parquet").write_bytes(b"")
+    expected = NeuronCache.open(GOLDEN / "cache_v2").neuron(0, 2).moments("hook_mid")
+    assert NeuronCache.open(folder).neuron(0, 2).moments("hook_mid") == expected

@@ -17,7 +17,7 @@ def read_all(folder: Path) -> None:
     cache = NeuronCache.open(folder)
     neuron = cache.neuron(0, 0)
     _ = (neuron.top("hook_mid"), neuron.moments("hook_mid"), neuron.ranges("hook_mid"), cache.vocabulary)
-    _ = (cache.sample(), cache.neurons_for(5, 0, "hook_mid"))
+    _ = (cache.sample(), cache.neurons_for(5, 0, "hook_mid"), cache.table(0, "hook_mid"))
 
 
 @pytest.fixture

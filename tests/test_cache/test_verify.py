@@ -118,7 +118,9 @@ def test_numbers_that_do_not_fit_together_are_found(copy):
     profiles = copy / "profiles/0000/00000.parquet"
     ranges = pq.read_table(profiles)["range_count"].to_pylist()
     ranges[14][0] += 2
-    rewritten(profiles, range_count=ranges)
+    mean = pq.read_table(profiles)["mean"].to_pylist()
+    mean[18] += 1e-9
+    rewritten(profiles, range_count=ranges, mean=mean)
     examples = copy / "examples/0000/00000.parquet"
     rank = pq.read_table(examples)["rank"].to_pylist()
     rank[1] = 7
@@ -135,6 +137,7 @@ def test_numbers_that_do_not_fit_together_are_found(copy):
         "a max outside the histogram's last bin (neuron 5)",
         "a strongest example at hook_mid that is not the maximum (neuron 5)",
         "intervals that do not sum to the count (neuron 7)",
+        "another mean at hook_mid than neurons.parquet has (neuron 9)",
         "ranks with gaps or repeats (neuron 0)",
         "documents that documents.parquet does not have (neuron 0)",
         "vocabulary.parquet counts",
