@@ -28,7 +28,7 @@ from records import device_name, write_record
 
 from cache import schema
 from cache.reader import NeuronCache
-from cache.store import COMPRESSION, NEURONS_IN_GROUP
+from cache.store import COMPRESSION, NEURONS_IN_GROUP, small_groups
 
 SHAPES = {"2 million neurons": (64, 32768), "1 thousand neurons": (1, 1024)}
 MARK_MS = 5.0
@@ -98,7 +98,7 @@ def write_part(file: Path, table: pa.Table) -> None:
     """As the writer does: a row group for every few neurons."""
     group = table["neuron"].to_numpy() // schema.NEURONS_PER_ROW_GROUP
     starts = [*np.flatnonzero(np.diff(group, prepend=-1)), len(table)]
-    with pq.ParquetWriter(file, table.schema, **COMPRESSION) as writer:
+    with pq.ParquetWriter(file, table.schema, **small_groups(table.schema)) as writer:
         for a, b in itertools.pairwise(starts):
             writer.write_table(table.slice(a, b - a), row_group_size=b - a)
 

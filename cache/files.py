@@ -1,10 +1,12 @@
 """The files of a cache, version by version: where a row is and how it is found."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -94,11 +96,10 @@ class FilesV3(Files):
 
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
         table, _ = self._group(schema.EXAMPLES, *self._place(layer, neuron))
-        wanted = pc.and_(
-            pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook)),
-            pc.equal(table["kind"], kind),
-        )
-        return example_rows(table.filter(wanted))
+        first, last = np.searchsorted(table["neuron"].to_numpy(), [neuron, neuron + 1])
+        own = table.slice(first, last - first)
+        wanted = pc.and_(pc.equal(own["hook"], hook), pc.equal(own["kind"], kind))
+        return example_rows(own.filter(wanted), self.manifest.hooks)
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         table = self._layer(layer, hook)
@@ -155,7 +156,7 @@ class FilesV3(Files):
         """A row group, and the file's name."""
         name = f"{kind}/{schema.part_name(layer, first, self._per_part)}"
         try:
-            with pq.ParquetFile(self.folder / name) as file:
+            with pq.ParquetFile(self.folder / name, pre_buffer=False) as file:
                 return file.read_row_group(group, use_threads=False), name
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged(name, error) from error
@@ -167,11 +168,22 @@ class FilesV3(Files):
         return row
 
 
-def example_rows(table: pa.Table) -> list[Row]:
-    """The rows, their `tokens` as arrays: a Python number for each would take longer than all the rest."""
-    rows: list[Row] = table.drop_columns(["tokens"]).to_pylist()
+def example_rows(table: pa.Table, hooks: Sequence[str]) -> list[Row]:
+    """The rows of examples. Their `tokens`, and under `activations` what their levels stand for at each hook,
+    are parts of one array each: a Python number for each would take longer than all the rest."""
+    levels = [f"levels_{hook}" for hook in ("hook_mid", "hook_post")]
+    rows: list[Row] = table.drop_columns(["tokens", *levels]).to_pylist()
     tokens = table["tokens"].combine_chunks()
-    values, starts = tokens.values.to_numpy(), tokens.offsets.to_numpy()
-    for row, first, last in zip(rows, starts[:-1], starts[1:], strict=True):
-        row["tokens"] = values[first:last]
+    values, ends = tokens.values.to_numpy(), tokens.offsets.to_numpy()
+    for row, first, last in zip(rows, ends[:-1], ends[1:], strict=True):
+        row["tokens"], row["activations"] = values[first:last], {}
+    for hook in hooks:
+        steps = table[f"levels_{hook}"].to_pylist()
+        low, high = (table[f"{end}_{hook}"].to_numpy() for end in ("low", "high"))
+        length = np.array([len(s) for s in steps], dtype=np.int64)
+        span = (high.astype(np.float64) - low).astype(np.float32)
+        flat = np.frombuffer(b"".join(steps), dtype=np.uint8).astype(np.float32) / 255
+        flat = np.repeat(low, length) + flat * np.repeat(span, length)
+        for row, part in zip(rows, np.split(flat, np.cumsum(length)[:-1]), strict=False):
+            row["activations"][hook] = part
     return rows

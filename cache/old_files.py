@@ -96,7 +96,7 @@ class FilesV1(Files):
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged("examples.parquet", error) from error
         wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
-        return example_rows(table.filter(wanted))
+        return example_rows(table.filter(wanted), self.manifest.hooks)
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))

@@ -270,19 +270,14 @@ class NeuronCache:
 
     def example(self, row: dict[str, Any]) -> Example:
         """An example from its row."""
-        activations = {}
-        for hook in self.hooks:
-            steps = np.frombuffer(row[f"levels_{hook}"], dtype=np.uint8).astype(np.float32)
-            low, high = row[f"low_{hook}"], row[f"high_{hook}"]
-            activations[hook] = np.asarray(low + steps / 255 * (high - low), dtype=np.float32)
         document = self._documents.get(row["document"])
         if document is None:
             raise self.files.damaged(schema.DOCUMENTS, f"no document {row['document']}")
         return Example(
             value=row["value"],
-            tokens=np.array(row["tokens"], dtype=np.int32),
+            tokens=row["tokens"],
             peak=row["peak"],
-            activations=activations,
+            activations=row["activations"],
             position=row["position"],
             context_start=row["context_start"],
             document_index=row["document"],
