@@ -67,6 +67,31 @@ def direct_logit_effects(
 
 
 @torch.no_grad()
+def direct_effects_on_token(model: NeuronModel, layer: int, token: int, *, fold: bool = False) -> Tensor:
+    """The direct effect of every neuron of a layer on one token's logit: a column of `direct_logit_effects`.
+
+    Both centrings are moved to the unembedding, so that it takes one product of a matrix and a vector.
+
+    Args:
+        model, layer, fold: as in `direct_logit_effects`.
+        token: an id.
+
+    Returns:
+        `[M]` in the weights' dtype.
+
+    Raises:
+        IndexError: there is no such layer or token.
+    """
+    path = model.output_path(_checked(layer, model.config.n_layers, "layer"))
+    _checked(token, path.W_U.shape[1], "token")
+    read_D = path.final_norm * (path.W_U[:, token] - path.W_U.mean(-1))
+    if path.centres:
+        read_D = read_D - read_D.mean()
+    effect_M = path.W_out @ read_D
+    return effect_M * path.mlp_norm if fold and path.mlp_norm is not None else effect_M
+
+
+@torch.no_grad()
 def ablation_effects(
     model: SoluForCausalLM,
     tokens: Tensor,
@@ -107,6 +132,24 @@ def ablation_effects(
         IndexError: there is no such layer or neuron.
         ValueError: the model has no such hook, or the tokens reach beyond `n_ctx`.
     """
+    logits_BTV, without_BTV = logits_with_and_without(
+        model, tokens, layer, neuron, replacement=replacement, hook=hook, hold_final_scale=hold_final_scale
+    )
+    return logits_BTV - without_BTV
+
+
+@torch.no_grad()
+def logits_with_and_without(
+    model: SoluForCausalLM,
+    tokens: Tensor,
+    layer: int,
+    neuron: int,
+    *,
+    replacement: float | Literal["mean"] = 0.0,
+    hook: Literal["hook_post", "hook_mid"] = "hook_post",
+    hold_final_scale: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The logits as they are and those without a neuron, `[B, T, V]` each; see `ablation_effects`."""
     _checked(layer, model.config.n_layers, "layer")
     _checked(neuron, model.config.d_mlp, "neuron")
     prefix = f"blocks.{layer}."
@@ -121,10 +164,8 @@ def ablation_effects(
     for block in model.blocks[layer + 1 :]:
         x_BTD = block(x_BTD, None, None, None)
     if hold_final_scale:
-        without_BTV = _unembed_at_scale_of(model, x_BTD, taken[last])
-    else:
-        without_BTV = model.unembed(model.ln_final(x_BTD))
-    return logits_BTV - without_BTV
+        return logits_BTV, _unembed_at_scale_of(model, x_BTD, taken[last])
+    return logits_BTV, model.unembed(model.ln_final(x_BTD))
 
 
 def final_scale(model: SoluForCausalLM, residual_BTD: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import streamlit as st
 
 from dashboard.catalog import WEIGHTS, FoundModel, ModelError
-from dashboard.services.places import Stamp, stamp_of
+from dashboard.services.places import Place, Stamp, stamp_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -28,6 +28,8 @@ class Live:
 
     model: "NeuronModel"
     tokenizer: "PreTrainedTokenizerFast"
+    tokenizer_sha256: str
+    """Of its definition, as a cache names it."""
 
     def tokens_of(self, text: str) -> list[int]:
         """A text's tokens, without the BOS. Names of special tokens in it are ordinary text."""
@@ -76,13 +78,36 @@ def live_model(model: FoundModel) -> Live:
             f"{model.path} holds no {WEIGHTS}, so that nothing can be computed anew: put the checkpoint "
             "beside its cache"
         )
-    return _loaded(str(model.path), stamp_of(model.weights))
+    return _loaded(*version_of(model), stamp_of(model.path / "tokenizer.json"))
+
+
+def version_of(model: FoundModel) -> tuple[str, Stamp]:
+    """What says which checkpoint it is, for keys of what is kept between runs."""
+    return str(model.path), stamp_of(model.weights)
+
+
+def live_at(place: Place) -> Live:
+    """The model of a place, whose tokens are those of the cache.
+
+    Raises:
+        ModelError: its checkpoint is missing or damaged, or its tokenizer is another than the cache's.
+    """
+    live = live_model(place.model)
+    expected = place.cache.manifest.model.tokenizer
+    if live.tokenizer_sha256 != expected:
+        raise ModelError(
+            f"the cache was built with a tokenizer of SHA-256 {expected[:12]}…, that of {place.model.path} "
+            f"is {live.tokenizer_sha256[:12]}…: its tokens are others. Put the right tokenizer.json "
+            "back, or build the cache again"
+        )
+    return live
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model…")
-def _loaded(path: str, stamp: Stamp) -> Live:  # noqa: ARG001 part of the key
+def _loaded(path: str, weights: Stamp, tokens: Stamp) -> Live:  # noqa: ARG001 parts of the key
     from solu_model.adapters import load_neuron_model
     from solu_model.checkpoints import CheckpointError
+    from solu_model.tokenizer import tokenizer_hash
 
     try:
         model, tokenizer = load_neuron_model(path)
@@ -90,4 +115,4 @@ def _loaded(path: str, stamp: Stamp) -> Live:  # noqa: ARG001 part of the key
         raise ModelError(str(error)) from error
     gc.collect()
     gc.freeze()  # what was imported and loaded is never looked through again: a full collection took 0.2 s
-    return Live(model, tokenizer)
+    return Live(model, tokenizer, tokenizer_hash(tokenizer))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from solu_model import SoluConfig, SoluForCausalLM, ablation_effects, direct_logit_effects
-from solu_model.logit_effects import final_scale
+from solu_model.logit_effects import direct_effects_on_token, final_scale
 
 SMALL = {"d_vocab": 30, "n_ctx": 12, "d_model": 16, "n_heads": 3, "d_head": 5, "d_mlp": 24}
 
@@ -41,6 +41,21 @@ def test_the_formula(act_fn: str, final_rms: bool) -> None:
     weight = made.blocks[1].mlp.ln.w[20] if act_fn == "solu_ln" else 1.0
     torch.testing.assert_close(folded[0], want * weight)
     torch.testing.assert_close(direct_logit_effects(made, 1, torch.tensor([20])), effects[1:])
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("final_rms", [False, True])
+@pytest.mark.parametrize("act_fn", ["solu_ln", "gelu"])
+def test_the_effects_on_a_token_are_a_column_of_all_effects(act_fn: str, final_rms: bool, fold: bool) -> None:
+    made = model(2, act_fn=act_fn, final_rms=final_rms)
+    for layer in (0, 1):
+        everything = direct_logit_effects(made, layer, range(24), fold=fold)
+        for token in (0, 29):
+            found = direct_effects_on_token(made, layer, token, fold=fold)
+            torch.testing.assert_close(found, everything[:, token])
+    for token in (-1, 30):
+        with pytest.raises(IndexError, match="token must be 0 to 29"):
+            direct_effects_on_token(made, 0, token)
 
 
 @pytest.mark.parametrize("final_rms", [False, True])
