@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from dashboard.panels import about, numbers, tokens
+from dashboard.panels import about, numbers, output, tokens
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 
 PANELS: dict[str, tuple[str, Callable[[Place, NeuronFacts], None]]] = {
     "numbers": ("Numbers", numbers.draw),
     "tokens": ("Tokens and sources", tokens.draw),
+    "output": ("Output", output.draw),
     "about": ("Provenance", about.draw),
 }
 """By the name in an address: the label and what draws it. In the order of `dashboard.state.PANELS`."""

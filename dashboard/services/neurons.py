@@ -47,7 +47,7 @@ def _neuron_facts(path: str, stamp: Stamp, layer: int, index: int, hook: str, vi
     neuron = cache.neuron(layer, index)
     moments = {name: neuron.moments(name) for name in cache.hooks}
     histograms = {name: neuron.histogram(name) for name in cache.hooks}
-    groups = _groups(neuron, hook, view, moments[hook])
+    groups = example_groups(neuron, hook, view)
     return NeuronFacts(
         examples=token_view_data(
             groups,
@@ -66,17 +66,18 @@ def _neuron_facts(path: str, stamp: Stamp, layer: int, index: int, hook: str, vi
     )
 
 
-def _groups(neuron: Neuron, hook: str, view: str, moments: Moments) -> list[Group]:
+def example_groups(neuron: Neuron, hook: str, view: str) -> list[Group]:
     """A neuron's examples as a view shows them: one list, or one for each range, the highest first."""
     if view == "top":
         return [Group("", neuron.top(hook))]
     if view == "bottom":
         return [Group("", neuron.bottom(hook))]
+    count = max(neuron.moments(hook).count, 1)
     return [
         Group(
             "0 and below" if found.high <= 0 else f"{number(found.low)} to {number(found.high)}",
             found.examples,
-            f"{found.count:,} tokens, {share(found.count / max(moments.count, 1))}",
+            f"{found.count:,} tokens, {share(found.count / count)}",
         )
         for found in reversed(neuron.ranges(hook))
     ]

@@ -1,0 +1,151 @@
+"""What the neuron does to the output: read off the weights, and measured on its own examples."""
+
+import math
+
+import numpy as np
+import streamlit as st
+
+from dashboard.catalog import ModelError
+from dashboard.components.bar_list import Column, Row, bar_list
+from dashboard.components.quantity_table import quantity_table
+from dashboard.effect_charts import effect_histogram, effect_map
+from dashboard.messages import number, share, show_problem
+from dashboard.services import effects
+from dashboard.services.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
+from dashboard.services.neurons import NeuronFacts
+from dashboard.services.places import Place
+from dashboard.token_effects import (
+    Effects,
+    TokenEffect,
+    correlation,
+    effect_bars,
+    find_tokens,
+    ordered,
+    percentile,
+    promoted,
+    suppressed,
+)
+
+N_DIRECT, N_MEASURED = 12, 8
+"""Tokens in a list of the most promoted or suppressed."""
+TOP_SHARE = 0.01
+"""The share of the vocabulary that counts as the most promoted."""
+
+_PARTS = {"direct": "Read off the weights", "measured": "Measured on its examples"}
+_FOLDS = {False: "per unit of hook_post", True: "per deviation of hook_mid"}
+_REPLACEMENTS = {"zero": "replaced by zero", "mean": "replaced by its mean"}
+
+
+def draw(place: Place, facts: NeuronFacts) -> None:
+    """One of the two."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        part = st.segmented_control(
+            "Effect on the output", list(_PARTS), required=True, default="direct",
+            format_func=_PARTS.__getitem__, key="output_part", persist_state="session",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        fold = False
+        if part == "measured":
+            st.selectbox(
+                "The neuron is", list(_REPLACEMENTS), format_func=_REPLACEMENTS.__getitem__, key=REPLACEMENT,
+                persist_state="session", label_visibility="collapsed", width=190,
+            )  # fmt: skip
+        elif "hook_mid" in place.cache.hooks:
+            fold = st.selectbox(
+                "Unit of the effect", list(_FOLDS), format_func=_FOLDS.__getitem__, key="output_fold",
+                persist_state="session", label_visibility="collapsed", width=220,
+            )  # fmt: skip
+    try:
+        if part == "measured":
+            _measured(place)
+        else:
+            _direct(place, fold)
+    except ModelError as error:
+        show_problem("The model cannot be asked", error)
+
+
+def _direct(place: Place, fold: bool) -> None:
+    vocabulary = place.cache.vocabulary
+    found = effects.of_neuron(place, fold=fold)[: len(vocabulary)]
+    unit = "standard deviation of the layer's hook_mid" if fold else "unit of hook_post"
+    last = place.layer == place.cache.manifest.model.n_layers - 1
+    path = "" if last else " The direct path alone: what later layers make of the neuron is not in it."
+    st.caption(f"Change of each logit per {unit}, before the final norm divides by its scale.{path}")
+    bar_list(
+        [
+            Column("promotes", _rows(promoted(found, N_DIRECT, vocabulary))),
+            Column("suppresses", _rows(suppressed(found, N_DIRECT, vocabulary))),
+        ],
+        key="output_direct",
+    )
+    text = st.text_input(
+        "Find a token", key="output_find", placeholder="Find a token: its effect and rank",
+        persist_state="session", live="250ms", label_visibility="collapsed",
+    )  # fmt: skip
+    tokens = ordered(found, find_tokens(vocabulary, text), vocabulary)
+    if tokens:
+        rows = [Row(t.text, t.effect, number(t.effect), f"rank {t.rank:,} of {len(found):,}") for t in tokens]
+        bar_list([Column("", rows)], key="output_found")
+    elif text:
+        st.caption("No token of the vocabulary has this text.")
+    st.plotly_chart(
+        effect_histogram(effect_bars(found), tokens[:1]),
+        key="output_histogram",
+        config={"displayModeBar": False},
+        alt="Histogram of the neuron's direct effect over the vocabulary, log counts",
+    )
+
+
+def _measured(place: Place) -> None:
+    vocabulary = place.cache.vocabulary
+    taken_away = ablation(place, "top")
+    direct = effects.of_neuron(place)[: len(vocabulary)]
+    measured = taken_away.at_peaks[: len(vocabulary)]
+    n, n_cut = len(taken_away.changes), taken_away.n_cut
+    cut = f" In {n_cut} of them the cache lacks the context's beginning." if n_cut else ""
+    st.caption(
+        f"The {n} strongest examples, run with the neuron and without it: change of the logits at the peaks, "
+        f"mean over the examples.{cut}"
+    )
+    st.toggle(
+        "Underline the examples: what the neuron adds to the log-probability of the token that came next",
+        key=UNDERLINE,
+        persist_state="session",
+    )
+    _fit(direct, taken_away)
+    most, least = promoted(measured, N_MEASURED, vocabulary), suppressed(measured, N_MEASURED, vocabulary)
+    bar_list([Column("raises", _rows(most)), Column("lowers", _rows(least))], key="output_measured")
+    r = correlation(direct, measured)
+    st.caption(
+        f"Direct effect against measured change, every token of the vocabulary: correlation {number(r)}."
+        if math.isfinite(r)
+        else "Taking the neuron away changes nothing here."
+    )
+    st.plotly_chart(
+        effect_map(direct, measured, most + least),
+        key="output_map",
+        config={"displayModeBar": False},
+        alt=f"Direct effect against measured change over the vocabulary, correlation {number(r)}",
+    )
+
+
+def _fit(direct: Effects, taken_away: Ablation) -> None:
+    """Whether the tokens that really came after the peaks are those that the neuron promotes."""
+    came = [token for token in taken_away.following if token is not None]
+    if not came:
+        return
+    by_weights = np.array([percentile(direct, token) for token in came])
+    measured = np.array([p for p in taken_away.percentiles if math.isfinite(p)])
+    columns = ["by the weights", "measured", "by chance"]
+    most = [share(float(np.mean(p >= 1 - TOP_SHARE))) for p in (by_weights, measured)]
+    mean = [share(float(p.mean())) for p in (by_weights, measured)]
+    rows = [
+        (f"among the {TOP_SHARE:.0%} most promoted", [*most, f"{TOP_SHARE:.0%}"]),
+        ("mean percentile", [*mean, "50%"]),
+    ]
+    st.caption(f"The token that really came after the peak, in {len(came)} examples:")
+    st.html(quantity_table(columns, rows))
+
+
+def _rows(tokens: list[TokenEffect]) -> list[Row]:
+    return [Row(t.text, t.effect, number(t.effect)) for t in tokens]

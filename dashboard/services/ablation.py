@@ -1,0 +1,116 @@
+"""What a model says with and without a neuron, on the neuron's own examples.
+
+An example is run alone, as the cache keeps it: a window of its context after a BOS. Where the window begins
+later than the context did, the model sees less text than it saw when the cache was built. Legend: E examples,
+T tokens of a window, V d_vocab.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+from cache.reader import Example
+from dashboard.catalog import ModelError
+from dashboard.services.live import Live, live_at, version_of
+from dashboard.services.neurons import example_groups
+from dashboard.services.places import Place, Stamp, open_cache
+from dashboard.token_effects import percentile
+
+Replacement = Literal["zero", "mean"]
+"""What stands in for the neuron's `hook_post`: 0, or its mean over the corpus."""
+
+
+REPLACEMENT = "output_replacement"
+"""Session state: the replacement that a person chose; zero where there is none."""
+UNDERLINE = "output_underline"
+"""Session state: whether the tokens of the examples are underlined by what the neuron adds."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What a neuron adds on its examples: with it, less without it."""
+
+    at_peaks: npt.NDArray[np.float32]
+    """`[V]` change of the logits at the peaks, less its mean over the vocabulary; mean over the examples."""
+    changes: list[npt.NDArray[np.float32]]
+    """By example `[T]`, nats: change of the log-probability of the token that came next. NaN at the end."""
+    following: list[int | None]
+    """By example, the token that came after the peak; None where the window ends at it."""
+    percentiles: list[float]
+    """By example, the percentile (0 to 1) of that token among the changes at the peak; NaN without one."""
+    n_cut: int
+    """Examples whose context began before their window."""
+
+
+def begins_its_context(example: Example) -> bool:
+    """Whether nothing but the BOS stood before an example's window when the cache was built."""
+    return example.position - example.peak == example.context_start
+
+
+def ablation(place: Place, view: str) -> Ablation:
+    """What a place's neuron adds on the examples of a view, at the place's hook, against the session's
+    replacement. Every example is run twice.
+
+    Raises:
+        ModelError: the model cannot be loaded, or is none of ours, or the place has no examples.
+    """
+    replacement: Replacement = "mean" if st.session_state.get(REPLACEMENT) == "mean" else "zero"
+    live, model, cache = live_at(place), version_of(place.model), place.version
+    return _ablation(*model, *cache, place.layer, place.neuron, place.hook, view, replacement, live)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Running the examples with and without the neuron…")
+def _ablation(
+    model_path: str,
+    model_stamp: Stamp,  # noqa: ARG001 part of the key
+    path: str,
+    stamp: Stamp,
+    layer: int,
+    index: int,
+    hook: str,
+    view: str,
+    replacement: Replacement,
+    _live: Live,
+) -> Ablation:
+    import torch
+
+    from solu_model.logit_effects import logits_with_and_without
+    from solu_model.model import SoluForCausalLM
+
+    model = _live.model
+    if not isinstance(model, SoluForCausalLM):
+        raise ModelError(
+            f"{model_path} holds a model of type {type(model).__name__}: neurons are taken away from models "
+            "of this project's own kind alone"
+        )
+    neuron = open_cache(path, stamp).neuron(layer, index)
+    examples = [e for group in example_groups(neuron, hook, view) for e in group.examples]
+    if not examples:
+        raise ModelError("this neuron has no example to run")
+    value = 0.0 if replacement == "zero" else neuron.moments("hook_post").mean
+    total = np.zeros(model.config.d_vocab)
+    changes, following, percentiles = [], [], []
+    for example in examples:
+        tokens = torch.tensor([[model.config.bos_token_id, *example.tokens.tolist()]])
+        with_BTV, without_BTV = logits_with_and_without(model, tokens, layer, index, replacement=value)
+        # The BOS is left out: row i follows token i of the window.
+        with_TV, without_TV = with_BTV[0, 1:], without_BTV[0, 1:]
+        at_peak = (with_TV[example.peak] - without_TV[example.peak]).double().numpy()
+        total += at_peak - at_peak.mean()
+        came = tokens[0, 2:, None]
+        log_p = [logits.log_softmax(-1)[:-1].gather(1, came)[:, 0] for logits in (with_TV, without_TV)]
+        changes.append(np.append((log_p[0] - log_p[1]).float().numpy(), np.float32(np.nan)))
+        after = example.tokens[example.peak + 1 :]
+        following.append(int(after[0]) if len(after) else None)
+        percentiles.append(percentile(at_peak, int(after[0])) if len(after) else math.nan)
+    return Ablation(
+        (total / len(examples)).astype(np.float32),
+        changes,
+        following,
+        percentiles,
+        sum(not begins_its_context(e) for e in examples),
+    )
