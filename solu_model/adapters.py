@@ -111,6 +111,10 @@ class AdaptedModel:
             W_U=W_U.detach(),
         )
 
+    def input_weights(self, layer: int) -> Tensor:
+        """What each neuron's `hook_pre` reads, `[D, M]`; see `NeuronModel`."""
+        return _weight(self._mlps[layer][0])
+
     def _check_length(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.config.n_ctx:
             raise ValueError(

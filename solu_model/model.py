@@ -247,6 +247,10 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             W_U=self.unembed.W_U.detach(),
         )
 
+    def input_weights(self, layer: int) -> Tensor:
+        """W_in of `layer`, `[D, M]`."""
+        return cast(Block, self.blocks[layer]).mlp.W_in.detach()
+
     def forward(
         self,
         input_ids: Tensor,

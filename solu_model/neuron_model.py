@@ -100,3 +100,10 @@ class NeuronModel(Protocol):
         Raises:
             IndexError: there is no such layer.
         """
+
+    def input_weights(self, layer: int) -> Tensor:
+        """`[D, M]`, what the `hook_pre` of each neuron of `layer` reads: W_in, of a gated MLP its gate.
+
+        Raises:
+            IndexError: there is no such layer.
+        """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 from cache.reader import Example
@@ -49,6 +50,7 @@ def token_view_data(
     shown: str,
     version: str,
     strongest: float = 0.0,
+    changes: Sequence[npt.NDArray[np.float32]] | None = None,
 ) -> dict[str, Any]:
     """What the browser needs to draw examples, compact: texts once, activations as 256 steps.
 
@@ -58,6 +60,8 @@ def token_view_data(
         shown: the hook that colours the tokens.
         version: changes whenever the data does.
         strongest: a value that has the strongest colour even where no example reaches it.
+        changes: underlines: for each example, in order, `[n]` nats that the neuron adds to the
+            log-probability of the token that came after each; NaN where none came.
 
     Returns:
         `texts`: the pieces of text that occur; `scale`: the value of the strongest colour; `negative`:
@@ -65,12 +69,15 @@ def token_view_data(
         each; an entry of `examples` has `t` (index of each
         piece's text), `n` (tokens of each piece, where some have several), `v` (by hook: low, high and
         the steps between), `peak` (a piece), `first` (position in its document of the first token),
-        `start` (whether the model saw nothing but the BOS before it).
+        `start` (whether the model saw nothing but the BOS before it), `u` (where changes are given:
+        that of the strongest underline, and of each piece one or None).
     """
     texts: dict[str, int] = {}
     rows = []
     lowest, highest = 0.0, max(_finite(strongest), 0.0)
-    for example in (example for group in groups for example in group.examples):
+    examples = [example for group in groups for example in group.examples]
+    largest = max((float(np.nanmax(np.abs(c), initial=0.0)) for c in changes or ()), default=0.0)
+    for k, example in enumerate(examples):
         activations = {hook: example.activations[hook] for hook in hooks}
         pieces = vocabulary.pieces(example.tokens)
         first = example.position - example.peak
@@ -92,6 +99,7 @@ def token_view_data(
                 "lang": example.document.lang,
                 "licence": example.document.licence,
                 "origin": example.document.origin,
+                "u": None if changes is None else [_shortened(largest), _changes(changes[k], pieces)],
             }
         )
     scale = max(highest, -lowest)
@@ -117,6 +125,17 @@ def _steps(activations: np.ndarray[Any, np.dtype[np.float32]], pieces: Sequence[
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) / (high - low) * 255) if high > low else np.zeros(len(values))
     return [float(f"{low:.6g}"), float(f"{high:.6g}"), steps.astype(int).tolist()]
+
+
+def _changes(changes: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float | None]:
+    """A change a piece: of its tokens, the one furthest from zero; None where no token came after it."""
+    found = [changes[p.first : p.first + p.n_tokens] for p in pieces]
+    finite = [values[np.isfinite(values)].tolist() for values in found]
+    return [_shortened(max(values, key=abs)) if values else None for values in finite]
+
+
+def _shortened(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _finite(value: float) -> float:

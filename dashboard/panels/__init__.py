@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dashboard.panels import about, numbers, output, tokens
+from dashboard.panels import about, numbers, output, similar, tokens
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 
@@ -10,6 +10,7 @@ PANELS: dict[str, tuple[str, Callable[[Place, NeuronFacts], None]]] = {
     "numbers": ("Numbers", numbers.draw),
     "tokens": ("Tokens and sources", tokens.draw),
     "output": ("Output", output.draw),
+    "similar": ("Similar", similar.draw),
     "about": ("Provenance", about.draw),
 }
 """By the name in an address: the label and what draws it. In the order of `dashboard.state.PANELS`."""

@@ -1,14 +1,21 @@
-"""Which checkpoint, corpus, hook and precision the figures are of."""
+"""Which checkpoint, corpus, hook and precision the figures are of, and whether the model still gives them."""
 
+import pandas as pd
 import streamlit as st
 
-from dashboard.messages import plain, share
+from dashboard.catalog import ModelError
+from dashboard.messages import number, plain, share, show_problem
+from dashboard.provenance import provenance_line
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
+from dashboard.services.recomputed import TOLERANCE, Recomputed, recomputed
+
+_ASKED = "recomputed_for"
+"""Session state: the address whose examples were asked to be run again."""
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """In words."""
+    """In words, the line that goes under a figure, and the button that runs the examples again."""
     moments = facts.moments[place.hook]
     manifest = place.cache.manifest
     corpus = manifest.corpus
@@ -16,10 +23,67 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     checked = (
         "" if place.model.weights.is_file() else " No checkpoint is beside the cache to check it against."
     )
+    st.code(provenance_line(place), language=None, wrap_lines=True)
     st.caption(
-        f"{moments.count:,} tokens of {corpus.n_documents:,} documents: {read} "
-        f"{plain(', '.join(corpus.names))}. "
-        f"Checkpoint {plain(manifest.model.name)}, SHA-256 `{manifest.model.sha256[:12]}`, "
-        f"{manifest.model.act_fn}, forward pass in {manifest.dtype}. "
-        f"The BOS is not counted; at most one example a document.{checked}"
+        f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} "
+        f"{plain(', '.join(corpus.names))}. Activation {plain(manifest.model.act_fn)}, weights of SHA-256 "
+        f"`{manifest.model.sha256[:12]}`, forward pass in {manifest.dtype}; at most one example a document."
+        f"{checked}"
+    )
+    if st.button("Run these examples through the model again", key="recompute", icon=":material/replay:"):
+        st.session_state[_ASKED] = place.address
+    if st.session_state.get(_ASKED) != place.address:
+        return
+    try:
+        found = recomputed(place)
+    except ModelError as error:
+        show_problem("The model cannot be asked", error)
+        return
+    if found:
+        _compare(found)
+    else:
+        st.info("There is no example to run.")
+
+
+def _compare(found: list[Recomputed]) -> None:
+    whole = [f for f in found if f.whole]
+    n_agree = sum(f.agrees for f in whole)
+    if whole:
+        largest = max(abs(f.difference) for f in whole)
+        verdict = (
+            f"{n_agree} of {len(whole)} examples with all the text before them agree to within {TOLERANCE:g} "
+            f"of the stored value; the largest difference is {largest:.2g}."
+        )
+        (st.info if n_agree == len(whole) else st.error)(verdict)
+    if len(whole) < len(found):
+        largest = max(abs(f.difference) for f in found if not f.whole)
+        st.caption(
+            f"Of {len(found) - len(whole)} examples the cache does not keep the text before the window, "
+            f"which the model saw when the cache was built: their difference, up to {number(largest)}, is "
+            "that."
+        )
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "example": range(1, len(found) + 1),
+                "stored": [f.stored for f in found],
+                "recomputed": [f.again for f in found],
+                "difference": [f.difference for f in found],
+                "text before": ["whole" if f.whole else "cut" for f in found],
+            }
+        ),
+        key="recomputed_table",
+        hide_index=True,
+        height=250,
+        row_height=28,
+        column_config={
+            "example": st.column_config.NumberColumn("example", width=60),
+            "stored": st.column_config.NumberColumn("stored", format="%.5g"),
+            "recomputed": st.column_config.NumberColumn("recomputed", format="%.5g"),
+            "difference": st.column_config.NumberColumn("difference", format="%.2e"),
+            "text before": st.column_config.TextColumn(
+                "text before", help="whole: the model sees the same text before the peak as it did then."
+            ),
+        },
+        alt="Stored and recomputed activation of each example",
     )

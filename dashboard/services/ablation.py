@@ -7,7 +7,7 @@ T tokens of a window, V d_vocab.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import streamlit as st
 from cache.reader import Example
 from dashboard.catalog import ModelError
 from dashboard.services.live import Live, live_at, version_of
-from dashboard.services.neurons import example_groups
+from dashboard.services.neurons import NeuronFacts, example_groups, examples_data
 from dashboard.services.places import Place, Stamp, open_cache
 from dashboard.token_effects import percentile
 
@@ -58,9 +58,38 @@ def ablation(place: Place, view: str) -> Ablation:
     Raises:
         ModelError: the model cannot be loaded, or is none of ours, or the place has no examples.
     """
-    replacement: Replacement = "mean" if st.session_state.get(REPLACEMENT) == "mean" else "zero"
     live, model, cache = live_at(place), version_of(place.model), place.version
-    return _ablation(*model, *cache, place.layer, place.neuron, place.hook, view, replacement, live)
+    return _ablation(*model, *cache, place.layer, place.neuron, place.hook, view, _replacement(), live)
+
+
+def underlined(place: Place, facts: NeuronFacts) -> dict[str, Any]:
+    """Data of the token view: with underlines where they are chosen and can be had, else without."""
+    if place.panel != "output" or not st.session_state.get(UNDERLINE):
+        return facts.examples
+    try:
+        changes = ablation(place, place.view).changes
+    except ModelError:
+        return facts.examples  # the panel says what is wrong
+    against = _replacement()
+    return _underlined(*place.version, place.layer, place.neuron, place.hook, place.view, against, changes)
+
+
+def _replacement() -> Replacement:
+    return "mean" if st.session_state.get(REPLACEMENT) == "mean" else "zero"
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _underlined(
+    path: str,
+    stamp: Stamp,
+    layer: int,
+    index: int,
+    hook: str,
+    view: str,
+    against: Replacement,
+    _changes: list[npt.NDArray[np.float32]],
+) -> dict[str, Any]:
+    return examples_data(path, stamp, layer, index, hook, view, _changes, f"less {against}")
 
 
 @st.cache_resource(max_entries=64, show_spinner="Running the examples with and without the neuron…")

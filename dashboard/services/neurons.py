@@ -1,9 +1,12 @@
 """What a neuron's page shows, read once. Imports no torch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 from cache.histogram import Histogram, Moments
@@ -47,22 +50,43 @@ def _neuron_facts(path: str, stamp: Stamp, layer: int, index: int, hook: str, vi
     neuron = cache.neuron(layer, index)
     moments = {name: neuron.moments(name) for name in cache.hooks}
     histograms = {name: neuron.histogram(name) for name in cache.hooks}
-    groups = example_groups(neuron, hook, view)
+    examples = examples_data(path, stamp, layer, index, hook, view)
     return NeuronFacts(
-        examples=token_view_data(
-            groups,
-            cache.vocabulary,
-            cache.hooks,
-            hook,
-            f"{path} {stamp} {layer} {index} {hook} {view}",
-            strongest=moments[hook].max,
-        ),
-        n_examples=sum(len(group.examples) for group in groups),
+        examples=examples,
+        n_examples=len(examples["examples"]),
         bars={name: bars_of(h, moments[name]) for name, h in histograms.items()},
         moments=moments,
         density={name: _density(h, moments[name]) for name, h in histograms.items()},
         tokens=[(visible(cache.vocabulary.text(t.token)), t.mean, t.count) for t in neuron.tokens(hook)],
         sources=[(s.source, s.share) for s in neuron.sources(hook)],
+    )
+
+
+def examples_data(
+    path: str,
+    stamp: Stamp,
+    layer: int,
+    index: int,
+    hook: str,
+    view: str,
+    changes: Sequence[npt.NDArray[np.float32]] | None = None,
+    changed_by: str = "",
+) -> dict[str, Any]:
+    """Data of the token view.
+
+    Args:
+        changes: underlines, see `token_view_data`. changed_by: what says which they are.
+    """
+    cache = open_cache(path, stamp)
+    neuron = cache.neuron(layer, index)
+    return token_view_data(
+        example_groups(neuron, hook, view),
+        cache.vocabulary,
+        cache.hooks,
+        hook,
+        f"{path} {stamp} {layer} {index} {hook} {view} {changed_by}",
+        strongest=neuron.moments(hook).max,
+        changes=changes,
     )
 
 

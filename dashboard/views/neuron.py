@@ -9,6 +9,7 @@ from dashboard.components.token_view import token_view
 from dashboard.messages import plain, show_problem
 from dashboard.panels import PANELS
 from dashboard.services import places
+from dashboard.services.ablation import underlined
 from dashboard.services.neurons import neuron_facts
 from dashboard.services.places import Place
 from dashboard.state import AddressError
@@ -140,7 +141,7 @@ def page() -> None:
     with examples:
         view_choice(place)
         if facts.n_examples:
-            token_view(facts.examples, key="examples")
+            token_view(underlined(place, facts), key="examples")
         else:
             st.info("No example: this neuron never took a finite value in the corpus.")
 

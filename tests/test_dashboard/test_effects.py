@@ -1,17 +1,35 @@
 """What a neuron does to the output, against the same read off the weights and the model by hand."""
 
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from cache.vocabulary import Vocabulary
 from dashboard import settings
 from dashboard.catalog import WEIGHTS, ModelError
+from dashboard.components.bar_list import Column, Row, bar_list_data
+from dashboard.components.token_view import Group, token_view_data
+from dashboard.provenance import provenance_line
 from dashboard.services import effects, places
+from dashboard.services.ablation import ablation
 from dashboard.services.places import Place
 from dashboard.state import Address
+from dashboard.token_effects import (
+    correlation,
+    effect_bars,
+    find_tokens,
+    ordered,
+    percentile,
+    promoted,
+    suppressed,
+)
 from solu_model.checkpoints import load_checkpoint
+
+WORDS = Vocabulary([b"the", b" the", b"The", b" them", b"bathe", b"\n", b" ", b"\xe2", b"<b>x</b>", b""])
 
 
 @pytest.fixture
@@ -48,15 +66,151 @@ def test_direct_effects(place: Place, models: Path, fold: bool) -> None:
         np.testing.assert_allclose(effects.of_token(place, token, fold=fold), want[:, token], atol=1e-5)
 
 
+@pytest.mark.parametrize("replacement", ["zero", "mean"])
+@pytest.mark.parametrize("view", ["top", "ranges", "bottom"])
+def test_ablation_is_the_model_without_the_neurons_row(
+    place: Place, models: Path, monkeypatch: pytest.MonkeyPatch, view: str, replacement: str
+) -> None:
+    monkeypatch.setattr("dashboard.services.ablation._replacement", lambda: replacement)
+    found = ablation(place, view)
+    whole, without = (load_checkpoint(models / "tiny")[0].double() for _ in range(2))
+    neuron = place.cache.neuron(0, 7)
+    with torch.no_grad():
+        mlp = without.blocks[0].mlp
+        if replacement == "mean":
+            mlp.b_out += neuron.moments("hook_post").mean * mlp.W_out[7]
+        mlp.W_out[7] = 0
+    examples = {
+        "top": lambda: neuron.top("hook_mid"),
+        "bottom": lambda: neuron.bottom("hook_mid"),
+        "ranges": lambda: [e for r in reversed(neuron.ranges("hook_mid")) for e in r.examples],
+    }[view]()
+    assert len(found.changes) == len(found.following) == len(found.percentiles) == len(examples) > 0
+    peaks = []
+    for k, example in enumerate(examples):
+        tokens = example.tokens.tolist()
+        with torch.no_grad():
+            a, b = (m(torch.tensor([[0, *tokens]])).logits[0] for m in (whole, without))
+        for t, following in enumerate(tokens[1:]):
+            want = a.log_softmax(-1)[t + 1, following] - b.log_softmax(-1)[t + 1, following]
+            assert found.changes[k][t] == pytest.approx(want.item(), abs=2e-5)
+        assert len(found.changes[k]) == len(tokens)
+        assert math.isnan(found.changes[k][-1])
+        peak = (a - b)[example.peak + 1].numpy()
+        peaks.append(peak - peak.mean())
+        if example.peak + 1 == len(tokens):
+            assert found.following[k] is None
+            assert math.isnan(found.percentiles[k])
+        else:
+            came = tokens[example.peak + 1]
+            assert found.following[k] == came
+            below = float((peak < peak[came]).sum()) / 299
+            assert found.percentiles[k] == pytest.approx(below, abs=0.01)
+    np.testing.assert_allclose(found.at_peaks, np.mean(peaks, axis=0), atol=2e-5)
+    assert found.n_cut == 0  # a context of 31 tokens fits in a window
+
+
 def test_a_missing_model_and_another_tokenizer_are_said(place: Place, models: Path) -> None:
     file = models / "tiny" / "tokenizer.json"
     text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace('"dropout":null', '"dropout":0.5'), encoding="utf-8")
-    if file.read_text(encoding="utf-8") == text:
-        file.write_text(text.replace('"dropout": null', '"dropout": 0.5'), encoding="utf-8")
-    assert file.read_text(encoding="utf-8") != text
+    changed = text.replace('"dropout": null', '"dropout": 0.5')
+    assert changed != text
+    file.write_text(changed, encoding="utf-8")
     with pytest.raises(ModelError, match="built with a tokenizer of SHA-256"):
         effects.of_neuron(place)
+    file.unlink()
+    with pytest.raises(ModelError, match=r"has no tokenizer\.json"):
+        ablation(place, "top")
     (models / "tiny" / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=f"holds no {WEIGHTS}"):
         effects.of_token(place, 0)
+
+
+def test_the_strongest_and_ranks() -> None:
+    values = np.array([0.5, -2, 3, 0.5, 0, -1, 0.25, 0.5, 1, -3], dtype=np.float32)
+    assert [t.token for t in promoted(values, 3, WORDS)] == [2, 8, 0]
+    assert [(t.token, t.effect) for t in suppressed(values, 2, WORDS)] == [(9, -3.0), (1, -2.0)]
+    assert [t.rank for t in ordered(values, [2, 0, 3, 7, 9], WORDS)] == [1, 3, 3, 3, 10]
+    assert [t.text for t in ordered(values, [1, 5, 6, 7, 9], WORDS)] == ["·the", "↵", "·", "\\xe2", ""]
+    assert len(promoted(values, 99, WORDS)) == 10
+
+
+def test_percentiles_count_ties_half() -> None:
+    values = np.array([1, 2, 2, 3, 0], dtype=np.float32)
+    assert [percentile(values, t) for t in range(5)] == [0.25, 0.625, 0.625, 1.0, 0.0]
+    assert percentile(np.zeros(7, dtype=np.float32), 3) == 0.5
+    assert percentile(np.zeros(1, dtype=np.float32), 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the", [0, 2, 1, 3, 4]),
+        (" the", [1, 3]),
+        ("·the", [1, 3]),
+        ("The", [2]),
+        ("\n", [5]),
+        ("↵", [5]),
+        ("<b>", [8]),
+        ("\\xe2", [7]),
+        ("", []),
+        ("nothing", []),
+    ],
+)
+def test_tokens_are_found_by_their_text(text: str, expected: list[int]) -> None:
+    assert find_tokens(WORDS, text) == expected
+    assert find_tokens(WORDS, text, 1) == expected[:1]
+
+
+def test_bars_and_correlation_of_effects() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 500)).astype(np.float32)
+    bars = effect_bars(a)
+    assert bars.counts.sum() == 500
+    assert bars.counts[3] == ((a >= bars.edges[3]) & (a < bars.edges[4])).sum()
+    assert correlation(a, a + b) == pytest.approx(np.corrcoef(a, a + b)[0, 1])
+    assert math.isnan(correlation(a, np.zeros(500, dtype=np.float32)))
+    assert effect_bars(np.zeros(5, dtype=np.float32)).counts.sum() == 5
+
+
+def test_rows_become_shares_of_the_longest_bar() -> None:
+    address = Address("a&b", 1, 2, "hook_mid")
+    rows = [Row("<i>", 2.0, "2"), Row("x", -4.0, "-4", "d", address)]
+    first, second = bar_list_data([Column("t", rows)])["columns"][0]["rows"]
+    assert (first["label"], first["share"], first["query"]) == ("<i>", 0.5, None)
+    assert (second["share"], second["query"]) == (-1.0, "model=a%26b&layer=1&neuron=2&hook=hook_mid")
+    assert bar_list_data([Column("t", [Row("x", 0.0, "0")])])["columns"][0]["rows"][0]["share"] == 0
+
+
+def test_underlines_are_given_by_piece(place: Place) -> None:
+    examples = place.cache.neuron(0, 7).top("hook_mid")[:2]
+    changes = [np.linspace(-1, 2, len(e.tokens), dtype=np.float32) for e in examples]
+    for change in changes:
+        change[-1] = np.nan
+    vocabulary, hooks = place.cache.vocabulary, place.cache.hooks
+    data = token_view_data([Group("", examples)], vocabulary, hooks, "hook_mid", "1", changes=changes)
+    largest = max(float(np.nanmax(c)) for c in changes)
+    for example, change, drawn in zip(examples, changes, data["examples"], strict=True):
+        scale, values = drawn["u"]
+        assert scale == pytest.approx(largest, rel=0.01)
+        assert len(values) == len(drawn["t"])
+        for piece, value in zip(vocabulary.pieces(example.tokens), values, strict=True):
+            there = [x for x in change[piece.first : piece.first + piece.n_tokens] if not math.isnan(x)]
+            assert (value is None) == (not there)
+            if there:
+                assert value == pytest.approx(max(there, key=abs), rel=0.01, abs=1e-6)
+    plain = token_view_data([Group("", examples)], vocabulary, hooks, "hook_mid", "1")
+    assert all(drawn["u"] is None for drawn in plain["examples"])
+
+
+def test_the_line_of_provenance_says_what_a_figure_is_of(place: Place) -> None:
+    line = provenance_line(place)
+    manifest = place.cache.manifest
+    for part in (
+        manifest.model.sha256[:12],
+        "hook_mid",
+        "neuron 7",
+        f"{manifest.corpus.n_tokens:,}",
+        "float32",
+    ):
+        assert part in line
