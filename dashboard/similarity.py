@@ -19,13 +19,15 @@ _ROWS_AT_ONCE = 1024
 def standardized(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     """Each neuron's activations `[T, M]` less their mean, over their standard deviation.
 
-    A neuron that never changes, and a value that is no number, is 0. No value is beyond the root of T, so
-    that half precision holds them all.
+    A value that is no number counts as 0; a neuron that never changes is 0 throughout. No result is beyond
+    the root of T, so that half precision holds them all.
     """
     values = np.nan_to_num(activations.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = np.abs(values).max(0)
+    values /= np.where(largest > 0, largest, 1)  # so that no square overflows
     values -= values.mean(0, dtype=np.float64).astype(np.float32)
     deviation = np.sqrt(np.mean(np.square(values), axis=0, dtype=np.float64))
-    values *= np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0).astype(np.float32)
+    values /= np.where(deviation > 0, deviation, 1).astype(np.float32)
     return values.astype(np.float16)
 
 
