@@ -91,6 +91,7 @@ function drawExample(data, example, k, rank) {
     }
     token.dataset.i = i;
     if (i === example.peak) token.classList.add('peak');
+    underline(token, example, i);
     const from = i - example.peak;
     if (outside(from, 'medium')) token.classList.add('far', 'further');
     else if (outside(from, 'short')) token.classList.add('far');
@@ -103,6 +104,16 @@ function drawExample(data, example, k, rank) {
 function outside(from, context) {
   const [before, after] = CONTEXTS[context];
   return from < -before || from > after;
+}
+
+// What the neuron adds to the log-probability of the token that came next, where that is asked for.
+function underline(token, example, i) {
+  if (!example.u) return;
+  const [largest, changes] = example.u;
+  const share = largest > 0 ? Math.abs(changes[i] ?? 0) / largest : 0;
+  if (share < 0.02) return;
+  token.classList.add(changes[i] < 0 ? 'less' : 'more');
+  token.style.setProperty('--u', Math.sqrt(share).toFixed(3)); // small ones are to be seen too
 }
 
 // Blanks that would not be seen get a mark: line breaks and tabs always, spaces where a token is nothing
@@ -166,6 +177,8 @@ function show(s, token) {
     const peak = hook === s.data.shown && i === example.peak;
     add(s.data.hooks.length > 1 ? HOOKS[hook] : hook, peak ? exact(example.value) : approximate(example, hook, i));
   }
+  const change = example.u?.[1][i];
+  if (change !== undefined && change !== null) add('adds to the next token', `${change > 0 ? '+' : ''}${exact(change)} nats`);
   const position = example.first + before;
   add('token of its document', count > 1 ? `${position} to ${position + count - 1}` : `${position}`);
   lines.push(grid);
@@ -274,6 +287,14 @@ function drawLegend(s) {
     ramp,
     element('span', 'end', exact(scale)),
   );
+  const largest = s.data.examples[0]?.u?.[0];
+  if (largest === undefined) return;
+  const words = element('span', 'label', 'it makes the next token ');
+  const more = element('span', 'more', 'likelier');
+  const less = element('span', 'less', 'less likely');
+  for (const word of [more, less]) word.style.setProperty('--u', '1');
+  words.append(more, ' or ', less, `, up to ${exact(largest)} nats`);
+  s.legend.append(words);
 }
 
 function stored() {

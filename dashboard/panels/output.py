@@ -33,7 +33,11 @@ TOP_SHARE = 0.01
 
 _PARTS = {"direct": "Read off the weights", "measured": "Measured on its examples"}
 _FOLDS = {False: "per unit of hook_post", True: "per deviation of hook_mid"}
-_REPLACEMENTS = {"zero": "replaced by zero", "mean": "replaced by its mean"}
+_REPLACEMENTS = {
+    "zero": "replaced by zero",
+    "mean": "replaced by its mean",
+    "held": "zero, final scale held",
+}
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
@@ -102,13 +106,14 @@ def _measured(place: Place) -> None:
     direct = effects.of_neuron(place)[: len(vocabulary)]
     measured = taken_away.at_peaks[: len(vocabulary)]
     n, n_cut = len(taken_away.changes), taken_away.n_cut
+    held = ", the final norm dividing as it does with it" if st.session_state[REPLACEMENT] == "held" else ""
     cut = f" In {n_cut} of them the cache lacks the context's beginning." if n_cut else ""
     st.caption(
-        f"The {n} strongest examples, run with the neuron and without it: change of the logits at the peaks, "
-        f"mean over the examples.{cut}"
+        f"The {n} strongest examples, run with the neuron and without it{held}: change of the logits at the "
+        f"peaks, mean over the examples.{cut}"
     )
     st.toggle(
-        "Underline the examples: what the neuron adds to the log-probability of the token that came next",
+        "Underline the examples by what the neuron adds to the next token's log-probability",
         key=UNDERLINE,
         persist_state="session",
     )
@@ -122,7 +127,7 @@ def _measured(place: Place) -> None:
         else "Taking the neuron away changes nothing here."
     )
     st.plotly_chart(
-        effect_map(direct, measured, most + least),
+        effect_map(direct, measured, _named(direct, place) + most + least),
         key="output_map",
         config={"displayModeBar": False},
         alt=f"Direct effect against measured change over the vocabulary, correlation {number(r)}",
@@ -145,6 +150,12 @@ def _fit(direct: Effects, taken_away: Ablation) -> None:
     ]
     st.caption(f"The token that really came after the peak, in {len(came)} examples:")
     st.html(quantity_table(columns, rows))
+
+
+def _named(direct: Effects, place: Place) -> list[TokenEffect]:
+    """The tokens furthest to the sides of the map."""
+    vocabulary = place.cache.vocabulary
+    return promoted(direct, N_MEASURED, vocabulary) + suppressed(direct, N_MEASURED, vocabulary)
 
 
 def _rows(tokens: list[TokenEffect]) -> list[Row]:

@@ -20,8 +20,9 @@ from dashboard.services.neurons import NeuronFacts, example_groups, examples_dat
 from dashboard.services.places import Place, Stamp, open_cache
 from dashboard.token_effects import percentile
 
-Replacement = Literal["zero", "mean"]
-"""What stands in for the neuron's `hook_post`: 0, or its mean over the corpus."""
+Replacement = Literal["zero", "mean", "held"]
+"""What stands in for the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the final norm dividing
+by what it divided by with the neuron."""
 
 
 REPLACEMENT = "output_replacement"
@@ -75,7 +76,8 @@ def underlined(place: Place, facts: NeuronFacts) -> dict[str, Any]:
 
 
 def _replacement() -> Replacement:
-    return "mean" if st.session_state.get(REPLACEMENT) == "mean" else "zero"
+    chosen: Replacement = st.session_state.get(REPLACEMENT) or "zero"
+    return chosen
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -120,12 +122,14 @@ def _ablation(
     examples = [e for group in example_groups(neuron, hook, view) for e in group.examples]
     if not examples:
         raise ModelError("this neuron has no example to run")
-    value = 0.0 if replacement == "zero" else neuron.moments("hook_post").mean
+    value = neuron.moments("hook_post").mean if replacement == "mean" else 0.0
     total = np.zeros(model.config.d_vocab)
     changes, following, percentiles = [], [], []
     for example in examples:
         tokens = torch.tensor([[model.config.bos_token_id, *example.tokens.tolist()]])
-        with_BTV, without_BTV = logits_with_and_without(model, tokens, layer, index, replacement=value)
+        with_BTV, without_BTV = logits_with_and_without(
+            model, tokens, layer, index, replacement=value, hold_final_scale=replacement == "held"
+        )
         # The BOS is left out: row i follows token i of the window.
         with_TV, without_TV = with_BTV[0, 1:], without_BTV[0, 1:]
         at_peak = (with_TV[example.peak] - without_TV[example.peak]).double().numpy()

@@ -137,13 +137,15 @@ def page() -> None:
             alt=f"Histograms of the neuron's activation {title}, log counts",
         )
         panel_choice()
-        PANELS[place.panel][1](place, facts)
+        panel = st.container(gap="small")
     with examples:
         view_choice(place)
         if facts.n_examples:
             token_view(underlined(place, facts), key="examples")
         else:
             st.info("No example: this neuron never took a finite value in the corpus.")
+    with panel:  # last: it may have to wait for the model
+        PANELS[place.panel][1](place, facts)
 
 
 page()

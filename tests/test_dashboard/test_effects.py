@@ -110,6 +110,16 @@ def test_ablation_is_the_model_without_the_neurons_row(
     assert found.n_cut == 0  # a context of 31 tokens fits in a window
 
 
+def test_at_a_held_scale_the_change_is_the_direct_effect(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.services.ablation._replacement", lambda: "held")
+    direct, measured = effects.of_neuron(place), ablation(place, "top").at_peaks
+    assert correlation(direct, measured) == pytest.approx(1, abs=1e-4)
+    monkeypatch.setattr("dashboard.services.ablation._replacement", lambda: "zero")
+    assert correlation(direct, ablation(place, "top").at_peaks) < 0.9999
+
+
 def test_a_missing_model_and_another_tokenizer_are_said(place: Place, models: Path) -> None:
     file = models / "tiny" / "tokenizer.json"
     text = file.read_text(encoding="utf-8")
