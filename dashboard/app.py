@@ -34,6 +34,13 @@ st.navigation(
             help="All neurons of a layer: sort, filter, open one.",
         ),
         st.Page(
+            "views/labels.py",
+            title="Labels",
+            icon=":material/label:",
+            url_path="labels",
+            help="What people say of neurons: search, export, import.",
+        ),
+        st.Page(
             "views/models.py",
             title="Models",
             icon=":material/folder_open:",

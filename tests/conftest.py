@@ -1,5 +1,6 @@
 """What many tests stand on: a corpus of a few documents and a tiny, randomly initialised model."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +32,16 @@ def corpus_documents() -> list[Document]:
         for source, texts in (("prose", prose), ("code", code), ("odd", odd))
         for index, text in enumerate(texts)
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Labels go to a file of the tests, never to that of the person who runs them."""
+    file = tmp_path_factory.mktemp("labels") / "labels.sqlite"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOLU_ANNOTATIONS", f"sqlite:///{file}")
+        patch.delenv("SOLU_USER", raising=False)
+        yield file
 
 
 @pytest.fixture(scope="session")

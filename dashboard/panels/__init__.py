@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dashboard.panels import about, numbers, output, similar, tokens
+from dashboard.panels import about, notes, numbers, output, similar, tokens
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 
@@ -11,6 +11,7 @@ PANELS: dict[str, tuple[str, Callable[[Place, NeuronFacts], None]]] = {
     "tokens": ("Tokens and sources", tokens.draw),
     "output": ("Output", output.draw),
     "similar": ("Similar", similar.draw),
+    "notes": ("Notes", notes.draw),
     "about": ("Provenance", about.draw),
 }
 """By the name in an address: the label and what draws it. In the order of `dashboard.state.PANELS`."""

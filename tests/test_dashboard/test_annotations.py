@@ -158,8 +158,13 @@ def test_two_processes_write_at_once_and_one_is_killed(url: str) -> None:
         said[name] = [int(process.stdout.readline()) for _ in range(30)]
         process.send_signal(signal.SIGKILL)
     for name, process in people.items():
-        out, _ = process.communicate(timeout=60)
-        said[name] += [int(line) for line in out.splitlines() if line.strip()]
+        assert process.stdout is not None
+        assert process.stdin is not None
+        *whole, _ = process.stdout.read().split("\n")
+        said[name] += map(int, whole)
+        process.stdin.close()
+        process.stdout.close()
+        assert process.wait(60) == -signal.SIGKILL
     store = AnnotationStore(url)
     for name, acknowledged in said.items():
         kept = sorted(

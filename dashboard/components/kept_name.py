@@ -1,0 +1,16 @@
+"""A name kept in the browser, in a cookie that the server is shown at the next visit."""
+
+from pathlib import Path
+
+import streamlit as st
+
+_mount = st.components.v2.component(
+    "solu_kept_name",
+    html='<span hidden aria-hidden="true"></span>',
+    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+)
+
+
+def keep_name(cookie: str, name: str) -> None:
+    """Keep a name for a year; an empty one is forgotten."""
+    _mount(key="kept_name", data={"cookie": cookie, "name": name}, height=1)
