@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts import Bars
+from dashboard.bars import Bars
 from dashboard.messages import number
 from dashboard.token_effects import Effects, TokenEffect
 

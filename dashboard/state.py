@@ -32,13 +32,15 @@ class Address:
     hook: str | None = None
     view: str | None = None
     panel: str | None = None
+    range: int | None = None
+    """One interval of activation in place of all, from the lowest."""
 
     @classmethod
     def parse(cls, params: Mapping[str, str]) -> "Address":
         """Read query parameters; unknown ones are ignored.
 
         Raises:
-            AddressError: layer or neuron is not a whole number from 0, or there is no such view or panel.
+            AddressError: layer, neuron or range is no whole number from 0, or no such view or panel.
         """
         return cls(
             model=params.get("model") or None,
@@ -47,6 +49,7 @@ class Address:
             hook=params.get("hook") or None,
             view=_one_of(params, "view", VIEWS),
             panel=_one_of(params, "panel", PANELS),
+            range=_number(params, "range"),
         )
 
     @property
@@ -56,7 +59,7 @@ class Address:
 
     def params(self) -> dict[str, str]:
         """As query parameters, without what is not said."""
-        names = ("model", "layer", "neuron", "hook", "view", "panel")
+        names = ("model", "layer", "neuron", "hook", "view", "panel", "range")
         pairs = ((name, getattr(self, name)) for name in names)
         return {name: str(value) for name, value in pairs if value is not None}
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.vocabulary import Vocabulary
-from dashboard.charts import Bars
+from dashboard.bars import Bars
 from dashboard.neuron_table import visible
 
 Effects = npt.NDArray[np.floating]

@@ -1,17 +1,24 @@
-"""The parts of a neuron's page that are shown one at a time: each a module with `draw(place, facts)`."""
+"""The parts of a neuron's page that are shown one at a time: each a module with `draw(place, facts)`.
 
-from collections.abc import Callable
+A panel is imported when it is first opened: plotly, torch and the database come with those that need them.
+"""
 
-from dashboard.panels import about, notes, numbers, output, similar, tokens
+from importlib import import_module
+
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 
-PANELS: dict[str, tuple[str, Callable[[Place, NeuronFacts], None]]] = {
-    "numbers": ("Numbers", numbers.draw),
-    "tokens": ("Tokens and sources", tokens.draw),
-    "output": ("Output", output.draw),
-    "similar": ("Similar", similar.draw),
-    "notes": ("Notes", notes.draw),
-    "about": ("Provenance", about.draw),
+LABELS = {
+    "numbers": "Numbers",
+    "tokens": "Tokens and sources",
+    "output": "Output",
+    "similar": "Similar",
+    "notes": "Notes",
+    "about": "Provenance",
 }
-"""By the name in an address: the label and what draws it. In the order of `dashboard.state.PANELS`."""
+"""By the name in an address and of the module, in the order of `dashboard.state.PANELS`."""
+
+
+def draw_panel(place: Place, facts: NeuronFacts) -> None:
+    """Draw the panel that the address names."""
+    import_module(f"dashboard.panels.{place.panel}").draw(place, facts)

@@ -72,7 +72,14 @@ def underlined(place: Place, facts: NeuronFacts) -> dict[str, Any]:
     except ModelError:
         return facts.examples  # the panel says what is wrong
     against = _replacement()
-    return _underlined(*place.version, place.layer, place.neuron, place.hook, place.view, against, changes)
+    if place.range is not None:
+        groups = example_groups(place.cache.neuron(place.layer, place.neuron), place.hook, place.view)
+        lengths = [len(group.examples) for group in reversed(groups)]  # as ranges are numbered
+        last = len(changes) - sum(lengths[: place.range])
+        changes = changes[last - lengths[place.range] : last]
+    return _underlined(
+        *place.version, place.layer, place.neuron, place.hook, place.view, place.range, against, changes
+    )
 
 
 def _replacement() -> Replacement:
@@ -88,10 +95,11 @@ def _underlined(
     index: int,
     hook: str,
     view: str,
+    only: int | None,
     against: Replacement,
     _changes: list[npt.NDArray[np.float32]],
 ) -> dict[str, Any]:
-    return examples_data(path, stamp, layer, index, hook, view, _changes, f"less {against}")
+    return examples_data(path, stamp, layer, index, hook, view, only, _changes, f"less {against}")
 
 
 @st.cache_resource(max_entries=64, show_spinner="Running the examples with and without the neuron…")

@@ -11,11 +11,15 @@ import streamlit as st
 
 from cache.histogram import Histogram, Moments
 from cache.reader import Neuron
-from dashboard.charts import Bars, bars_of
+from dashboard.bars import Bars, bars_of
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.messages import number, share
 from dashboard.neuron_table import visible
 from dashboard.services.places import Place, Stamp, open_cache
+from dashboard.state import AddressError
+
+QUANTILES = {"50%": 0.5, "99%": 0.99, "99.9%": 0.999, "99.99%": 0.9999}
+"""What is marked in a histogram."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class NeuronFacts:
     n_examples: int
     bars: dict[str, Bars]
     moments: dict[str, Moments]
+    quantiles: dict[str, list[tuple[str, float]]]
+    """Label and value of each of `QUANTILES`; none where nothing was counted."""
+    intervals: dict[str, list[float]]
+    """Edges of the intervals that examples were sampled from, above 0 and lowest first."""
     density: dict[str, float]
     """Share of tokens above a tenth of the maximum."""
     tokens: list[tuple[str, float, int]]
@@ -41,21 +49,25 @@ def neuron_facts(place: Place) -> NeuronFacts:
     Raises:
         CacheError: the cache is damaged.
     """
-    return _neuron_facts(*place.version, place.layer, place.neuron, place.hook, place.view)
+    return _neuron_facts(*place.version, place.layer, place.neuron, place.hook, place.view, place.range)
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
-def _neuron_facts(path: str, stamp: Stamp, layer: int, index: int, hook: str, view: str) -> NeuronFacts:
+def _neuron_facts(
+    path: str, stamp: Stamp, layer: int, index: int, hook: str, view: str, only: int | None
+) -> NeuronFacts:
     cache = open_cache(path, stamp)
     neuron = cache.neuron(layer, index)
     moments = {name: neuron.moments(name) for name in cache.hooks}
     histograms = {name: neuron.histogram(name) for name in cache.hooks}
-    examples = examples_data(path, stamp, layer, index, hook, view)
+    examples = examples_data(path, stamp, layer, index, hook, view, only)
     return NeuronFacts(
         examples=examples,
         n_examples=len(examples["examples"]),
         bars={name: bars_of(h, moments[name]) for name, h in histograms.items()},
         moments=moments,
+        quantiles={name: _quantiles(h) for name, h in histograms.items()},
+        intervals={name: [r.high for r in neuron.ranges(name)[:-1]] for name in cache.hooks},
         density={name: _density(h, moments[name]) for name, h in histograms.items()},
         tokens=[(visible(cache.vocabulary.text(t.token)), t.mean, t.count) for t in neuron.tokens(hook)],
         sources=[(s.source, s.share) for s in neuron.sources(hook)],
@@ -69,42 +81,61 @@ def examples_data(
     index: int,
     hook: str,
     view: str,
+    only: int | None = None,
     changes: Sequence[npt.NDArray[np.float32]] | None = None,
     changed_by: str = "",
 ) -> dict[str, Any]:
     """Data of the token view.
 
     Args:
+        only: the one interval of activation to show, from the lowest, in place of all.
         changes: underlines, see `token_view_data`. changed_by: what says which they are.
     """
     cache = open_cache(path, stamp)
     neuron = cache.neuron(layer, index)
     return token_view_data(
-        example_groups(neuron, hook, view),
+        example_groups(neuron, hook, view, only),
         cache.vocabulary,
         cache.hooks,
         hook,
-        f"{path} {stamp} {layer} {index} {hook} {view} {changed_by}",
+        f"{path} {stamp} {layer} {index} {hook} {view} {only} {changed_by}",
         strongest=neuron.moments(hook).max,
         changes=changes,
     )
 
 
-def example_groups(neuron: Neuron, hook: str, view: str) -> list[Group]:
-    """A neuron's examples as a view shows them: one list, or one for each range, the highest first."""
+def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None) -> list[Group]:
+    """A neuron's examples as a view shows them: one list, or one for each range, the highest first.
+
+    Raises:
+        AddressError: there is no interval `only`.
+    """
     if view == "top":
         return [Group("", neuron.top(hook))]
     if view == "bottom":
         return [Group("", neuron.bottom(hook))]
     count = max(neuron.moments(hook).count, 1)
+    ranges = neuron.ranges(hook)
+    if only is not None and only >= len(ranges):
+        raise AddressError(
+            f"the address says range = {only}: this neuron has 0 to {len(ranges) - 1} at {hook}"
+        )
     return [
         Group(
             "0 and below" if found.high <= 0 else f"{number(found.low)} to {number(found.high)}",
             found.examples,
             f"{found.count:,} tokens, {share(found.count / count)}",
         )
-        for found in reversed(neuron.ranges(hook))
+        for found in reversed(ranges if only is None else ranges[only : only + 1])
     ]
+
+
+def _quantiles(histogram: Histogram) -> list[tuple[str, float]]:
+    """Middles of the bins that hold them."""
+    if not histogram.total:
+        return []
+    bins = [(label, histogram.quantile(q)) for label, q in QUANTILES.items()]
+    return [(label, (low + high) / 2) for label, (low, high) in bins if math.isfinite(low + high)]
 
 
 def _density(histogram: Histogram, moments: Moments) -> float:

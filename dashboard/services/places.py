@@ -4,7 +4,7 @@ What is kept between runs is keyed by path and time of change, so a file replace
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +32,13 @@ class Place:
     hook: str
     view: str
     panel: str
+    range: int | None = None
+    """The one interval of activation that is shown, from the lowest; None: all of them."""
 
     @property
     def address(self) -> Address:
         """The address that leads here."""
-        return Address(self.model.name, self.layer, self.neuron, self.hook, self.view, self.panel)
+        return Address(self.model.name, self.layer, self.neuron, self.hook, self.view, self.panel, self.range)
 
     @property
     def version(self) -> tuple[str, Stamp]:
@@ -73,6 +75,8 @@ def find_place(address: Address) -> Place:
         neuron = address.neuron
     cache.neuron(layer, neuron)
     place = Place(model, cache, layer, neuron, hook, address.view or VIEWS[0], address.panel or PANELS[0])
+    if place.view == "ranges":
+        place = replace(place, range=address.range)
     if place.view not in place.views:
         raise CacheError(
             f"{cache.path} is of version {cache.manifest.version}, which holds the strongest examples alone: "

@@ -4,13 +4,13 @@ import streamlit as st
 
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
-from dashboard.charts import HOOK_LABELS, HOOK_TITLES, histograms
+from dashboard.components.histogram_view import Panel, histogram_view
 from dashboard.components.token_view import token_view
-from dashboard.messages import plain, show_problem
-from dashboard.panels import PANELS
+from dashboard.messages import HOOK_LABELS, hook_title, plain, show_problem
+from dashboard.panels import LABELS, draw_panel
 from dashboard.services import places
 from dashboard.services.ablation import underlined
-from dashboard.services.neurons import neuron_facts
+from dashboard.services.neurons import NeuronFacts, neuron_facts
 from dashboard.services.places import Place
 from dashboard.state import AddressError
 
@@ -22,12 +22,14 @@ VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weak
 def go(neuron: int) -> None:
     """Change the address to another neuron of the same layer."""
     st.query_params["neuron"] = str(neuron)
+    st.query_params.pop("range", None)
 
 
 def moved() -> None:
     """Change the address to what the widgets say."""
     for name in ("layer", "neuron", "hook", "view", "panel"):
         st.query_params[name] = str(st.session_state[f"go_{name}"])
+    st.query_params.pop("range", None)
 
 
 def header(place: Place) -> None:
@@ -86,25 +88,52 @@ def hook_choice(place: Place) -> None:
 
 def view_choice(place: Place) -> None:
     """Which of the neuron's examples are shown."""
-    st.segmented_control(
-        "Examples",
-        place.views,
-        required=True,
-        format_func=VIEW_LABELS.__getitem__,
-        key="go_view",
-        on_change=moved,
-        disabled=len(place.views) == 1,
-        label_visibility="collapsed",
-    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.segmented_control(
+            "Examples",
+            place.views,
+            required=True,
+            format_func=VIEW_LABELS.__getitem__,
+            key="go_view",
+            on_change=moved,
+            disabled=len(place.views) == 1,
+            label_visibility="collapsed",
+        )
+        if place.range is not None:
+            st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
+
+
+def figures(place: Place, facts: NeuronFacts) -> None:
+    """The histograms of all hooks; a click on a bar shows samples of its interval."""
+
+    def show(hook: str, value: float) -> None:
+        edges = facts.intervals[hook]
+        st.query_params.update(
+            {"hook": hook, "view": "ranges", "range": str(sum(edge <= value and value > 0 for edge in edges))}
+        )
+
+    hooks = place.cache.hooks
+    histogram_view(
+        [
+            Panel(
+                hook, hook_title(hook, len(hooks) > 1), facts.bars[hook], facts.quantiles[hook],
+                facts.intervals[hook], facts.moments[hook].mean, facts.moments[hook].std,
+            )
+            for hook in hooks
+        ],
+        place.hook,
+        key="histograms",
+        on_bar=show if "ranges" in place.views else None,
+    )  # fmt: skip
 
 
 def panel_choice() -> None:
     """Which panel is shown."""
     st.segmented_control(
         "Panel",
-        list(PANELS),
+        list(LABELS),
         required=True,
-        format_func=lambda name: PANELS[name][0],
+        format_func=LABELS.__getitem__,
         key="go_panel",
         on_change=moved,
         label_visibility="collapsed",
@@ -129,13 +158,7 @@ def page() -> None:
     examples, side = st.columns([5, 4], gap="medium")
     with side, st.container(key="side", gap="small"):
         hook_choice(place)
-        title = "before and after the LayerNorm" if len(place.cache.hooks) > 1 else HOOK_TITLES[place.hook]
-        st.plotly_chart(
-            histograms(facts.bars, place.hook),
-            key="histograms",
-            config={"displayModeBar": False},
-            alt=f"Histograms of the neuron's activation {title}, log counts",
-        )
+        figures(place, facts)
         panel_choice()
         panel = st.container(gap="small")
     with examples:
@@ -145,7 +168,7 @@ def page() -> None:
         else:
             st.info("No example: this neuron never took a finite value in the corpus.")
     with panel:  # last: it may have to wait for the model
-        PANELS[place.panel][1](place, facts)
+        draw_panel(place, facts)
 
 
 page()

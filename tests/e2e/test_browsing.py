@@ -42,7 +42,7 @@ def test_a_neuron_opens_and_its_first_example_is_read(server: str, page: Page, t
     shown = float(page.locator(".example .value").first.inner_text())
     assert shown == pytest.approx(first.value, rel=1e-3)
     assert page.locator(".example").count() == 20
-    expect(page.locator(".js-plotly-plot")).to_be_visible()
+    expect(page.get_by_role("group", name="Histogram before the LayerNorm")).to_be_visible()
 
 
 def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
@@ -166,3 +166,37 @@ def test_pages_are_accessible(server: str, page: Page, path: str) -> None:
     violations = Axe().run(page).response["violations"]
     grave = [v for v in violations if v["impact"] in ("serious", "critical")]
     assert not grave, [(v["id"], [n["html"][:200] for n in v["nodes"][:5]]) for v in grave]
+
+
+def test_a_bar_of_a_histogram_shows_its_range(server: str, page: Page, tiny_model: Path) -> None:
+    ranges = NeuronCache.open(tiny_model / "neurons").neuron(0, 5).ranges("hook_post")
+    open_neuron(page, server, 5)
+    after = page.get_by_role("group", name="Histogram after the LayerNorm")
+    after.focus()
+    page.keyboard.press("End")
+    expect(page.get_by_role("status").filter(has_text="token")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator(".group")).to_have_count(1)
+    expect(page).to_have_url(re.compile(f"hook=hook_post.*view=ranges.*range={len(ranges) - 1}"))
+    assert page.locator(".example").count() == len(ranges[-1].examples)
+    page.get_by_role("button", name="All ranges").click()
+    expect(page.locator(".group")).to_have_count(len(ranges))
+    after.click(position={"x": 42, "y": 100})  # the lowest bar
+    expect(page.locator(".group")).to_have_count(1)
+    expect(page.locator(".group")).to_contain_text("0 and below")
+
+
+def test_what_a_histogram_shows_is_the_readers_choice(server: str, page: Page) -> None:
+    open_neuron(page, server, 5)
+    assert page.locator("svg .normal").count() == 0
+    page.get_by_role("button", name="normal").click()
+    expect(page.locator("svg .normal")).to_have_count(2)
+    page.get_by_role("button", name="intervals").click()
+    assert page.locator("svg .interval").count() > 10
+    heights = "all => all.map(e => e.getAttribute('height')).join()"
+    logarithmic = page.locator("svg .bar").evaluate_all(heights)
+    page.get_by_role("button", name="log counts").click()
+    assert page.locator("svg .bar").evaluate_all(heights) != logarithmic
+    page.get_by_role("button", name="Next").click()
+    heading(page, "Layer 0 · neuron 6")
+    expect(page.locator("svg .normal")).to_have_count(2)  # the choice stays

@@ -45,8 +45,7 @@ def test_an_empty_address_shows_a_neuron(models: Path) -> None:
     assert title(app).startswith("Layer 0 · neuron")
     assert app.query_params["model"] == "tiny"
     assert app.query_params["hook"] == "hook_mid"
-    assert len(app.get("bidi_component")) == 1
-    assert len(app.get("plotly_chart")) == 1
+    assert len(app.get("bidi_component")) == 2  # histograms and examples
 
 
 def test_the_address_restores_the_neuron_and_buttons_move_it(models: Path) -> None:

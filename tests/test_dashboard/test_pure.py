@@ -10,8 +10,9 @@ import pytest
 from cache.histogram import N_BINS, Histogram, Moments, bin_index
 from cache.reader import Example, NeuronCache, Provenance
 from cache.vocabulary import Vocabulary
+from dashboard.bars import Bars, bars_of, normal_counts
 from dashboard.catalog import find_models, weights_damage
-from dashboard.charts import Bars, bars_of, histograms
+from dashboard.components.histogram_view import Panel, Second, _chosen, histogram_view_data
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.messages import number, plain, share
 from dashboard.neuron_table import chosen, neuron_frame, peak_summary
@@ -114,12 +115,27 @@ def test_bars_of_few_values(values: list[float]) -> None:
     assert len(bars.edges) == len(bars.counts) + 1
 
 
-def test_a_figure_has_a_panel_a_hook() -> None:
+def test_normal_counts_are_those_of_many_draws() -> None:
+    draws = np.random.default_rng(0).normal(2, 3, size=200_000)
+    edges = np.linspace(-8, 12, 21)
+    bars = Bars(edges, np.histogram(draws, edges)[0])
+    assert normal_counts(bars, 2, 3) == pytest.approx(bars.counts, abs=5 * np.sqrt(200_000 / 20))
+    assert not normal_counts(bars, 2, 0).any()
+    assert not normal_counts(bars, np.nan, 1).any()
+
+
+def test_histograms_as_the_browser_gets_them() -> None:
     bars = Bars(np.array([0.0, 1.0, 2.0]), np.array([9, 1]))
-    figure = histograms({"hook_mid": bars, "hook_post": bars}, "hook_mid")
-    assert len(figure.data) == 2
-    assert figure.layout.yaxis.type == "log"
-    assert len(histograms({"hook_post": bars}, "hook_post").data) == 1
+    panels = [Panel(hook, hook, bars, [("50%", 0.5)], [1.0], 0.6, 0.3) for hook in ("hook_mid", "hook_post")]
+    half = Bars(np.array([0.0, 4.0]), np.array([5]))
+    data = histogram_view_data(panels, "hook_post", Second("another", {"hook_mid": half}))
+    assert [p["shown"] for p in data["panels"]] == [False, True]
+    assert data["panels"][0]["counts"] == [9, 1]
+    assert data["panels"][0]["over"] == {"edges": [0.0, 4.0], "counts": [10.0]}  # as many tokens as the first
+    assert data["panels"][1]["over"] is None
+    assert _chosen(panels, [1, 1]) == ("hook_post", 1.5)
+    for nonsense in (None, 3, [1], [0, 2], [-1, 0], ["0", 0], [0, 0, 0]):
+        assert _chosen(panels, nonsense) is None
 
 
 def test_peaks_are_summed_up_with_visible_blanks() -> None:
