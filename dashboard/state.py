@@ -23,6 +23,32 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """A neuron that stands beside another one, in an address as MODEL/LAYER/NEURON."""
+
+    model: str
+    layer: int
+    neuron: int
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.layer}/{self.neuron}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Beside":
+        """Read it.
+
+        Raises:
+            AddressError: it has another form.
+        """
+        found = re.fullmatch(r"(.+)/([0-9]{1,9})/([0-9]{1,9})", text)
+        if not found:
+            raise AddressError(
+                f"the address says beside = {text!r}: expected MODEL/LAYER/NEURON, as in beside=solu-1l/0/7"
+            )
+        return cls(found[1], int(found[2]), int(found[3]))
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """A place in the dashboard; None is 'not said'."""
 
@@ -34,6 +60,8 @@ class Address:
     panel: str | None = None
     range: int | None = None
     """One interval of activation in place of all, from the lowest."""
+    beside: str | None = None
+    """Another neuron, see `Beside`."""
 
     @classmethod
     def parse(cls, params: Mapping[str, str]) -> "Address":
@@ -50,6 +78,7 @@ class Address:
             view=_one_of(params, "view", VIEWS),
             panel=_one_of(params, "panel", PANELS),
             range=_number(params, "range"),
+            beside=params.get("beside") or None,
         )
 
     @property
@@ -59,7 +88,7 @@ class Address:
 
     def params(self) -> dict[str, str]:
         """As query parameters, without what is not said."""
-        names = ("model", "layer", "neuron", "hook", "view", "panel", "range")
+        names = ("model", "layer", "neuron", "hook", "view", "panel", "range", "beside")
         pairs = ((name, getattr(self, name)) for name in names)
         return {name: str(value) for name, value in pairs if value is not None}
 

@@ -13,7 +13,9 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   if (!s) {
     s = { panels: root.querySelector('.panels'), tip: root.querySelector('.tip'), view: root.querySelector('.view'), width: 0 };
     instances.set(root, s);
+    s.second = element('span', 'second');
     drawChoices(s, root.querySelector('.choices'));
+    root.querySelector('.choices').append(s.second);
     s.resized = new ResizeObserver(([entry]) => {
       if (Math.abs(entry.contentRect.width - s.width) > 1) draw(s);
     });
@@ -24,6 +26,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   if (s.version !== version) {
     s.version = version;
     s.data = data;
+    s.second.textContent = data.second ? `outline: ${data.second}` : '';
     draw(s);
   }
   return () => s.resized.disconnect();

@@ -8,7 +8,7 @@ const ODD = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u
 const SEEN = { ' ': '·', '\n': '↵', '\t': '⇥' };
 const settings = { context: 'medium', breaks: 'show', ...stored() };
 
-export default function ({ data, parentElement: root }) {
+export default function ({ data, parentElement: root, setTriggerValue }) {
   let s = instances.get(root);
   if (!s) {
     s = { root, view: root.querySelector('.view'), list: root.querySelector('.list'), tip: root.querySelector('.tip') };
@@ -18,17 +18,25 @@ export default function ({ data, parentElement: root }) {
     s.list.addEventListener('focusin', (e) => e.target.classList.contains('text') && step(s, e.target, 0));
     s.list.addEventListener('focusout', () => hide(s));
     s.list.addEventListener('keydown', (e) => onKey(s, e));
-    s.list.addEventListener('click', (e) => e.target.classList.contains('copy') && copy(s, e.target));
+    s.list.addEventListener('click', (e) => onClick(s, e));
     drawBar(s);
+    s.walk = (event) => walk(s, event);
+    window.addEventListener('keydown', s.walk);
   }
-  if (s.version === data.version) return;
-  s.version = data.version;
-  s.data = data;
-  hide(s);
-  drawLegend(s);
-  s.list.replaceChildren(...drawGroups(data));
-  apply(s);
-  s.list.dataset.version = data.version;
+  s.edit = (name) => setTriggerValue('edit', name);
+  if (s.version !== data.version) {
+    s.version = data.version;
+    s.data = data;
+    hide(s);
+    drawLegend(s);
+    s.list.replaceChildren(...drawGroups(data));
+    apply(s);
+    s.list.dataset.version = data.version;
+  }
+  return () => {
+    window.removeEventListener('keydown', s.walk);
+    instances.delete(root);
+  };
 }
 
 function element(tag, name, text) {
@@ -69,10 +77,20 @@ function drawExample(data, example, k, rank) {
   const origin = element('span', 'origin');
   origin.append(element('bdi', '', example.origin));
   origin.title = example.origin;
-  const copier = element('button', 'copy', 'copy');
-  copier.type = 'button';
-  copier.setAttribute('aria-label', `Copy the text of example ${k + 1}`);
-  head.append(origin, copier);
+  head.append(origin);
+  if (data.address) {
+    const edit = element('a', 'act edit', 'edit');
+    edit.href = `editor?${data.address}&example=${example.name}`;
+    edit.setAttribute('aria-label', `Edit the text of example ${k + 1}`);
+    head.append(edit);
+  }
+  head.append(act('expand', 'more', `Show all of example ${k + 1} that is kept`), act('copy', 'copy', `Copy the text of example ${k + 1}`));
+  if (example.same !== null) {
+    item.classList.add('folded');
+    const again = element('button', 'again', `the same words as ${rank - (k - example.same) + 1}: show`);
+    again.type = 'button';
+    head.append(again);
+  }
 
   const text = element('div', 'text');
   text.tabIndex = 0;
@@ -99,6 +117,13 @@ function drawExample(data, example, k, rank) {
   }
   item.append(head, text);
   return item;
+}
+
+function act(name, label, description) {
+  const button = element('button', `act ${name}`, label);
+  button.type = 'button';
+  button.setAttribute('aria-label', description);
+  return button;
 }
 
 function outside(from, context) {
@@ -223,6 +248,39 @@ function step(s, text, move) {
   if (move === 'last') to = tokens.length - 1;
   text.setAttribute('aria-describedby', 'tip');
   show(s, tokens[Math.max(0, Math.min(tokens.length - 1, to))]);
+}
+
+// --- what a click does ---
+
+function onClick(s, event) {
+  const target = event.target;
+  const item = target.closest('.example');
+  if (target.classList.contains('copy')) copy(s, target);
+  else if (target.classList.contains('expand')) {
+    target.textContent = item.classList.toggle('expanded') ? 'less' : 'more';
+    hide(s);
+  } else if (target.classList.contains('again')) {
+    target.remove();
+    item.classList.remove('folded');
+  } else if (target.classList.contains('edit')) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return; // a tab of its own
+    event.preventDefault();
+    s.edit(s.data.examples[Number(item.querySelector('.text').dataset.k)].name);
+  }
+}
+
+// j and k go to the next and the previous example, from wherever one is but a field of text.
+function walk(s, event) {
+  if (!['j', 'k'].includes(event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
+  const [at] = event.composedPath();
+  if (at.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(at.tagName)) return;
+  const texts = [...s.list.querySelectorAll('.example:not(.folded) .text')];
+  const now = texts.indexOf(at);
+  const next = texts[event.key === 'j' ? now + 1 : Math.max(0, now - 1)];
+  if (!next) return;
+  event.preventDefault();
+  next.focus({ preventScroll: true });
+  next.closest('.example').scrollIntoView({ block: 'center' });
 }
 
 async function copy(s, button) {

@@ -16,6 +16,7 @@ from cache.reader import Example
 from cache.vocabulary import Piece, Vocabulary
 
 _HERE = Path(__file__).parent
+_SAME_BEFORE, _SAME_AFTER = 8, 2  # tokens around the peak that make two examples the same words
 _LARGEST = float(np.finfo(np.float32).max)
 
 _mount = st.components.v2.component(
@@ -27,9 +28,17 @@ _mount = st.components.v2.component(
 )
 
 
-def token_view(data: dict[str, Any], key: str) -> None:
-    """Draw examples; keep the key when the data changes."""
-    _mount(key=key, data=data)
+def token_view(data: dict[str, Any], key: str, address: str = "") -> str | None:
+    """Draw examples; keep the key when the data changes.
+
+    Args:
+        address: of the neuron, as a query string, for links to the editor; empty for none.
+
+    Returns:
+        The name of the example that was asked to be edited, in the run after the click.
+    """
+    asked = _mount(key=key, data=data | {"address": address}, on_edit_change=lambda: None).edit
+    return asked if asked in {example["name"] for example in data["examples"]} else None
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Group:
     examples: Sequence[Example]
     detail: str = ""
     """Said beside the title."""
+    kind: str = "top"
+    """What its examples are called by, with their rank: `top`, `bottom`, `range-2`."""
 
 
 def token_view_data(
@@ -70,12 +81,15 @@ def token_view_data(
         piece's text), `n` (tokens of each piece, where some have several), `v` (by hook: low, high and
         the steps between), `peak` (a piece), `first` (position in its document of the first token),
         `start` (whether the model saw nothing but the BOS before it), `u` (where changes are given:
-        that of the strongest underline, and of each piece one or None).
+        that of the strongest underline, and of each piece one or None), `name` (as in an address),
+        `same` (the index of an earlier example of its group with the same words, or None).
     """
     texts: dict[str, int] = {}
     rows = []
     lowest, highest = 0.0, max(_finite(strongest), 0.0)
     examples = [example for group in groups for example in group.examples]
+    names = [f"{group.kind}-{rank}" for group in groups for rank in range(len(group.examples))]
+    same = _same_words(groups)
     largest = max((float(np.nanmax(np.abs(c), initial=0.0)) for c in changes or ()), default=0.0)
     for k, example in enumerate(examples):
         activations = {hook: example.activations[hook] for hook in hooks}
@@ -99,6 +113,8 @@ def token_view_data(
                 "lang": example.document.lang,
                 "licence": example.document.licence,
                 "origin": example.document.origin,
+                "name": names[k],
+                "same": same[k],
                 "u": None if changes is None else [_shortened(largest), _changes(changes[k], pieces)],
             }
         )
@@ -125,6 +141,20 @@ def _steps(activations: np.ndarray[Any, np.dtype[np.float32]], pieces: Sequence[
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) / (high - low) * 255) if high > low else np.zeros(len(values))
     return [float(f"{low:.6g}"), float(f"{high:.6g}"), steps.astype(int).tolist()]
+
+
+def _same_words(groups: Sequence[Group]) -> list[int | None]:
+    """For each example the first of its group with the same tokens around the peak; None for that one."""
+    found: list[int | None] = []
+    for group in groups:
+        seen: dict[bytes, int] = {}
+        for example in group.examples:
+            low = max(0, example.peak - _SAME_BEFORE)
+            words = np.asarray(example.tokens[low : example.peak + _SAME_AFTER + 1], dtype=np.int32)
+            at = len(found)
+            first = seen.setdefault(words.tobytes() + bytes([example.peak - low]), at)
+            found.append(None if first == at else first)
+    return found
 
 
 def _changes(changes: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float | None]:

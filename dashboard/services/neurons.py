@@ -113,7 +113,7 @@ def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None
     if view == "top":
         return [Group("", neuron.top(hook))]
     if view == "bottom":
-        return [Group("", neuron.bottom(hook))]
+        return [Group("", neuron.bottom(hook), kind="bottom")]
     count = max(neuron.moments(hook).count, 1)
     ranges = neuron.ranges(hook)
     if only is not None and only >= len(ranges):
@@ -125,8 +125,10 @@ def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None
             "0 and below" if found.high <= 0 else f"{number(found.low)} to {number(found.high)}",
             found.examples,
             f"{found.count:,} tokens, {share(found.count / count)}",
+            kind=f"range-{which}",
         )
-        for found in reversed(ranges if only is None else ranges[only : only + 1])
+        for which, found in reversed(list(enumerate(ranges)))
+        if only in (None, which)
     ]
 
 

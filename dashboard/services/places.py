@@ -14,7 +14,7 @@ from cache.reader import NeuronCache
 from cache.schema import MANIFEST, CacheError
 from dashboard import catalog, settings
 from dashboard.catalog import FoundModel, ModelError
-from dashboard.state import PANELS, SESSION_KEY, VIEWS, Address
+from dashboard.state import PANELS, SESSION_KEY, VIEWS, Address, Beside
 from solu_model.files import sha256_of
 
 Stamp = tuple[int, int]
@@ -34,11 +34,22 @@ class Place:
     panel: str
     range: int | None = None
     """The one interval of activation that is shown, from the lowest; None: all of them."""
+    beside: str | None = None
+    """The neuron to show beside it, see `Beside`."""
 
     @property
     def address(self) -> Address:
         """The address that leads here."""
-        return Address(self.model.name, self.layer, self.neuron, self.hook, self.view, self.panel, self.range)
+        return Address(
+            self.model.name,
+            self.layer,
+            self.neuron,
+            self.hook,
+            self.view,
+            self.panel,
+            self.range,
+            self.beside,
+        )
 
     @property
     def version(self) -> tuple[str, Stamp]:
@@ -74,7 +85,8 @@ def find_place(address: Address) -> Place:
     else:
         neuron = address.neuron
     cache.neuron(layer, neuron)
-    place = Place(model, cache, layer, neuron, hook, address.view or VIEWS[0], address.panel or PANELS[0])
+    view, panel = address.view or VIEWS[0], address.panel or PANELS[0]
+    place = Place(model, cache, layer, neuron, hook, view, panel, beside=address.beside)
     if place.view == "ranges":
         place = replace(place, range=address.range)
     if place.view not in place.views:
@@ -83,6 +95,21 @@ def find_place(address: Address) -> Place:
             "build the cache again to see ranges"
         )
     return place
+
+
+def find_beside(place: Place) -> Place | None:
+    """What stands beside a place: at the same hook and in the same view, as far as its cache has them.
+
+    Raises:
+        AddressError: it cannot be read.
+        ModelError, CacheError: as in `find_place`.
+    """
+    if place.beside is None:
+        return None
+    asked = Beside.parse(place.beside)
+    other = find_place(Address(asked.model, asked.layer, asked.neuron, hook=None))
+    hook = place.hook if place.hook in other.cache.hooks else other.cache.hooks[-1]
+    return replace(other, hook=hook, view=place.view if place.view in other.views else VIEWS[0])
 
 
 def cache_of(model: FoundModel) -> NeuronCache:

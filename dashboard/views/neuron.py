@@ -1,130 +1,46 @@
-"""A neuron: its strongest examples, its histograms, and where both come from."""
+"""A neuron: its examples, its histograms, and what else is asked of it; another one beside it on demand."""
 
 import streamlit as st
 
 from cache.schema import CacheError
+from dashboard import sections
 from dashboard.catalog import ModelError
-from dashboard.components.histogram_view import Panel, histogram_view
-from dashboard.components.token_view import token_view
-from dashboard.messages import HOOK_LABELS, hook_title, plain, show_problem
+from dashboard.components.histogram_view import Second
+from dashboard.components.shortcuts import shortcuts
+from dashboard.components.tour import tour
+from dashboard.keyboard import DIGITS, HELP, OTHER_HOOK
+from dashboard.messages import show_problem
 from dashboard.panels import LABELS, draw_panel
 from dashboard.services import places
-from dashboard.services.ablation import underlined
+from dashboard.services.annotations import heading_marks
 from dashboard.services.neurons import NeuronFacts, neuron_facts
 from dashboard.services.places import Place
 from dashboard.state import AddressError
 
-LIST = "views/neurons.py"
 MODELS = "views/models.py"
-VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
+TOUR = [
+    "Left: the texts that make this neuron fire, redder where it fires more strongly. Hover over a token, or "
+    "walk the tokens of an example with the arrow keys, to read the values before and after the LayerNorm.",
+    "Above them: the strongest, the weakest, or a fair sample from every range of activation. Does the "
+    "neuron mean the same where it fires weakly?",
+    "Right: how often it takes which value over every token of the corpus; a click on a bar shows texts from "
+    "there. Below: what the neuron does to the output, its kin, your notes.",
+    "The address of this page is all of it: send it to a colleague. Press ? for the keys.",
+]
 
 
-def go(neuron: int) -> None:
-    """Change the address to another neuron of the same layer."""
-    st.query_params["neuron"] = str(neuron)
-    st.query_params.pop("range", None)
-
-
-def moved() -> None:
-    """Change the address to what the widgets say."""
-    for name in ("layer", "neuron", "hook", "view", "panel"):
-        st.query_params[name] = str(st.session_state[f"go_{name}"])
-    st.query_params.pop("range", None)
-
-
-def header(place: Place) -> None:
-    """What is shown, and the ways to other neurons."""
-    last = place.cache.d_mlp - 1
-    # The address says what the widgets show, whatever they showed before.
-    st.session_state.update(
-        go_layer=place.layer,
-        go_neuron=place.neuron,
-        go_hook=place.hook,
-        go_view=place.view,
-        go_panel=place.panel,
-    )
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
-        st.caption(plain(place.model.name), width="stretch")
-        st.selectbox(
-            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
-            key="go_layer", on_change=moved, label_visibility="collapsed", width=105,
-        )  # fmt: skip
-        st.number_input(
-            f"Neuron, 0 to {last}", 0, last, step=1,
-            key="go_neuron", on_change=moved, label_visibility="collapsed", width=125,
-        )  # fmt: skip
-        st.button(
-            "Previous", key="previous", icon=":material/chevron_left:", shortcut="Left",
-            disabled=place.neuron == 0, on_click=go, args=(place.neuron - 1,),
-        )  # fmt: skip
-        st.button(
-            "Next", key="next", icon=":material/chevron_right:", shortcut="Right",
-            disabled=place.neuron == last, on_click=go, args=(place.neuron + 1,),
-        )  # fmt: skip
-        st.button(
-            "Random", key="random", icon=":material/casino:", shortcut="X",
-            on_click=lambda: go(places.random_neuron(place)),
-        )  # fmt: skip
-        if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
-            st.switch_page(LIST, query_params=place.address.with_(neuron=None).params())
-
-
-def hook_choice(place: Place) -> None:
-    """Which hook's examples are shown."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption("Examples and colours", width="content")
-        st.segmented_control(
-            "Examples and colours",
-            place.cache.hooks,
-            required=True,
-            format_func=HOOK_LABELS.__getitem__,
-            key="go_hook",
-            on_change=moved,
-            disabled=len(place.cache.hooks) == 1,
-            label_visibility="collapsed",
-        )
-
-
-def view_choice(place: Place) -> None:
-    """Which of the neuron's examples are shown."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.segmented_control(
-            "Examples",
-            place.views,
-            required=True,
-            format_func=VIEW_LABELS.__getitem__,
-            key="go_view",
-            on_change=moved,
-            disabled=len(place.views) == 1,
-            label_visibility="collapsed",
-        )
-        if place.range is not None:
-            st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
-
-
-def figures(place: Place, facts: NeuronFacts) -> None:
-    """The histograms of all hooks; a click on a bar shows samples of its interval."""
-
-    def show(hook: str, value: float) -> None:
-        edges = facts.intervals[hook]
-        st.query_params.update(
-            {"hook": hook, "view": "ranges", "range": str(sum(edge <= value and value > 0 for edge in edges))}
-        )
-
-    hooks = place.cache.hooks
-    histogram_view(
-        [
-            Panel(
-                hook, hook_title(hook, len(hooks) > 1), facts.bars[hook], facts.quantiles[hook],
-                facts.intervals[hook], facts.moments[hook].mean, facts.moments[hook].std,
-            )
-            for hook in hooks
-        ],
-        place.hook,
-        key="histograms",
-        on_bar=show if "ranges" in place.views else None,
-    )  # fmt: skip
+def pressed(key: str, place: Place) -> None:
+    """What the keys do that no button has."""
+    if key == HELP:
+        st.session_state["show_keys"] = True
+    elif key == OTHER_HOOK:
+        st.query_params["hook"] = next((h for h in place.cache.hooks if h != place.hook), place.hook)
+        st.query_params.pop("range", None)
+    else:
+        parameter, value = DIGITS[key]
+        if parameter != "view" or value in place.views:
+            st.query_params[parameter] = value
+            st.query_params.pop("range", None)
 
 
 def panel_choice() -> None:
@@ -135,9 +51,40 @@ def panel_choice() -> None:
         required=True,
         format_func=LABELS.__getitem__,
         key="go_panel",
-        on_change=moved,
+        on_change=sections.moved,
         label_visibility="collapsed",
     )
+
+
+def alone(place: Place, facts: NeuronFacts) -> None:
+    """The examples, and beside them the figures and one panel."""
+    left, side = st.columns([5, 4], gap="medium")
+    with side, st.container(key="side", gap="small"):
+        sections.hook_choice(place)
+        sections.figures(place, facts, "histograms")
+        panel_choice()
+        panel = st.container(gap="small")
+    with left:
+        sections.view_choice(place)
+        sections.examples(place, facts, "examples")
+    with panel:  # last: it may have to wait for the model
+        draw_panel(place, facts)
+
+
+def side_by_side(place: Place, facts: NeuronFacts, other: Place, other_facts: NeuronFacts) -> None:
+    """Two neurons, the second one's histograms drawn over the first one's as well."""
+    with st.container(horizontal=True, gap="medium"):
+        sections.view_choice(place)
+        sections.hook_choice(place)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        name = f"layer {other.layer}, neuron {other.neuron} of {other.model.name}"
+        sections.figures(place, facts, "histograms", Second(name, other_facts.bars))
+        sections.examples(place, facts, "examples")
+    with right:
+        sections.beside_heading(place, other, heading_marks(other))
+        sections.figures(other, other_facts, "histograms_beside")
+        sections.examples(other, other_facts, "examples_beside")
 
 
 def page() -> None:
@@ -145,6 +92,8 @@ def page() -> None:
     try:
         place = places.find_place(places.asked_address())
         facts = neuron_facts(place)
+        other = places.find_beside(place)
+        other_facts = None if other is None else neuron_facts(other)
     except (AddressError, ModelError, CacheError) as error:
         show_problem("This address shows no neuron", error)
         with st.container(horizontal=True):
@@ -153,22 +102,19 @@ def page() -> None:
         return
     st.query_params.update(place.address.params())
     places.remember(place.address)
+    # The address says what the widgets show, whatever they showed before.
+    for name in ("layer", "neuron", "hook", "view", "panel"):
+        st.session_state[f"go_{name}"] = getattr(place, name)
 
-    header(place)
-    examples, side = st.columns([5, 4], gap="medium")
-    with side, st.container(key="side", gap="small"):
-        hook_choice(place)
-        figures(place, facts)
-        panel_choice()
-        panel = st.container(gap="small")
-    with examples:
-        view_choice(place)
-        if facts.n_examples:
-            token_view(underlined(place, facts), key="examples")
-        else:
-            st.info("No example: this neuron never took a finite value in the corpus.")
-    with panel:  # last: it may have to wait for the model
-        draw_panel(place, facts)
+    tour(TOUR, "neuron")
+    sections.heading(place, heading_marks(place))
+    if other is None or other_facts is None:
+        alone(place, facts)
+    else:
+        side_by_side(place, facts, other, other_facts)
+    shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
+    if st.session_state.pop("show_keys", False):
+        sections.keys_dialog()
 
 
 page()

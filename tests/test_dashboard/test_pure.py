@@ -17,7 +17,7 @@ from dashboard.components.token_view import Group, token_view_data
 from dashboard.messages import number, plain, share
 from dashboard.neuron_table import chosen, neuron_frame, peak_summary
 from dashboard.settings import model_roots
-from dashboard.state import Address, AddressError
+from dashboard.state import Address, AddressError, Beside
 
 
 def test_an_address_comes_back_from_its_parameters() -> None:
@@ -194,3 +194,28 @@ def test_token_data_within_a_context_keeps_every_token() -> None:
     row = token_view_data([Group("", [example])], vocabulary, ["hook_mid"], "hook_mid", "v")["examples"][0]
     assert len(row["t"]) == 2
     assert (row["first"], row["start"]) == (39, False)
+
+
+def test_the_same_words_are_folded_within_a_group() -> None:
+    vocabulary = Vocabulary([bytes([c]) for c in b"abcdefghij"])
+
+    def example(tokens: list[int], peak: int) -> Example:
+        zeros = {"hook_post": np.zeros(len(tokens), dtype=np.float32)}
+        where = Provenance("s", "en", "CC0", "here")
+        return Example(1.0, np.array(tokens, dtype=np.int32), peak, zeros, peak, 0, 0, where)
+
+    one, again = example([1, 2, 3, 4], 2), example([1, 2, 3, 4], 2)
+    other_peak, other_words = example([1, 2, 3, 4], 1), example([0, 2, 3, 4], 2)
+    far = example([9] + [5] * 8 + [3, 4, 5, 6], 9), example([8] + [5] * 8 + [3, 4, 5, 7], 9)
+    groups = [Group("", [one, other_peak, again, other_words]), Group("", [again, *far], kind="range-3")]
+    rows = token_view_data(groups, vocabulary, ["hook_post"], "hook_post", "v")["examples"]
+    assert [row["same"] for row in rows] == [None, None, 0, None, None, None, 5]
+    assert [row["name"] for row in rows][-3:] == ["range-3-0", "range-3-1", "range-3-2"]
+
+
+def test_a_neighbour_is_read_as_it_is_written() -> None:
+    assert Beside.parse("folder/solu-1l/0/7") == Beside("folder/solu-1l", 0, 7)
+    assert str(Beside.parse("solu-1l/0/7")) == "solu-1l/0/7"
+    for nonsense in ("", "solu-1l", "solu-1l/0", "solu-1l/0/-7", "/0/7", "a/0/7777777777", "a/0/7\n"):
+        with pytest.raises(AddressError, match="MODEL/LAYER/NEURON"):
+            Beside.parse(nonsense)

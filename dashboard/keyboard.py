@@ -1,0 +1,25 @@
+"""The keys of the neuron page: what they are called in the list, and where those of no button lead. Pure."""
+
+from dashboard.state import PANELS, VIEWS
+
+HELP = "?"
+OTHER_HOOK = "h"
+DIGITS = {str(number): ("view", name) for number, name in enumerate(VIEWS, start=1)} | {
+    str((number + len(VIEWS)) % 10): ("panel", name) for number, name in enumerate(PANELS, start=1)
+}
+"""Parameter of the address and its value, by digit: first the examples, then the panels."""
+
+LIST = [
+    ("← →", "previous and next neuron; within an example, its tokens"),
+    ("j k", "next and previous example"),
+    ("1 2 3", "strongest, sampled by range, weakest"),
+    (f"4 to {list(DIGITS)[-1]}", "the panels beside the examples, from the left"),
+    ("h", "before or after the LayerNorm"),
+    ("x", "a random neuron"),
+    ("l", "the list of neurons, where you were"),
+    ("b", "compare with another neuron"),
+    ("Enter", "on a bar of a histogram: samples of its range"),
+    ("Esc", "close what is open"),
+    ("?", "this list"),
+]
+"""Key and what it does."""

@@ -1,0 +1,178 @@
+"""What is always on a neuron's page: the ways to other neurons, the figures, the examples."""
+
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from dashboard.components.histogram_view import Panel, Second, histogram_view
+from dashboard.components.token_view import token_view
+from dashboard.keyboard import LIST as KEYS
+from dashboard.messages import HOOK_LABELS, hook_title, plain
+from dashboard.services import places
+from dashboard.services.ablation import underlined
+from dashboard.services.neurons import NeuronFacts
+from dashboard.services.places import Place
+from dashboard.state import Beside
+
+EDITOR = "views/editor.py"
+NEURONS = "views/neurons.py"
+VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
+
+
+def moved() -> None:
+    """Change the address to what the widgets say."""
+    for name in ("layer", "neuron", "hook", "view", "panel"):
+        if (value := st.session_state.get(f"go_{name}")) is not None:
+            st.query_params[name] = str(value)
+    st.query_params.pop("range", None)
+
+
+def go(neuron: int) -> None:
+    """Change the address to another neuron of the same layer."""
+    st.query_params["neuron"] = str(neuron)
+    st.query_params.pop("range", None)
+
+
+def heading(place: Place, marks: str) -> None:
+    """What is shown, and the ways to other neurons.
+
+    Args:
+        marks: star and label, as Markdown.
+    """
+    last = place.cache.d_mlp - 1
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
+        st.caption(f"{plain(place.model.name)}  {marks}", width="stretch")
+        st.selectbox(
+            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
+            key="go_layer", on_change=moved, label_visibility="collapsed", width=105,
+        )  # fmt: skip
+        st.number_input(
+            f"Neuron, 0 to {last}", 0, last, step=1,
+            key="go_neuron", on_change=moved, label_visibility="collapsed", width=125,
+        )  # fmt: skip
+        st.button(
+            "Previous", key="previous", icon=":material/chevron_left:", shortcut="Left",
+            disabled=place.neuron == 0, on_click=go, args=(place.neuron - 1,),
+        )  # fmt: skip
+        st.button(
+            "Next", key="next", icon=":material/chevron_right:", shortcut="Right",
+            disabled=place.neuron == last, on_click=go, args=(place.neuron + 1,),
+        )  # fmt: skip
+        st.button(
+            "Random", key="random", icon=":material/casino:", shortcut="X",
+            on_click=lambda: go(places.random_neuron(place)),
+        )  # fmt: skip
+        if st.button("Compare", key="compare", icon=":material/splitscreen_right:", shortcut="B"):
+            compare_dialog(place)
+        if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
+            st.switch_page(NEURONS, query_params=place.address.with_(neuron=None).params())
+
+
+@st.dialog("Compare with another neuron")
+def compare_dialog(place: Place) -> None:
+    """Which neuron to put beside this one."""
+    names = [model.name for model in places.models() if model.has_cache]
+    name = st.selectbox("Model", names, index=names.index(place.model.name), key="beside_model")
+    layer = st.number_input("Layer", 0, None, place.layer, key="beside_layer")
+    neuron = st.number_input("Neuron", 0, None, place.neuron, key="beside_neuron")
+    if st.button("Put it beside", key="beside_open", type="primary"):
+        st.query_params["beside"] = str(Beside(name, int(layer), int(neuron)))
+        st.rerun()
+
+
+def beside_heading(place: Place, other: Place, marks: str) -> None:
+    """What stands beside the neuron, and the ways out."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Layer {other.layer} · neuron {other.neuron}", anchor=False, width="content")
+        st.caption(f"{plain(other.model.name)}  {marks}", width="stretch")
+        st.button("Swap", key="swap", icon=":material/swap_horiz:", on_click=_swap, args=(place, other))
+        st.button(
+            "Close", key="close_beside", icon=":material/close:", shortcut="Escape",
+            on_click=_close_beside,
+        )  # fmt: skip
+
+
+def _close_beside() -> None:
+    st.query_params.pop("beside", None)
+
+
+def _swap(place: Place, other: Place) -> None:
+    beside = str(Beside(place.model.name, place.layer, place.neuron))
+    st.query_params.clear()
+    st.query_params.update(other.address.with_(beside=beside).params())
+
+
+def hook_choice(place: Place) -> None:
+    """Which hook's examples are shown."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("Examples and colours", width="content")
+        st.segmented_control(
+            "Examples and colours",
+            place.cache.hooks,
+            required=True,
+            format_func=HOOK_LABELS.__getitem__,
+            key="go_hook",
+            on_change=moved,
+            disabled=len(place.cache.hooks) == 1,
+            label_visibility="collapsed",
+        )
+
+
+def view_choice(place: Place) -> None:
+    """Which of the neuron's examples are shown."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.segmented_control(
+            "Examples",
+            place.views,
+            required=True,
+            format_func=VIEW_LABELS.__getitem__,
+            key="go_view",
+            on_change=moved,
+            disabled=len(place.views) == 1,
+            label_visibility="collapsed",
+        )
+        if place.range is not None:
+            st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
+
+
+def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = None) -> None:
+    """The histograms of all hooks; a click on a bar of the page's own neuron shows samples from there."""
+
+    def show(hook: str, value: float) -> None:
+        interval = sum(edge <= value and value > 0 for edge in facts.intervals[hook])
+        st.query_params.update({"hook": hook, "view": "ranges", "range": str(interval)})
+
+    hooks = place.cache.hooks
+    histogram_view(
+        [
+            Panel(
+                hook, hook_title(hook, len(hooks) > 1), facts.bars[hook], facts.quantiles[hook],
+                facts.intervals[hook], facts.moments[hook].mean, facts.moments[hook].std,
+            )
+            for hook in hooks
+        ],
+        place.hook,
+        key=key,
+        second=second,
+        on_bar=show if key == "histograms" and "ranges" in place.views else None,
+    )  # fmt: skip
+
+
+def examples(place: Place, facts: NeuronFacts, key: str) -> None:
+    """The neuron's examples; one that is to be edited opens the editor."""
+    if not facts.n_examples:
+        st.info(
+            "No example of this kind: the neuron never took such a value in the corpus. "
+            "The histogram shows which values it takes."
+        )
+        return
+    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    if name := token_view(underlined(place, facts), key=key, address=urlencode(address)):
+        st.switch_page(EDITOR, query_params=address | {"example": name})
+
+
+@st.dialog("Keys")
+def keys_dialog() -> None:
+    """What the keys do."""
+    st.table([{"key": key, "what it does": what} for key, what in KEYS])
