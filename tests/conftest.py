@@ -1,5 +1,6 @@
 """What many tests stand on: a corpus of a few documents and a tiny, randomly initialised model."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from cache.build import build_cache
+from cache.engine import Options
+from cache.kept import Window
 from solu_model.config import SoluConfig
 from solu_model.documents import Document, read_documents
 from solu_model.model import SoluForCausalLM
@@ -75,3 +78,20 @@ def tiny_model(tiny_checkpoint: Path, corpus: Path) -> Path:
     """The tiny checkpoint with its neuron cache in `neurons/`."""
     build_cache(tiny_checkpoint, [corpus], tiny_checkpoint / "neurons", progress=False)
     return tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def two_models(tiny_model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny model and, over the same tokens, `other`: two layers of 20 GELU neurons,
+    contexts of 24, and a cache whose windows are shorter than those."""
+    folder = tmp_path_factory.mktemp("two")
+    shutil.copytree(tiny_model, folder / "tiny")
+    torch.manual_seed(1)
+    sizes = {"d_vocab": 300, "n_ctx": 24, "d_model": 16, "n_heads": 2, "d_head": 8, "d_mlp": 20}
+    config = SoluConfig(**sizes, n_layers=2, act_fn="gelu", initializer_range=0.5)
+    SoluForCausalLM(config).save_pretrained(folder / "other")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_model / name, folder / "other" / name)
+    narrow = Options(window=Window(6, 3))
+    build_cache(folder / "other", [corpus], folder / "other" / "neurons", narrow, progress=False)
+    return folder

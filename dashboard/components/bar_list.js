@@ -9,11 +9,11 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   if (drawn.get(bars) === version) return;
   drawn.set(bars, version);
   bars.replaceChildren(
-    ...data.columns.map((column, c) => {
+    ...data.columns.map((column) => {
       const part = element('section', 'column');
       if (column.title) part.append(element('h4', '', column.title));
       const list = element('ol', '');
-      list.append(...column.rows.map((row, r) => drawRow(row, () => setTriggerValue('open', [c, r]))));
+      list.append(...column.rows.map((row) => drawRow(row, () => setTriggerValue('open', row.query))));
       part.append(list);
       return part;
     }),

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
-from dashboard.state import Address
+from dashboard.state import Address, AddressError
 
 _HERE = Path(__file__).parent
 
@@ -54,7 +54,7 @@ def bar_list(
     """
 
     def clicked() -> None:
-        chosen = _chosen(columns, st.session_state[key].get("open"))
+        chosen = _address(st.session_state[key].get("open"))
         if chosen is not None and open_address is not None:
             open_address(chosen)
 
@@ -84,10 +84,10 @@ def bar_list_data(columns: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def _chosen(columns: Sequence[Column], place: Any) -> Address | None:
-    """The address of the row that the browser names as [column, row]; None for anything else."""
+def _address(query: object) -> Address | None:
+    """The address that the browser names; None for anything else."""
     try:
-        column, row = place
-        return columns[column].rows[row].address if min(column, row) >= 0 else None
-    except (TypeError, ValueError, IndexError):
+        found = Address.parse(dict(parse_qsl(query))) if isinstance(query, str) else None
+    except (AddressError, ValueError):
         return None
+    return None if found is None or found.is_empty else found

@@ -28,7 +28,13 @@ ARGS = [
 
 
 @pytest.fixture(scope="module")
-def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def shown_models(tiny_model: Path) -> Path:
+    """What the dashboard is told to show; a module may say something else."""
+    return tiny_model
+
+
+@pytest.fixture(scope="module")
+def server(shown_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running dashboard, started in a folder that is not the repository."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -37,7 +43,7 @@ def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     log = elsewhere / "server.log"
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py")]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
-    environment = os.environ | {"SOLU_MODELS": str(tiny_model), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"SOLU_MODELS": str(shown_models), "PYTHONPATH": str(ROOT)}
     with open(log, "w") as out:
         process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=out, stderr=out)
     try:

@@ -11,7 +11,7 @@ import torch
 from cache.vocabulary import Vocabulary
 from dashboard import settings
 from dashboard.catalog import WEIGHTS, ModelError
-from dashboard.components.bar_list import Column, Row, bar_list_data
+from dashboard.components.bar_list import Column, Row, _address, bar_list_data
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.provenance import provenance_line
 from dashboard.services import effects, places
@@ -190,6 +190,19 @@ def test_rows_become_shares_of_the_longest_bar() -> None:
     assert (first["label"], first["share"], first["query"]) == ("<i>", 0.5, None)
     assert (second["share"], second["query"]) == (-1.0, "model=a%26b&layer=1&neuron=2&hook=hook_mid")
     assert bar_list_data([Column("t", [Row("x", 0.0, "0")])])["columns"][0]["rows"][0]["share"] == 0
+
+
+@pytest.mark.parametrize(
+    "query", [None, 3, [0, 0], {}, "", "x", "neuron=-1", "view=<b>", "a=%ff&&==", "\0" * 9]
+)
+def test_a_click_that_names_no_address_leads_nowhere(query: object) -> None:
+    assert _address(query) is None
+
+
+def test_a_click_leads_where_its_row_says() -> None:
+    address = Address("a&b =1", 1, 2, "hook_mid", "top", "similar")
+    query = bar_list_data([Column("", [Row("x", 1.0, "1", "", address)])])["columns"][0]["rows"][0]["query"]
+    assert _address(query) == address
 
 
 def test_underlines_are_given_by_piece(place: Place) -> None:

@@ -1,6 +1,5 @@
 """Similar neurons and examples run again, against numpy's own definitions and a model run by hand."""
 
-import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-from cache.build import build_cache
-from cache.engine import Options
-from cache.kept import Window
 from dashboard import settings
 from dashboard.catalog import ModelError
 from dashboard.services import places, similar
@@ -21,30 +17,13 @@ from dashboard.services.places import Place
 from dashboard.services.recomputed import recomputed
 from dashboard.similarity import PeakCounts, best, correlations, cosines, sampled_contexts, standardized
 from dashboard.state import Address
-from solu_model import SoluConfig, SoluForCausalLM
 from solu_model.checkpoints import load_checkpoint
 
 
-@pytest.fixture(scope="module")
-def folder(tiny_model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model and, over the same tokens, one of two narrower layers of plain GELU."""
-    folder = tmp_path_factory.mktemp("two")
-    shutil.copytree(tiny_model, folder / "tiny")
-    torch.manual_seed(1)
-    sizes = {"d_vocab": 300, "n_ctx": 24, "d_model": 16, "n_heads": 2, "d_head": 8, "d_mlp": 20}
-    config = SoluConfig(**sizes, n_layers=2, act_fn="gelu", initializer_range=0.5)
-    SoluForCausalLM(config).save_pretrained(folder / "other")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny_model / name, folder / "other" / name)
-    narrow = Options(window=Window(6, 3))
-    build_cache(folder / "other", [corpus], folder / "other" / "neurons", narrow, progress=False)
-    return folder
-
-
 @pytest.fixture
-def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(two_models: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Neuron 7 of the tiny model."""
-    monkeypatch.setattr(settings, "model_roots", lambda: [folder])
+    monkeypatch.setattr(settings, "model_roots", lambda: [two_models])
     return places.find_place(Address(model="tiny", neuron=7))
 
 
@@ -58,9 +37,9 @@ def nothing(_share: float) -> None:
     """Not interested in how far the model has come."""
 
 
-def by_hand(folder: Path, place: Place, layer: int, hook: str, n_tokens: int) -> np.ndarray:
+def by_hand(checkpoint: Path, place: Place, layer: int, hook: str, n_tokens: int) -> np.ndarray:
     """Activations of a layer over the sample of a place's cache, each context cut at the model's n_ctx."""
-    model = load_checkpoint(folder)[0].double()
+    model = load_checkpoint(checkpoint)[0].double()
     rows = []
     for tokens in sampled_contexts(place.cache.sample(), n_tokens):
         step = model.config.n_ctx - 1
@@ -73,12 +52,12 @@ def by_hand(folder: Path, place: Place, layer: int, hook: str, n_tokens: int) ->
 
 
 @pytest.mark.parametrize("hook", ["hook_mid", "hook_post"])
-def test_correlation_on_the_same_tokens(folder: Path, place: Place, other: Place, hook: str) -> None:
+def test_correlation_on_the_same_tokens(two_models: Path, place: Place, other: Place, hook: str) -> None:
     place = replace(place, hook=hook)
-    mine = by_hand(folder / "tiny", place, 0, hook, 20_000)
+    mine = by_hand(two_models / "tiny", place, 0, hook, 20_000)
     want = np.corrcoef(mine.T)[7]
     np.testing.assert_allclose(similar.scores(place, "activation", place, nothing), want, atol=2e-3)
-    theirs = by_hand(folder / "other", place, 1, "hook_post", 20_000)
+    theirs = by_hand(two_models / "other", place, 1, "hook_post", 20_000)
     assert len(mine) == len(theirs) == sum(len(t) for t in place.cache.sample()["tokens"].to_pylist())
     want = [np.corrcoef(mine[:, 7], theirs[:, m])[0, 1] for m in range(20)]
     np.testing.assert_allclose(similar.scores(place, "activation", other, nothing), want, atol=2e-3)
@@ -99,8 +78,8 @@ def test_the_model_runs_once_and_says_how_far_it_is(place: Place) -> None:
 
 
 @pytest.mark.parametrize("measure", ["out", "in"])
-def test_cosines_of_weights(folder: Path, other: Place, measure: str) -> None:
-    mlps = [block.mlp for block in load_checkpoint(folder / "other")[0].double().blocks]
+def test_cosines_of_weights(two_models: Path, other: Place, measure: str) -> None:
+    mlps = [block.mlp for block in load_checkpoint(two_models / "other")[0].double().blocks]
     rows = [(mlp.W_out if measure == "out" else mlp.W_in.T).detach().numpy() for mlp in mlps]
     own = rows[1][3] / np.linalg.norm(rows[1][3])
     for layer in (0, 1):
@@ -119,9 +98,9 @@ def test_overlap_of_the_tokens_at_the_peaks(place: Place, other: Place) -> None:
         np.testing.assert_allclose(similar.scores(place, "tokens", there, nothing), want)
 
 
-def test_models_that_read_the_same_tokens_are_offered(folder: Path, place: Place) -> None:
+def test_models_that_read_the_same_tokens_are_offered(two_models: Path, place: Place) -> None:
     assert [(p.model.name, p.hook) for p in similar.comparable_models(place)] == [("other", "hook_post")]
-    manifest = folder / "other" / "neurons" / "cache.json"
+    manifest = two_models / "other" / "neurons" / "cache.json"
     text = manifest.read_text(encoding="utf-8")
     sha256 = place.cache.manifest.model.tokenizer
     try:
