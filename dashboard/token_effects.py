@@ -5,6 +5,7 @@ An effect is a change of logits `[V]` of which the mean over the vocabulary is n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +72,7 @@ def find_tokens(vocabulary: Vocabulary, text: str, n: int = 8) -> list[int]:
         return []
     sensitive = any(c.isupper() for c in wanted)
     found = []
-    for token in range(len(vocabulary)):
-        shown = visible(vocabulary.text(token))
+    for token, shown in enumerate(_shown(vocabulary)):
         compared = shown if sensitive else shown.lower()
         bare = compared if wanted.startswith("·") else compared.removeprefix("·")
         if wanted not in compared:
@@ -80,6 +80,11 @@ def find_tokens(vocabulary: Vocabulary, text: str, n: int = 8) -> list[int]:
         kind = 0 if bare == wanted else 1 if bare.startswith(wanted) else 2
         found.append((kind, len(shown), token))
     return [token for _, _, token in sorted(found)[:n]]
+
+
+@lru_cache(4)
+def _shown(vocabulary: Vocabulary) -> list[str]:
+    return [visible(vocabulary.text(token)) for token in range(len(vocabulary))]
 
 
 def effect_bars(effects: Effects, n_bars: int = N_BARS) -> Bars:

@@ -13,6 +13,7 @@ from dashboard import settings
 from dashboard.catalog import WEIGHTS, ModelError
 from dashboard.components.bar_list import Column, Row, _address, bar_list_data
 from dashboard.components.token_view import Group, token_view_data
+from dashboard.effect_charts import effect_map
 from dashboard.provenance import provenance_line
 from dashboard.services import effects, places
 from dashboard.services.ablation import ablation
@@ -181,6 +182,15 @@ def test_bars_and_correlation_of_effects() -> None:
     assert correlation(a, a + b) == pytest.approx(np.corrcoef(a, a + b)[0, 1])
     assert math.isnan(correlation(a, np.zeros(500, dtype=np.float32)))
     assert effect_bars(np.zeros(5, dtype=np.float32)).counts.sum() == 5
+
+
+def test_token_text_is_no_markup_in_a_figure() -> None:
+    values = np.arange(10, dtype=np.float32)
+    figure = effect_map(values, values**2, ordered(values, [8], WORDS))
+    assert list(figure.data[1].x) == [8]
+    assert list(figure.data[1].y) == [64]
+    assert "&lt;b&gt;x" in figure.data[1].customdata[0]
+    assert np.nansum(figure.data[0].customdata) == 10
 
 
 def test_rows_become_shares_of_the_longest_bar() -> None:
