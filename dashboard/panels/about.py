@@ -25,10 +25,8 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     )
     st.code(provenance_line(place), language=None, wrap_lines=True)
     st.caption(
-        f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} "
-        f"{plain(', '.join(corpus.names))}. Activation {plain(manifest.model.act_fn)}, weights of SHA-256 "
-        f"`{manifest.model.sha256[:12]}`, forward pass in {manifest.dtype}; at most one example a document."
-        f"{checked}"
+        f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} the "
+        f"text. Activation {plain(manifest.model.act_fn)}; at most one example a document.{checked}"
     )
     if st.button("Run these examples through the model again", key="recompute", icon=":material/replay:"):
         st.session_state[_ASKED] = place.address

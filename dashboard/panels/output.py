@@ -9,7 +9,8 @@ from dashboard.catalog import ModelError
 from dashboard.components.bar_list import Column, Row, bar_list
 from dashboard.components.quantity_table import quantity_table
 from dashboard.effect_charts import effect_histogram, effect_map
-from dashboard.messages import number, share, show_problem
+from dashboard.messages import number, plain, share, show_problem
+from dashboard.provenance import provenance_line
 from dashboard.services import effects
 from dashboard.services.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
 from dashboard.services.neurons import NeuronFacts
@@ -64,6 +65,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
             _measured(place)
         else:
             _direct(place, fold)
+        st.caption(plain(provenance_line(place)))
     except ModelError as error:
         show_problem("The model cannot be asked", error)
 

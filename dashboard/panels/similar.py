@@ -8,7 +8,8 @@ import streamlit as st
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.bar_list import Column, Row, bar_list
-from dashboard.messages import show_problem
+from dashboard.messages import plain, show_problem
+from dashboard.provenance import provenance_line
 from dashboard.services import similar
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
@@ -50,10 +51,15 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         show_problem("The neurons cannot be compared", error)
         return
     st.caption(_what_it_is(place, measure, among))
-    several = len(others) > 1 or among.model != place.model
-    bar_list([Column("most alike", _rows(alike, several))], key="similar_alike", open_address=_open)
+    where = "" if among.model == place.model else f" in {among.model.name}"
+    several = len(others) > 1 or bool(where)
+    bar_list([Column(f"most alike{where}", _rows(alike, several))], key="similar_alike", open_address=_open)
     if opposed:
-        bar_list([Column("most opposed", _rows(opposed, several))], key="similar_opposed", open_address=_open)
+        rows = _rows(opposed, several)
+        bar_list([Column(f"most opposed{where}", rows)], key="similar_opposed", open_address=_open)
+    if not alike and not opposed:
+        st.caption("No neuron is at all alike.")
+    st.caption(plain(provenance_line(place)))
 
 
 def _model_choice(place: Place) -> Place:

@@ -139,6 +139,7 @@ def test_other_layers_and_another_model_are_compared(server: str, page: Page) ->
     choose(page, "Alike by", "activation on the same text")
     choose(page, "Neurons of", "tiny")
     expect(page.get_by_text("Correlation of hook_post over")).to_be_visible()
+    link = column(page, "most alike in tiny").locator("a.label").first
     expect(link).to_have_attribute("href", re.compile("model=tiny&layer=0"))
     neuron = link.inner_text().split(" · ")[1]
     link.click()
