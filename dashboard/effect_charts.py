@@ -1,4 +1,4 @@
-"""Figures of effects on the vocabulary: pre-binned in plotly, whatever the size of the vocabulary."""
+"""Two effects on the vocabulary against each other: binned, whatever the size of the vocabulary."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,7 +6,6 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.bars import Bars
 from dashboard.messages import number
 from dashboard.token_effects import Effects, TokenEffect
 
@@ -15,34 +14,6 @@ _SELECTED = "#c4605a"
 _MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
 _GRID = 56
 """Cells of a map along each side."""
-
-
-def effect_histogram(bars: Bars, marked: Sequence[TokenEffect] = (), height: int = 130) -> go.Figure:
-    """How many tokens have which effect, log counts, some tokens marked by name."""
-    width = np.diff(bars.edges)
-    figure = go.Figure(
-        go.Bar(
-            x=bars.edges[:-1] + width / 2,
-            y=bars.counts,
-            width=width,
-            customdata=[
-                f"{number(low)} to {number(high)}<br>{count:,} token{'' if count == 1 else 's'}"
-                for low, high, count in zip(bars.edges[:-1], bars.edges[1:], bars.counts, strict=True)
-            ],
-            hovertemplate="%{customdata}<extra></extra>",
-            marker={"color": _COLOUR, "line": {"width": 0}},
-        )
-    )
-    for token in marked:
-        figure.add_vline(token.effect, line={"color": _SELECTED, "width": 1.5})
-    figure.update_layout(height=height, margin=_MARGIN, bargap=0, dragmode=False, showlegend=False)
-    figure.update_xaxes(zeroline=True, fixedrange=True, nticks=9, tickfont_size=11)
-    top = float(np.log10(max(1, bars.counts.max()))) + 0.25
-    figure.update_yaxes(
-        type="log", range=[float(np.log10(0.6)), top], dtick=1, exponentformat="power", fixedrange=True,
-        tickfont_size=11, title={"text": "tokens", "font_size": 11},
-    )  # fmt: skip
-    return figure
 
 
 def effect_map(

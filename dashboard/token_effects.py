@@ -93,6 +93,15 @@ def effect_bars(effects: Effects, n_bars: int = N_BARS) -> Bars:
     return Bars(edges, counts.astype(np.int64))
 
 
+def in_bar(effects: Effects, bars: Bars, value: float) -> list[int]:
+    """The tokens of the bar that holds a value, the strongest effect first."""
+    bar = int(np.clip(np.searchsorted(bars.edges, value, side="right") - 1, 0, len(bars.counts) - 1))
+    last = bar + 1 == len(bars.counts)  # alone includes its upper edge
+    above = effects <= bars.edges[-1] if last else effects < bars.edges[bar + 1]
+    tokens = np.flatnonzero((effects >= bars.edges[bar]) & above)
+    return [int(t) for t in tokens[np.argsort(-np.abs(effects[tokens]), kind="stable")]]
+
+
 def correlation(a: Effects, b: Effects) -> float:
     """Pearson's, over the vocabulary; NaN where one of them is the same for every token."""
     x, y = (v.astype(np.float64) - v.mean(dtype=np.float64) for v in (a, b))

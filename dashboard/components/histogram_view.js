@@ -65,7 +65,7 @@ function drawPanel(s, panel, which, width, highest) {
   const y = heightOf(highest);
   const floor = HEIGHT - MARGIN.bottom;
   const svg = shape('svg', { width, height: HEIGHT, tabindex: 0, role: 'group' });
-  svg.setAttribute('aria-label', `Histogram ${panel.title}, ${counts.length} bars. Left and right move between bars, Enter shows samples.`);
+  svg.setAttribute('aria-label', `Histogram ${panel.title}, ${counts.length} bars. Left and right move between bars, Enter shows ${s.data.click || 'nothing more'}.`);
 
   for (const [value, label] of ticksY(highest)) {
     svg.append(shape('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }));
@@ -215,7 +215,7 @@ function point(s, svg, panel, bars, i, x, width) {
   const lines = [`${exact(panel.edges[i])} to ${exact(panel.edges[i + 1])}`];
   lines.push(`${panel.counts[i].toLocaleString('en')} token${panel.counts[i] === 1 ? '' : 's'}, ${share >= 0.01 ? share.toPrecision(3) : share.toExponential(1)}%`);
   if (settings.normal === 'show') lines.push(`normal: ${panel.normal[i] >= 0.5 ? Math.round(panel.normal[i]).toLocaleString('en') : 'under 1'}`);
-  lines.push('click: samples from here');
+  if (s.data.click) lines.push(`click: ${s.data.click}`);
   s.tip.replaceChildren(...lines.map((line) => element('div', '', line)));
   s.tip.hidden = false;
   const home = s.view.getBoundingClientRect();

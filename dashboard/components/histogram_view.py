@@ -57,12 +57,14 @@ def histogram_view(
     *,
     second: Second | None = None,
     on_bar: Callable[[str, float], None] | None = None,
+    click: str = "samples from here",
 ) -> None:
     """Draw histograms; log or linear, marks and the normal approximation are the reader's choice, kept there.
 
     Args:
         shown: the hook whose examples are on the page, in full colour.
         on_bar: called in a callback, before the next run, with the hook and the middle of a bar clicked.
+        click: what a click on a bar shows, in words.
     """
 
     def clicked() -> None:
@@ -70,15 +72,18 @@ def histogram_view(
         if chosen is not None and on_bar is not None:
             on_bar(*chosen)
 
-    _mount(key=key, data=histogram_view_data(panels, shown, second), on_bar_change=clicked)
+    _mount(key=key, data=histogram_view_data(panels, shown, second, click), on_bar_change=clicked)
 
 
-def histogram_view_data(panels: Sequence[Panel], shown: str, second: Second | None = None) -> dict[str, Any]:
+def histogram_view_data(
+    panels: Sequence[Panel], shown: str, second: Second | None = None, click: str = ""
+) -> dict[str, Any]:
     """What the browser needs: of each hook the edges and exact counts of its bars, and what is marked.
 
     The second neuron's counts are scaled to as many tokens as the first one's were counted over.
     """
     return {
+        "click": click,
         "second": "" if second is None else second.name,
         "panels": [
             {

@@ -1,14 +1,16 @@
 """What the neuron does to the output: read off the weights, and measured on its own examples."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
 from dashboard.catalog import ModelError
 from dashboard.components.bar_list import Column, Row, bar_list
+from dashboard.components.histogram_view import Panel, histogram_view
 from dashboard.components.quantity_table import quantity_table
-from dashboard.effect_charts import effect_histogram, effect_map
+from dashboard.effect_charts import effect_map
 from dashboard.messages import number, plain, share, show_problem
 from dashboard.provenance import provenance_line
 from dashboard.services import effects
@@ -21,6 +23,7 @@ from dashboard.token_effects import (
     correlation,
     effect_bars,
     find_tokens,
+    in_bar,
     ordered,
     percentile,
     promoted,
@@ -29,6 +32,8 @@ from dashboard.token_effects import (
 
 N_DIRECT, N_MEASURED = 12, 8
 """Tokens in a list of the most promoted or suppressed."""
+_BAR = "output_bar"
+"""Session state: a neuron and the effect whose bar was clicked."""
 TOP_SHARE = 0.01
 """The share of the vocabulary that counts as the most promoted."""
 
@@ -94,12 +99,32 @@ def _direct(place: Place, fold: bool) -> None:
         bar_list([Column("", rows)], key="output_found")
     elif text:
         st.caption("No token of the vocabulary has this text.")
-    st.plotly_chart(
-        effect_histogram(effect_bars(found), tokens[:1]),
-        key="output_histogram",
-        config={"displayModeBar": False},
-        alt="Histogram of the neuron's direct effect over the vocabulary, log counts",
-    )
+    _distribution(place, found, tokens[:1])
+
+
+def _distribution(place: Place, found: Effects, marked: Sequence[TokenEffect]) -> None:
+    """The histogram over the vocabulary; a click on a bar lists its tokens."""
+    vocabulary, bars = place.cache.vocabulary, effect_bars(found)
+    asked = (place.model.name, place.layer, place.neuron)
+
+    def show(_: str, value: float) -> None:
+        st.session_state[_BAR] = (asked, value)
+
+    histogram_view(
+        [
+            Panel(
+                "effect", f"effect on the {len(found):,} tokens of the vocabulary", bars,
+                [(t.text, t.effect) for t in marked], [], float(found.mean()), float(found.std()),
+            )
+        ],
+        "effect", key="output_histogram", on_bar=show, click="its tokens",
+    )  # fmt: skip
+    neuron, value = st.session_state.get(_BAR, (None, 0.0))
+    if neuron == asked:
+        tokens = in_bar(found, bars, value)
+        shown = ordered(found, tokens[:N_DIRECT], vocabulary)
+        title = f"tokens of the bar at {number(value)}: the strongest {len(shown)} of {len(tokens):,}"
+        bar_list([Column(title, _rows(shown))], key="output_bar_tokens")
 
 
 def _measured(place: Place) -> None:

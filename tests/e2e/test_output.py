@@ -35,7 +35,7 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def column(page: Page, title: str) -> Locator:
-    return page.locator(".column", has=page.get_by_role("heading", name=title, exact=True))
+    return page.locator(".column", has=page.get_by_role("heading", name=re.compile(f"^{title}")))
 
 
 @pytest.mark.parametrize("fold", [False, True])
@@ -53,7 +53,22 @@ def test_the_most_promoted_and_suppressed_tokens(
         first = column(page, title).locator(".row").first
         expect(first.locator(".number")).to_have_text(number(float(effects[best])))
         expect(first.locator(".label")).to_have_text(visible(vocabulary.text(best)))
-    expect(page.locator(".st-key-output_histogram .js-plotly-plot")).to_be_visible()
+
+
+def test_a_bar_of_the_histogram_lists_its_tokens(server: str, page: Page, two_models: Path) -> None:
+    effects = direct_logit_effects(load_checkpoint(two_models / "tiny")[0], 0, 5)[0]
+    vocabulary = NeuronCache.open(two_models / "tiny" / "neurons").vocabulary
+    open_panel(page, server, "Output")
+    histogram = page.get_by_role("group", name=re.compile("effect on the 300 tokens"))
+    histogram.focus()
+    page.keyboard.press("End")
+    expect(page.get_by_role("status").filter(has_text="click: its tokens")).to_be_visible()
+    page.keyboard.press("Enter")
+    tokens = column(page, "tokens of the bar").locator(".label")
+    expect(tokens.first).to_have_text(visible(vocabulary.text(int(effects.argmax()))))
+    page.get_by_role("button", name="Next", exact=False).click()
+    expect(page.get_by_role("heading", name="Layer 0 · neuron 6")).to_be_visible()
+    expect(column(page, "tokens of the bar")).to_have_count(0)
 
 
 def test_a_token_is_found_with_its_rank(server: str, page: Page, two_models: Path) -> None:

@@ -23,6 +23,7 @@ from dashboard.token_effects import (
     correlation,
     effect_bars,
     find_tokens,
+    in_bar,
     ordered,
     percentile,
     promoted,
@@ -182,6 +183,21 @@ def test_bars_and_correlation_of_effects() -> None:
     assert correlation(a, a + b) == pytest.approx(np.corrcoef(a, a + b)[0, 1])
     assert math.isnan(correlation(a, np.zeros(500, dtype=np.float32)))
     assert effect_bars(np.zeros(5, dtype=np.float32)).counts.sum() == 5
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 500])
+def test_every_token_is_in_the_bar_that_lists_it(n: int) -> None:
+    effects = np.random.default_rng(n).normal(size=n).astype(np.float32)
+    bars = effect_bars(effects)
+    middles = (bars.edges[:-1] + bars.edges[1:]) / 2
+    listed = [in_bar(effects, bars, value) for value in middles]
+    assert [len(tokens) for tokens in listed] == bars.counts.tolist()
+    assert sorted(token for tokens in listed for token in tokens) == list(range(n))
+    for tokens in listed:
+        strengths = np.abs(effects[tokens]).tolist()
+        assert strengths == sorted(strengths, reverse=True)
+    assert in_bar(effects, bars, 1e9) == listed[-1]
+    assert in_bar(effects, bars, -1e9) == listed[0]
 
 
 def test_token_text_is_no_markup_in_a_figure() -> None:
