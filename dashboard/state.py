@@ -14,7 +14,7 @@ SESSION_KEY = "last_address"
 
 VIEWS = ("top", "ranges", "bottom")
 """Which examples of a neuron are shown: the strongest, samples of every range, the weakest."""
-PANELS = ("numbers", "tokens", "output", "similar", "notes", "about")
+PANELS = ("numbers", "tokens", "output", "similar", "notes", "download", "about")
 """What is shown beside the examples, one at a time."""
 
 

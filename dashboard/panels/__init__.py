@@ -14,6 +14,7 @@ LABELS = {
     "output": "Output",
     "similar": "Similar",
     "notes": "Notes",
+    "download": "Download",
     "about": "Provenance",
 }
 """By the name in an address and of the module, in the order of `dashboard.state.PANELS`."""

@@ -139,7 +139,7 @@ def _other(annotation: Annotation) -> None:
     with st.container(border=True, gap="xsmall"):
         st.markdown(" · ".join(filter(None, parts)))
         if c.note:
-            st.markdown(plain(c.note))
+            st.markdown("  \n".join(map(plain, c.note.splitlines())))
         st.caption(plain(f"{annotation.changed:%Y-%m-%d %H:%M} UTC"))
 
 

@@ -14,8 +14,7 @@ from dashboard.services import annotations, places
 from dashboard.state import Address
 
 NEURON = "views/neuron.py"
-_SHOWN = 5_000
-"""Rows of the table; a search finds the others."""
+_SHOWN = 5_000  # rows of the table; a search finds the others
 
 
 def models_by_weights() -> dict[str, str]:
@@ -75,7 +74,7 @@ def table(found: list[Annotation], names: dict[str, str]) -> None:
         key=f"labels_{st.session_state.get('labels_visit', 0)}",
         hide_index=True,
         row_height=30,
-        height=max(100, min(30 * (len(rows) + 1) + 6, 600)),
+        height=max(100, min(30 * (len(rows) + 1) + 9, 600)),
         on_select="rerun",
         selection_mode="single-row",
         column_config={
@@ -109,7 +108,7 @@ def exports(found: list[Annotation]) -> None:
     with st.container(horizontal=True, gap="small"):
         for name, write in (("CSV", to_csv), ("JSON", to_json)):
             st.download_button(
-                f"{len(found):,} as {name}",
+                f"Download {len(found):,} as {name}",
                 partial(write, found),
                 f"solu-explorer-labels.{name.lower()}",
                 key=f"labels_{name}",

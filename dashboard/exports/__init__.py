@@ -1,0 +1,1 @@
+"""A neuron as files: everything as JSON, tables, a page to read, figures for a paper."""
