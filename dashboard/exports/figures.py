@@ -25,8 +25,7 @@ def histogram_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Text stays text in an SVG; a name is never taken for mathematics.
-    with mpl.rc_context({"font.size": 8, "svg.fonttype": "none", "text.parse_math": False}):
+    with mpl.rc_context({"font.size": 8, "svg.fonttype": "none"}):  # text stays text in an SVG
         figure = Figure(figsize=(WIDTH, 2.3), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(bars), squeeze=False, sharey=True)[0]
@@ -38,8 +37,8 @@ def histogram_figure(
             axis.set_title(HOOK_TITLES[hook] if len(bars) > 1 else hook, fontsize=8)
             axis.spines[["top", "right"]].set_visible(False)
         axes[0].set_ylabel("tokens")
-        figure.suptitle(title, fontsize=9)
-        figure.supxlabel(provenance, fontsize=4.5, color="#555555", wrap=True)
+        figure.suptitle(title, fontsize=9, parse_math=False)
+        figure.supxlabel(provenance, fontsize=4.5, color="#555555", wrap=True, parse_math=False)
         out = io.BytesIO()
         name = "Description" if kind == "png" else "Source"
         figure.savefig(out, format=kind, dpi=300, metadata={"Title": title, name: provenance})

@@ -136,36 +136,7 @@ def test_the_page_needs_nothing_and_runs_nothing(record: Record, bars: dict[str,
     reader = Reader()
     reader.feed(page)
     assert not reader.open
-    assert reader.elements <= set(
-        [
-            "html",
-            "head",
-            "meta",
-            "title",
-            "style",
-            "body",
-            "main",
-            "h1",
-            "h2",
-            "p",
-            "div",
-            "span",
-            "b",
-            "ol",
-            "li",
-            "section",
-            "table",
-            "tr",
-            "th",
-            "td",
-            "figure",
-            "figcaption",
-            "svg",
-            "g",
-            "rect",
-            "text",
-        ]
-    )
+    assert not reader.elements & {"script", "img", "link", "iframe", "object", "embed", "form", "base", "a"}
     assert not {a for a in reader.attributes if a.startswith("on") or a in ("src", "href")}
     assert not re.search(r"url\(|@import|https?:", page.split("<body>")[0])
     text = "".join(reader.text)
@@ -187,6 +158,7 @@ def test_a_figure_is_an_image_with_the_right_number_of_bars(bars: dict[str, Bars
     root = ElementTree.fromstring(svg)
     texts = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}text")]
     assert any("$x^2$" in t for t in texts)
+    assert not any("mathdefault" in t for t in texts)
     assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
     assert histogram_figure(bars, "x", "y", "png").startswith(b"\x89PNG")
     empty = {"hook_mid": Bars(np.array([0.0, 1.0]), np.array([0]))}
