@@ -6,25 +6,29 @@ The state is saved every few minutes beside `out`; the same command goes on from
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from cache.corpus import Corpus, Part
 from cache.disk import NotWritten
 from cache.engine import Engine, Options, Pass
+from cache.progress import shown_progress
 from cache.schema import CacheError, Manifest
 from cache.settings import Settings
 from cache.state import BuildState
 from cache.store import write_cache
-from solu_model.documents import corpus_bytes
 from solu_model.files import remove
 from solu_model.token_text import vocabulary_bytes
 from solu_model.tokenizer import tokenizer_hash
+
+
+class Stopped(RuntimeError):
+    """A build that was asked to end before its time."""
+
 
 _REMEMBERED = 50_000  # documents whose provenance is held before those that nothing came from are dropped
 
@@ -37,6 +41,8 @@ def build_cache(
     *,
     tokenizer_path: str | Path | None = None,
     progress: bool = True,
+    report: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Run a model over a corpus and write what its neurons did.
 
@@ -48,6 +54,8 @@ def build_cache(
         options: what to keep.
         tokenizer_path: a tokenizer in place of the checkpoint's own.
         progress: draw a progress bar.
+        report: a file that says how far it is, for another program (`cache.progress`).
+        stop: asked after each document; where it says so, what was read is saved and the build ends.
 
     Returns:
         The manifest that was written.
@@ -55,12 +63,14 @@ def build_cache(
     Raises:
         CheckpointError, CorpusError: the model or the text cannot be read.
         CacheError: there is no text to read, or `OUT.state` is another build's.
+        Stopped: `stop` said so; the same call goes on from `OUT.state`.
         NotWritten: the disk is full; an older cache stays, and what was read too where there is room for it.
     """
     options = options or Options()
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = out.with_name(out.name + ".state")
-    state = read_part(engine, Corpus(data, options.sample, options.seed), saved, progress=progress)
+    corpus = Corpus(data, options.sample, options.seed)
+    state = read_part(engine, corpus, saved, progress=progress, report=report, stop=stop)
     try:
         manifest = finish(state, engine.tokenizer, out)
     except NotWritten as error:
@@ -116,10 +126,19 @@ def finish(state: BuildState, tokenizer: PreTrainedTokenizerFast, out: Path) -> 
     return write_cache(out, state, vocabulary_bytes(tokenizer))
 
 
-def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = True) -> BuildState:
+def read_part(
+    engine: Engine,
+    corpus: Corpus,
+    saved: Path,
+    *,
+    progress: bool = True,
+    report: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> BuildState:
     """Read a part of a corpus, going on from the state in `saved` if there is one.
 
     Raises:
+        Stopped: `stop` said so; what was read is in `saved`.
         CacheError: `saved` was made with other settings or from other text.
     """
     check_memory(engine.settings)
@@ -137,7 +156,7 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
     running = Pass(engine, state)
     last_saved = time.monotonic()
     try:
-        with _bar(corpus, state.n_tokens, state.n_bytes, enabled=progress) as advance:
+        with shown_progress(corpus, state.n_tokens, state.n_bytes, bar=progress, report=report) as advance:
             for text in corpus.texts(engine.tokenizer, skip):
                 if n_skipped < skip:
                     digest, n_skipped = (digest + text.digest) % 2**256, n_skipped + 1
@@ -149,10 +168,13 @@ def read_part(engine: Engine, corpus: Corpus, saved: Path, *, progress: bool = T
                 if len(state.documents) > _REMEMBERED:
                     running.pause()
                     state.forget()
-                if time.monotonic() - last_saved > engine.options.save_every:
+                stopped = stop()
+                if stopped or time.monotonic() - last_saved > engine.options.save_every:
                     running.pause()
                     state.save(saved)
                     last_saved = time.monotonic()
+                if stopped:
+                    raise Stopped(f"stopped: the same command goes on from {saved}")
             if n_skipped < skip:
                 _check_same(digest, state, saved)
             running.pause()
@@ -181,32 +203,3 @@ def _check_same(digest: int, state: BuildState, saved: Path) -> None:
             f"{saved} goes on in the middle of another text: the corpus has changed since. "
             "Remove the file to begin again"
         )
-
-
-@contextmanager
-def _bar(
-    corpus: Corpus, n_tokens: int, n_bytes: int, *, enabled: bool
-) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar in bytes of text, with tokens a second and memory beside it."""
-    total = corpus_bytes(corpus.paths)
-    share = corpus.sample / corpus.part.n
-    process, started, first = psutil.Process(), time.monotonic(), n_tokens
-    with tqdm(
-        total=max(int(total * share), n_bytes) if total else None,
-        initial=n_bytes,
-        unit="B",
-        unit_scale=True,
-        desc="caching",
-        disable=not enabled,
-    ) as bar:
-
-        def advance(more_bytes: int, more_tokens: int) -> None:
-            nonlocal n_tokens
-            n_tokens += more_tokens
-            if enabled:
-                rate = (n_tokens - first) / max(time.monotonic() - started, 1e-9)
-                memory = process.memory_info().rss / 1e9
-                bar.set_postfix_str(f"{n_tokens:,} tokens, {rate:,.0f}/s, {memory:.1f} GB", refresh=False)
-                bar.update(more_bytes)
-
-        yield advance

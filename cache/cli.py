@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cache.corpus import Part
     from cache.reader import NotFinite
 
@@ -61,6 +63,9 @@ def build(
     save_every: Annotated[
         float, typer.Option(help="Seconds between saved states, from which a killed build goes on.")
     ] = 180.0,
+    progress_file: Annotated[
+        Path | None, typer.Option(help="A JSON file that says how far it is, in place of the progress bar.")
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster (pip install ray).")
     ] = "local",
@@ -71,7 +76,10 @@ def build(
         int | None, typer.Option(min=1, help="Parts for the cluster's tasks; four a worker.")
     ] = None,
 ) -> None:
-    """Read a corpus once and keep, for every neuron, what it did. The same command goes on after a kill."""
+    """Read a corpus once and keep, for every neuron, what it did. The same command goes on after a kill.
+
+    SIGTERM saves what was read before it ends.
+    """
     from cache.build import build_cache, build_shard
     from cache.engine import Options
     from cache.kept import Window
@@ -79,6 +87,10 @@ def build(
 
     if engine == "ray" and shard is not None:
         raise typer.BadParameter("a cluster builds all shards; leave --shard out", param_hint="--shard")
+    if progress_file and (engine == "ray" or shard is not None):
+        raise typer.BadParameter(
+            "one process that builds a whole cache writes it; leave it out", param_hint="--progress-file"
+        )
     if engine == "local" and (address, shards) != (None, None):
         raise typer.BadParameter(
             "--address and --shards belong to --engine ray; add it", param_hint="--engine"
@@ -113,7 +125,16 @@ def build(
         n_tokens, n_documents = state.n_tokens, state.n_documents
     else:
         with staged(out) as folder:
-            corpus = build_cache(model, data, folder, options, tokenizer_path=tokenizer).corpus
+            corpus = build_cache(
+                model,
+                data,
+                folder,
+                options,
+                tokenizer_path=tokenizer,
+                progress=progress_file is None,
+                report=progress_file,
+                stop=_asked_to_stop(),
+            ).corpus
             _warn_not_finite(folder)
         n_tokens, n_documents = corpus.n_tokens, corpus.n_documents
     Console().print(f"cached {n_tokens:,} tokens of {n_documents:,} documents in {out}")
@@ -184,6 +205,16 @@ def verify(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _asked_to_stop() -> "Callable[[], bool]":
+    """Whether SIGTERM came: from here on it means to save what was read and end."""
+    import signal
+    from threading import Event
+
+    asked = Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    return asked.is_set
 
 
 def _warn_not_finite(path: Path) -> None:

@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 
 from cache.cli import app as cache_app
+from dashboard.annotations import VARIABLE as ANNOTATIONS_VARIABLE
+from dashboard.settings import BUILDS_VARIABLE
 from solu_model.cli import evaluate, info, train
 from solu_model.cli_convert import convert
 
@@ -37,6 +39,17 @@ def dashboard(
     address: Annotated[
         str, typer.Option(help="Address to serve on; 0.0.0.0 lets other machines in.")
     ] = "localhost",
+    annotations: Annotated[
+        str | None,
+        typer.Option(help="Database of labels, as a URL; a file in ~/.local/share/solu-explorer."),
+    ] = None,
+    builds: Annotated[
+        bool | None,
+        typer.Option(
+            help="Let the Models page build caches from text on this machine; "
+            "without it only where ADDRESS lets no other machine in."
+        ),
+    ] = None,
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
 ) -> None:
     """Open the dashboard in the browser."""
@@ -45,6 +58,10 @@ def dashboard(
     if models:
         named = [str(path.resolve()) for path in models] + [environment.get("SOLU_MODELS", "")]
         environment["SOLU_MODELS"] = os.pathsep.join(filter(None, named))
+    if annotations:
+        environment[ANNOTATIONS_VARIABLE] = annotations
+    if builds is not None:
+        environment[BUILDS_VARIABLE] = "1" if builds else "0"
     # Headless: otherwise Streamlit asks for an e-mail address and lays an advertisement over the page.
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.address", address]

@@ -19,6 +19,9 @@ _BUILDERS = {
     ".md": "text",
 }
 
+SUFFIXES = tuple(_BUILDERS)
+"""Of the files that hold text."""
+
 
 class CorpusError(ValueError):
     """A corpus that cannot be read, with what was expected and what to do."""

@@ -12,6 +12,7 @@ from dashboard.messages import plain
 from dashboard.services import places
 from dashboard.services.training import loss_curve
 from dashboard.settings import MODELS_VARIABLE
+from dashboard.views.model_builds import build_section
 
 NEURON = "views/neuron.py"
 LIST = "views/neurons.py"
@@ -97,6 +98,7 @@ def card(model: FoundModel) -> None:
         if problem:
             st.error(plain(problem), icon=":material/error:")
             st.code(model.build_command, language="shell", wrap_lines=True)
+        build_section(model, wanted=bool(problem) or not model.has_cache)
         st.caption(plain(model.path))
 
 

@@ -90,7 +90,7 @@ def test_others_are_read_and_never_overwritten(
     expect(page.get_by_text(f"bob · ★ · {HOSTILE} · interpretable")).to_be_visible()
     page.get_by_label("Label", exact=True).fill("mine")
     page.get_by_label("Label", exact=True).press("Enter")
-    expect(page.get_by_text(re.compile("^Saved"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^Saved \d"))).to_be_visible()
     assert {a.user: a.content.label for a in store.of_neuron(key)} == {"ada": "mine", "bob": HOSTILE}
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_saved_stays_and_is_tried_again(
     other.execute("ROLLBACK")
     other.close()
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text(re.compile("^Saved"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^Saved \d"))).to_be_visible()
     assert store.of_neuron(key)[0].content.label == "dear"
 
 
@@ -141,9 +141,10 @@ def test_the_page_of_labels_searches_opens_exports_and_imports(
     expect(page.get_by_text("more.json")).to_be_visible()
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     expect(page.get_by_text("1 added, 0 changed, 1 skipped")).to_be_visible()
-    changed.write_text("{", encoding="utf-8")
-    page.locator("input[type=file]").set_input_files(changed)
-    expect(page.get_by_text("more.json")).to_be_visible()
+    broken = tmp_path / "broken.json"
+    broken.write_text("{", encoding="utf-8")
+    page.locator("input[type=file]").set_input_files(broken)
+    expect(page.get_by_text("broken.json")).to_be_visible()
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     expect(page.get_by_role("alert")).to_contain_text("line 1: no JSON")
 

@@ -1,0 +1,205 @@
+"""Builds in a process of their own: run, told of, stopped, gone on with, failed; never two at once."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cache.reader import NeuronCache
+from dashboard import jobs
+from dashboard.jobs import Build, JobError, build_of, checked_text, discard, start, stop
+from dashboard.settings import REPOSITORY, builds_allowed
+
+
+@pytest.fixture
+def model(tiny_checkpoint: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the tiny checkpoint, without a cache."""
+    folder = tmp_path / "models" / "tiny"
+    shutil.copytree(tiny_checkpoint, folder, ignore=shutil.ignore_patterns("neurons*"))
+    yield folder
+    build = build_of(folder)
+    if build and build.state in ("running", "stopping") and build.job:
+        os.kill(build.job.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def long_text(corpus: Path, tmp_path: Path) -> Path:
+    """Text that takes the tiny model long enough to be interrupted."""
+    rows = pq.read_table(corpus).to_pylist()
+    texts = [row | {"text": f"{n} {row['text']}"} for n in range(1500) for row in rows]
+    file = tmp_path / "long.parquet"
+    pq.write_table(pa.Table.from_pylist(texts), file)
+    return file
+
+
+def ended(model: Path) -> Build:
+    return until(model, "done", "stopped", "failed")
+
+
+def until(model: Path, *states: str) -> Build:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        build = build_of(model)
+        if build and build.state in states:
+            return build
+        time.sleep(0.05)
+    raise AssertionError(f"expected {states}, got {build_of(model)}")
+
+
+def reading(model: Path) -> Build:
+    """Once it has read some text."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        build = build_of(model)
+        if build and build.progress and build.progress.n_tokens:
+            return build
+        time.sleep(0.02)
+    raise AssertionError(build_of(model))
+
+
+def test_a_build_ends_with_a_cache(model: Path, tiny_model: Path, corpus: Path) -> None:
+    assert build_of(model) is None
+    start(model, corpus, 1.0)
+    with pytest.raises(JobError, match="is running"):
+        start(model, corpus, 1.0)
+    with pytest.raises(JobError, match="is running"):
+        discard(model)
+    build = ended(model)
+    assert build.state == "done", build.output
+    assert build.progress
+    assert build.progress.stage == "writing"
+    mine, expected = NeuronCache.open(model / "neurons"), NeuronCache.open(tiny_model / "neurons")
+    assert mine.manifest == expected.manifest
+    assert build.progress.n_tokens == expected.manifest.corpus.n_tokens
+    with pytest.raises(JobError, match="no build of this model is running"):
+        stop(model)
+
+
+def test_a_stopped_build_goes_on_where_it_was(model: Path, long_text: Path) -> None:
+    start(model, long_text, 1.0)
+    running = reading(model)
+    assert running.state == "running"
+    assert running.progress
+    assert running.progress.memory > 10_000_000
+    assert running.progress.total_bytes
+    stop(model)
+    build = ended(model)
+    assert (build.state, build.can_go_on) == ("stopped", True), build.output
+    assert "goes on from" in build.output
+    assert not (model / "neurons").exists()
+    start(model, long_text, 1.0)
+    again = reading(model)
+    assert again.progress
+    assert again.progress.n_tokens >= running.progress.n_tokens
+    stop(model)
+    ended(model)
+    discard(model)
+    assert build_of(model) is None
+    assert not list(model.glob("neurons*"))
+
+
+def test_a_killed_build_says_so(model: Path, long_text: Path) -> None:
+    start(model, long_text, 1.0)
+    job = reading(model).job
+    assert job is not None
+    os.kill(job.pid, signal.SIGKILL)
+    assert ended(model).state == "failed"
+
+
+def test_a_build_that_fails_leaves_its_words(model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(b"no parquet")
+    start(model, bad, 1.0)
+    build = ended(model)
+    assert build.state == "failed"
+    assert "bad.parquet" in build.output
+    assert "Traceback" not in build.output
+
+
+def test_a_build_outlives_the_process_that_started_it(model: Path, corpus: Path) -> None:
+    code = "import sys; from pathlib import Path; from dashboard.jobs import start; "
+    code += "start(Path(sys.argv[1]), Path(sys.argv[2]), 1.0)"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", code, str(model), str(corpus)], env=environment, check=True)
+    assert ended(model).state == "done"
+
+
+def test_names_are_never_options_or_shell(model: Path, corpus: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "--model $(touch x); 'a b'.parquet"
+    shutil.copy(corpus, odd)
+    start(model, checked_text(str(odd)), 0.5)
+    assert ended(model).state == "done"
+    assert NeuronCache.open(model / "neurons").manifest.corpus.sample == 0.5
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"pid": 0}', b"\xff"])
+def test_a_damaged_job_is_no_build(model: Path, damage: bytes) -> None:
+    (model / "neurons.job").mkdir()
+    (model / "neurons.job" / "job.json").write_bytes(damage)
+    assert build_of(model) is None
+    with pytest.raises(JobError, match="no build of this model is running"):
+        stop(model)
+
+
+def test_a_stale_job_never_has_another_process_killed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that once had the number may be anyone's now."""
+    folder = model / "neurons.job"
+    folder.mkdir()
+    job = {"data": "/x", "sample": 1, "started": time.time(), "pid": os.getpid()}
+    (folder / "job.json").write_text(json.dumps(job))
+    monkeypatch.setattr(jobs.os, "kill", lambda *_: pytest.fail("killed"))
+    with pytest.raises(JobError):
+        stop(model)
+    build = build_of(model)
+    assert build is not None
+    assert build.state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "a whole path"),
+        ("relative/path", "a whole path"),
+        ("wikitext", "a whole path"),
+        ("https://example.org/x.parquet", "a whole path"),
+        ("--out", "a whole path"),
+        ("/no/such/file.txt", "there is no"),
+        ("/etc/hostname", "not of a kind"),
+        ("/dev/null", "there is no"),
+        ("a\0b", "a whole path"),
+        ("/a\0b", "there is no"),
+        ("/" + "x" * 5000, "no"),
+    ],
+)
+def test_only_text_that_is_there_is_read(text: str, expected: str) -> None:
+    with pytest.raises(JobError, match=expected):
+        checked_text(text)
+
+
+def test_a_folder_needs_text(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="no text was found"):
+        checked_text(str(tmp_path))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.txt").write_text("x")
+    assert checked_text(f" {tmp_path} ") == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "expected"),
+    [
+        ("localhost", None, True), ("127.0.0.1", None, True), ("::1", None, True),
+        ("0.0.0.0", None, False), (None, None, False), ("192.168.0.2", None, False),
+        ("0.0.0.0", "1", True), ("localhost", "0", False), ("localhost", "yes", False),
+    ],
+)  # fmt: skip
+def test_builds_are_for_those_at_this_machine(address: str | None, said: str | None, expected: bool) -> None:
+    assert builds_allowed(address, {} if said is None else {"SOLU_BUILDS": said}) is expected
