@@ -14,11 +14,12 @@ from dashboard.settings import BUILDS_VARIABLE, builds_allowed
 _EVERY = 1.0  # seconds between looks at a build that runs
 
 
-def build_section(model: FoundModel, wanted: bool) -> None:
+def build_section(model: FoundModel, wanted: bool, whole: bool) -> None:
     """What there is to see and do.
 
     Args:
         wanted: whether the model lacks a cache that can be shown.
+        whole: whether its checkpoint lacks nothing.
     """
     build = jobs.build_of(model.path)
     key = f"build_{model.name}"
@@ -28,13 +29,19 @@ def build_section(model: FoundModel, wanted: bool) -> None:
         _running(model, key)
     elif build and build.job and build.state != "done":
         _ended(model, build, key)
-    elif wanted and builds_allowed(st.get_option("server.address")):
-        _form(model, key)
     elif wanted:
-        st.caption(
-            "Building from this page is off, since other machines may reach it: the server's owner can start "
-            f"it with `solu dashboard --builds`, or {BUILDS_VARIABLE}=1."
-        )
+        if not model.has_cache:
+            st.markdown("**No neuron cache yet.** One can be built from any text.")
+        may = builds_allowed(st.get_option("server.address"))
+        if may and whole:
+            _form(model, key)
+        with st.expander("In a terminal", key=f"{key}_terminal", expanded=not may):
+            st.code(model.build_command, language="shell", wrap_lines=True)
+            if not may:
+                st.caption(
+                    "Building from this page is off, since other machines may reach it: whoever started the "
+                    f"dashboard can turn it on with `solu dashboard --builds`, or `{BUILDS_VARIABLE}=1`."
+                )
 
 
 def _form(model: FoundModel, key: str) -> None:
@@ -52,7 +59,7 @@ def _form(model: FoundModel, key: str) -> None:
         try:
             _start(model, jobs.checked_text(text), percent / 100)
         except JobError as error:
-            show_problem("This cannot be read", error)
+            show_problem("Not started", error)
         else:
             st.rerun()
 
@@ -84,7 +91,9 @@ def _ended(model: FoundModel, build: Build, key: str) -> None:
     if build.state == "stopped":
         st.info(plain(f"The build from {build.job.data} was stopped{read}."), icon=":material/stop_circle:")
     else:
-        show_problem(f"The build failed{read}", build.output or "It was killed and said nothing.")
+        show_problem(
+            f"The build from {build.job.data} failed{read}", build.output or "It was killed and said nothing."
+        )
     job = build.job
 
     def go_on() -> None:
@@ -123,6 +132,8 @@ def _progress(build: Build) -> tuple[float, str]:
         return 0.0, "Loading the model…"
     if p.stage == "writing":
         return 1.0, f"Writing what was kept of {p.n_tokens:,} tokens…"
+    if not p.n_tokens:
+        return 0.0, "Reading the first documents…"
     share = min(p.n_bytes / p.total_bytes, 1.0) if p.total_bytes else 0.0
     left = "" if p.seconds_left is None else f" · {_duration(p.seconds_left)} left"
     return share, (

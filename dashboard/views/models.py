@@ -41,25 +41,32 @@ def count(config: dict[str, Any], name: str) -> str:
     return next((f"{value:,}" for value in values if isinstance(value, int)), "?")
 
 
+def description(model: FoundModel) -> list[str]:
+    """What the checkpoint is, and how it was trained, in lines of Markdown."""
+    lines = []
+    if c := model.config:
+        act_fn = str(c.get("act_fn") or c.get("hidden_act") or c.get("activation_function"))
+        kind = KINDS.get(act_fn, f"{c.get('model_type')}, activation {act_fn}")
+        layers = count(c, "n_layers")
+        lines.append(
+            f"{plain(kind)} · {layers} layer{'' if layers == '1' else 's'} of {count(c, 'd_mlp')} "
+            f"neurons · width {count(c, 'd_model')} · context {count(c, 'n_ctx')} · "
+            f"vocabulary {count(c, 'd_vocab')}"
+        )
+    if isinstance(tokens := model.training.get("tokens"), int):
+        loss = model.bits_per_byte
+        measured = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
+        lines.append(f"Trained on {tokens:,} tokens{measured}")
+    return lines
+
+
 def card(model: FoundModel) -> None:
     """One model."""
     with st.container(border=True):
         st.subheader(plain(model.name), anchor=False)
-        c = model.config
-        if c:
-            act_fn = str(c.get("act_fn") or c.get("hidden_act") or c.get("activation_function"))
-            kind = KINDS.get(act_fn, f"{c.get('model_type')}, activation {act_fn}")
-            layers = count(c, "n_layers")
-            st.markdown(
-                f"{plain(kind)} · {layers} layer{'' if layers == '1' else 's'} of {count(c, 'd_mlp')} "
-                f"neurons · width {count(c, 'd_model')} · context {count(c, 'n_ctx')} · "
-                f"vocabulary {count(c, 'd_vocab')}"
-            )
-        if isinstance(tokens := model.training.get("tokens"), int):
-            loss = model.bits_per_byte
-            measured = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
-            st.markdown(f"Trained on {tokens:,} tokens{measured}")
+        st.markdown("  \n".join(description(model)))
         if (curve := loss_curve(model)) is not None:
+            st.caption("Training loss in nats a token, by tokens seen")
             st.plotly_chart(
                 loss_figure(curve),
                 key=f"curve-{model.name}",
@@ -91,14 +98,12 @@ def card(model: FoundModel) -> None:
                         icon=":material/adjust:",
                         query_params={"model": model.name},
                     )
-        for found in model.problems:
+        damage = [found for found in model.problems if not found.command]
+        for found in damage:
             st.warning(plain(found.text), icon=":material/build:")
-            if found.command:
-                st.code(found.command, language="shell", wrap_lines=True)
         if problem:
             st.error(plain(problem), icon=":material/error:")
-            st.code(model.build_command, language="shell", wrap_lines=True)
-        build_section(model, wanted=bool(problem) or not model.has_cache)
+        build_section(model, wanted=bool(problem) or not model.has_cache, whole=not damage)
         st.caption(plain(model.path))
 
 
