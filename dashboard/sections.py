@@ -3,6 +3,7 @@
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.components.histogram_view import Panel, Second, histogram_view
 from dashboard.components.token_view import token_view
@@ -33,16 +34,17 @@ def go(neuron: int) -> None:
     st.query_params.pop("range", None)
 
 
-def heading(place: Place, marks: str) -> None:
+def heading(place: Place) -> DeltaGenerator:
     """What is shown, and the ways to other neurons.
 
-    Args:
-        marks: star and label, as Markdown.
+    Returns:
+        The place beside the title for star and label.
     """
     last = place.cache.d_mlp - 1
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
-        st.caption(f"{plain(place.model.name)}  {marks}", width="stretch")
+        st.caption(plain(place.model.name), width="content")
+        marks = st.container(width="stretch")
         st.selectbox(
             "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
             key="go_layer", on_change=moved, label_visibility="collapsed", width=105,
@@ -67,6 +69,7 @@ def heading(place: Place, marks: str) -> None:
             compare_dialog(place)
         if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
             st.switch_page(NEURONS, query_params=place.address.with_(neuron=None).params())
+    return marks
 
 
 @st.dialog("Compare with another neuron")
@@ -81,16 +84,18 @@ def compare_dialog(place: Place) -> None:
         st.rerun()
 
 
-def beside_heading(place: Place, other: Place, marks: str) -> None:
-    """What stands beside the neuron, and the ways out."""
+def beside_heading(place: Place, other: Place) -> DeltaGenerator:
+    """What stands beside the neuron, and the ways out; returned as in `heading`."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Layer {other.layer} · neuron {other.neuron}", anchor=False, width="content")
-        st.caption(f"{plain(other.model.name)}  {marks}", width="stretch")
+        st.caption(plain(other.model.name), width="content")
+        marks = st.container(width="stretch")
         st.button("Swap", key="swap", icon=":material/swap_horiz:", on_click=_swap, args=(place, other))
         st.button(
             "Close", key="close_beside", icon=":material/close:", shortcut="Escape",
             on_click=_close_beside,
         )  # fmt: skip
+    return marks
 
 
 def _close_beside() -> None:

@@ -6,7 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from dashboard.charts import HOOK_COLOURS, HOOK_TITLES, Bars
+from dashboard.bars import Bars
+from dashboard.messages import hook_title
+
+HOOK_COLOURS = {"hook_mid": "#c4605a", "hook_post": "#5b8fc0"}
+"""Seen as well on a light as on a dark page, and apart by the colour-blind."""
 
 WIDTH = 5.5
 """Inches: the text width of most papers."""
@@ -34,7 +38,7 @@ def histogram_figure(
             axis.set_yscale("log")
             axis.set_ylim(0.5, 2 * max(int(np.max(b.counts)), 1))
             axis.set_xlabel("activation")
-            axis.set_title(HOOK_TITLES[hook] if len(bars) > 1 else hook, fontsize=8)
+            axis.set_title(hook_title(hook, len(bars) > 1), fontsize=8)
             axis.spines[["top", "right"]].set_visible(False)
         axes[0].set_ylabel("tokens")
         figure.suptitle(title, fontsize=9, parse_math=False)

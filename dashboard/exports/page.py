@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from dashboard.charts import HOOK_COLOURS, HOOK_TITLES, Bars
+from dashboard.bars import Bars
+from dashboard.exports.figures import HOOK_COLOURS
 from dashboard.exports.neuron_record import Record, provenance_text
-from dashboard.messages import number, share
+from dashboard.messages import hook_title, number, share
 
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _KINDS = {"strongest": "Strongest examples", "range": "Sampled by range", "weakest": "Weakest examples"}
@@ -108,7 +109,7 @@ def _histogram(bars: Bars, hook: str, n_hooks: int) -> str:
                 f'width="{max((right - left) * scale, 0.5):.1f}" height="{tall:.1f}">'
                 f"<title>{number(left)} to {number(right)}: {count:,} tokens</title></rect>"
             )
-    title = HOOK_TITLES[hook] if n_hooks > 1 else f"after the activation · {hook}"
+    title = hook_title(hook, n_hooks > 1)
     return (
         f"<figure><figcaption>{escape(title)}, log counts to {highest:,}</figcaption>"
         f'<svg viewBox="0 0 {width:g} {top + height + 16:g}" role="img" aria-label="{escape(title)}">'

@@ -22,6 +22,7 @@ COOKIE = "solu_user"
 """Where a browser keeps the name, percent-encoded."""
 
 _SESSION_KEY = "user_name"
+_HEADING = 60  # characters of a label beside a title
 
 
 def store() -> AnnotationStore:
@@ -83,7 +84,8 @@ def heading_marks(place: Place) -> str:
         return ""
     star = "★" if any(a.content.star for a in found) else ""
     label = next((a.content.label for a in found if a.content.label), "")
-    return " ".join(filter(None, [star, plain(label)]))
+    short = label if len(label) <= _HEADING else label[: _HEADING - 1] + "…"
+    return " ".join(filter(None, [star, plain(short)]))
 
 
 def save(place: Place, **changes: Any) -> Annotation | None:

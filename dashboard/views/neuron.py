@@ -1,6 +1,7 @@
 """A neuron: its examples, its histograms, and what else is asked of it; another one beside it on demand."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cache.schema import CacheError
 from dashboard import sections
@@ -12,7 +13,6 @@ from dashboard.keyboard import DIGITS, HELP, OTHER_HOOK
 from dashboard.messages import show_problem
 from dashboard.panels import LABELS, draw_panel
 from dashboard.services import places
-from dashboard.services.annotations import heading_marks
 from dashboard.services.neurons import NeuronFacts, neuron_facts
 from dashboard.services.places import Place
 from dashboard.state import AddressError
@@ -56,7 +56,14 @@ def panel_choice() -> None:
     )
 
 
-def alone(place: Place, facts: NeuronFacts) -> None:
+def marked(where: DeltaGenerator, place: Place) -> None:
+    """Star and label, once the neuron is seen: the first time, its database takes 0.4 s to import."""
+    from dashboard.services.annotations import heading_marks
+
+    where.markdown(heading_marks(place))
+
+
+def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
     """The examples, and beside them the figures and one panel."""
     left, side = st.columns([5, 4], gap="medium")
     with side, st.container(key="side", gap="small"):
@@ -67,11 +74,14 @@ def alone(place: Place, facts: NeuronFacts) -> None:
     with left:
         sections.view_choice(place)
         sections.examples(place, facts, "examples")
+    marked(marks, place)
     with panel:  # last: it may have to wait for the model
         draw_panel(place, facts)
 
 
-def side_by_side(place: Place, facts: NeuronFacts, other: Place, other_facts: NeuronFacts) -> None:
+def side_by_side(
+    place: Place, facts: NeuronFacts, other: Place, other_facts: NeuronFacts, marks: DeltaGenerator
+) -> None:
     """Two neurons, the second one's histograms drawn over the first one's as well."""
     with st.container(horizontal=True, gap="medium"):
         sections.view_choice(place)
@@ -82,9 +92,11 @@ def side_by_side(place: Place, facts: NeuronFacts, other: Place, other_facts: Ne
         sections.figures(place, facts, "histograms", Second(name, other_facts.bars))
         sections.examples(place, facts, "examples")
     with right:
-        sections.beside_heading(place, other, heading_marks(other))
+        other_marks = sections.beside_heading(place, other)
         sections.figures(other, other_facts, "histograms_beside")
         sections.examples(other, other_facts, "examples_beside")
+    marked(marks, place)
+    marked(other_marks, other)
 
 
 def page() -> None:
@@ -107,11 +119,11 @@ def page() -> None:
         st.session_state[f"go_{name}"] = getattr(place, name)
 
     tour(TOUR, "neuron")
-    sections.heading(place, heading_marks(place))
+    marks = sections.heading(place)
     if other is None or other_facts is None:
-        alone(place, facts)
+        alone(place, facts, marks)
     else:
-        side_by_side(place, facts, other, other_facts)
+        side_by_side(place, facts, other, other_facts, marks)
     shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
     if st.session_state.pop("show_keys", False):
         sections.keys_dialog()

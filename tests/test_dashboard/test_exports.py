@@ -15,7 +15,7 @@ import pytest
 
 from cache.reader import NeuronCache
 from dashboard.annotations import Annotation, Content, Key
-from dashboard.charts import Bars, bars_of
+from dashboard.bars import Bars, bars_of
 from dashboard.exports.figures import histogram_figure
 from dashboard.exports.neuron_record import Record, file_name, neuron_record, provenance_text
 from dashboard.exports.page import neuron_page
