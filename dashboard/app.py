@@ -34,6 +34,13 @@ st.navigation(
             help="All neurons of a layer: sort, filter, open one.",
         ),
         st.Page(
+            "views/editor.py",
+            title="Editor",
+            icon=":material/edit_note:",
+            url_path="editor",
+            help="Type a text and see what a neuron does on it.",
+        ),
+        st.Page(
             "views/labels.py",
             title="Labels",
             icon=":material/label:",

@@ -1,4 +1,4 @@
-"""Where the dashboard looks for models."""
+"""Where the dashboard looks for models, and where it keeps what people make."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,9 @@ from pathlib import Path
 
 MODELS_VARIABLE = "SOLU_MODELS"
 """Environment: more folders with models, separated as in PATH. `solu dashboard --models` sets it."""
+
+DATA_VARIABLE = "SOLU_DATA"
+"""Environment: the folder for what people make, in place of the user's data folder."""
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -29,3 +32,11 @@ def builds_allowed(address: str | None, environment: Mapping[str, str] = os.envi
     """
     said = environment.get(BUILDS_VARIABLE)
     return said == "1" if said else address in ("localhost", "127.0.0.1", "::1")
+
+
+def data_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the server keeps what people make: SOLU_DATA, else `solu-explorer` in the user's data folder."""
+    if named := environment.get(DATA_VARIABLE):
+        return Path(named).expanduser()
+    home = environment.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "solu-explorer"

@@ -1,0 +1,211 @@
+"""The editor: type, and see what a neuron does on every token."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from cache.schema import CacheError
+from dashboard.catalog import ModelError
+from dashboard.charts import HOOK_LABELS
+from dashboard.components.live_editor import live_editor
+from dashboard.editing import MAX_TEXT, aligned
+from dashboard.editor_panels import PANELS
+from dashboard.messages import plain, show_problem
+from dashboard.services import places
+from dashboard.services.desk import COMPONENT_KEY, Desk, Reading, desk_for
+from dashboard.services.editor import Tokens, by_piece, strongest, tokens_of, values_of
+from dashboard.services.live import Live, live_at
+from dashboard.services.places import Place
+from dashboard.services.texts import KeptText, keep_text
+from dashboard.state import AddressError
+
+NEURON = "views/neuron.py"
+
+
+def moved(desk: Desk) -> None:
+    """Change the address to another neuron: it reads the text on the desk."""
+    for name in ("layer", "neuron", "hook"):
+        st.query_params[name] = str(st.session_state[f"edit_{name}"])
+    keep_in_address(desk)
+
+
+def keep_in_address(desk: Desk) -> None:
+    """Have the address name the text as it is now, by a short identifier."""
+    desk.take_edit()
+    st.query_params.pop("example", None)
+    try:
+        st.query_params["text"] = keep_text(KeptText(desk.text, desk.original))
+    except OSError as error:
+        st.query_params.pop("text", None)
+        st.session_state["editor_not_kept"] = f"the text could not be kept on the server: {error}"
+    desk.source = f"text {st.query_params.get('text', '')}"
+
+
+def header(place: Place, desk: Desk) -> None:
+    """The neuron that reads the text, and the way to its page."""
+    last = place.cache.d_mlp - 1
+    st.session_state.update(edit_layer=place.layer, edit_neuron=place.neuron, edit_hook=place.hook)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader("Editor", anchor=False, width="content")
+        st.caption(plain(place.model.name), width="stretch")
+        st.selectbox(
+            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
+            key="edit_layer", on_change=moved, args=(desk,), label_visibility="collapsed", width=105,
+        )  # fmt: skip
+        st.number_input(
+            f"Neuron, 0 to {last}", 0, last, step=1,
+            key="edit_neuron", on_change=moved, args=(desk,), label_visibility="collapsed", width=125,
+        )  # fmt: skip
+        st.segmented_control(
+            "Activation", place.cache.hooks, required=True, format_func=HOOK_LABELS.__getitem__,
+            key="edit_hook", on_change=moved, args=(desk,), disabled=len(place.cache.hooks) == 1,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        st.page_link(
+            NEURON,
+            label="Its page",
+            icon=":material/adjust:",
+            query_params=place.address.with_(view=None, panel=None).params(),
+        )
+        st.button(
+            "Link", icon=":material/link:", on_click=keep_in_address, args=(desk,),
+            help="Put the text into this page's address, by a short identifier: the address then restores "
+            "text, model and neuron.",
+        )  # fmt: skip
+    if problem := st.session_state.pop("editor_not_kept", ""):
+        show_problem("No link", problem)
+
+
+@st.fragment
+def editing(place: Place, desk: Desk) -> None:
+    """The editor and the panel beside it; runs alone with every edit."""
+    browser_owns = desk.take_edit()
+    paper, side = st.columns([3, 2], gap="medium")
+    with side:
+        panel = st.segmented_control(
+            "Panel",
+            list(PANELS),
+            default=next(iter(PANELS)),
+            required=True,
+            format_func=lambda name: PANELS[name].label,
+            key="editor_panel",
+            label_visibility="collapsed",
+        )
+    data: dict[str, Any] = {
+        "reset": desk.reset,
+        "text": None if browser_owns else desk.text,
+        "seq": desk.seq,
+        "max_text": MAX_TEXT,
+        "keep": desk.keep,
+        "follows": PANELS[panel].follows,
+        "hooks": place.cache.hooks,
+        "shown": place.hook,
+        "reading": None,
+        "original": None,
+        "same": [],
+        "pinned": [],
+        "problem": "",
+        "scale": 0.0,
+    }
+    reading: Reading | None = None
+    try:
+        data["scale"] = max(0.0, strongest(place, place.layer, place.neuron))
+        places.cache_of(place.model)  # a checkpoint put in the place of the one that was read is noticed
+        live = live_at(place)
+        reading = read(place, live, desk)
+        data |= drawn(reading)
+    except (ModelError, CacheError) as error:
+        data["problem"] = f"Nothing can be computed now: {error}. Your text stays as it is."
+    with paper:
+        live_editor(data, key=COMPONENT_KEY)
+    if reading is not None:
+        with side:
+            PANELS[panel].draw(reading)
+
+
+def read(place: Place, live: Live, desk: Desk) -> Reading:
+    """The text on the desk as the place's neuron reads it."""
+    tokens = tokens_of(live, place.cache.vocabulary, desk.text, desk.keep)
+    values = values_of(live, tokens.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
+    at = tokens.piece_at(desk.caret) if desk.caret is not None else None
+    if at is None and tokens.pieces:
+        at = int(np.argmax(by_piece(values[place.hook], tokens.pieces)))
+    return Reading(place, live, desk, tokens, values, at)
+
+
+def drawn(reading: Reading) -> dict[str, Any]:
+    """What the browser gets of a reading."""
+    place, live, desk, tokens = reading.place, reading.live, reading.desk, reading.tokens
+    data: dict[str, Any] = {
+        "reading": {
+            "start": tokens.start,
+            "ends": tokens.ends,
+            "values": numbers(tokens, reading.values),
+            "n_read": len(tokens.ids),
+            "n_all": tokens.n_all,
+            "n_ctx": live.model.config.n_ctx,
+            "at": -1 if reading.at is None else reading.at,
+        }
+    }
+    if desk.original is not None:
+        version = (*desk.version(place), desk.original)
+        kept = desk.results.get("original")
+        if kept is None or kept[0] != version:
+            before = tokens_of(live, place.cache.vocabulary, desk.original, desk.keep)
+            values = values_of(live, before.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
+            kept = desk.results["original"] = (version, (before, numbers(before, values)))
+        before, shown = kept[1]
+        data["original"] = {
+            "title": desk.title,
+            "detail": desk.detail,
+            "text": "".join(piece.text for piece in before.pieces),
+            "ends": [piece.end for piece in before.pieces],
+            "values": shown,
+        }
+        data["same"] = aligned(words(before), words(tokens))
+    if desk.pins:
+        found = values_of(live, tokens.ids, desk.pins, [place.hook])
+        data["pinned"] = [
+            {
+                "label": f"layer {layer} · neuron {neuron}",
+                "scale": strongest(place, layer, neuron),
+                "values": numbers(tokens, values)[place.hook],
+            }
+            for (layer, neuron), values in zip(desk.pins, found, strict=True)
+        ]
+    return data
+
+
+def numbers(tokens: Tokens, values: dict[str, Any]) -> dict[str, list[float]]:
+    """By hook, a value a piece, to as many digits as float32 holds."""
+    return {
+        hook: [float(f"{v:.7g}") for v in by_piece(np.nan_to_num(row), tokens.pieces)]
+        for hook, row in values.items()
+    }
+
+
+def words(tokens: Tokens) -> list[tuple[int, ...]]:
+    """The tokens of each piece."""
+    return [tuple(tokens.ids[p.first_token : p.first_token + p.n_tokens]) for p in tokens.pieces]
+
+
+def page() -> None:
+    """Draw the editor for the neuron and text that the address names."""
+    try:
+        place = places.find_place(places.asked_address())
+        live_at(place)
+        desk = desk_for(place, st.query_params.get("example", ""), st.query_params.get("text", ""))
+    except (AddressError, ModelError, CacheError) as error:
+        show_problem("This address opens no text", error)
+        with st.container(horizontal=True):
+            st.page_link("views/editor.py", label="Open an empty editor", query_params={})
+            st.page_link("views/models.py", label="See the models", icon=":material/folder_open:")
+        return
+    st.query_params.update(place.address.with_(view=None, panel=None).params())
+    places.remember(place.address)
+    header(place, desk)
+    editing(place, desk)
+
+
+page()
