@@ -22,6 +22,6 @@ def draw(reading: Reading) -> None:
             place.hook,
             reading.desk.keep,
         ),
-        language="python",
-        height=420,
+        language=None,  # the colours of its highlighting are below a contrast of 4.5
+        wrap_lines=True,
     )

@@ -23,7 +23,6 @@ def draw(reading: Reading) -> None:
         st.button(
             "Pin", icon=":material/keep:", key="pin_named", on_click=pin, args=(desk, layer, int(neuron)),
             disabled=len(desk.pins) >= MOST_PINS,
-            help=f"Pinned neurons read the text below it, each on its own scale: {MOST_PINS} at most.",
         )  # fmt: skip
     if reading.at is None:
         st.caption("Type a text, then click one of its tokens.")

@@ -23,8 +23,8 @@ def draw(reading: Reading) -> None:
     try:
         found = next_tokens(reading, value)
         st.caption(
-            f"After {plain(visible(reading.word))}, token {reading.position + 1} of the text, where hook_post "
-            f"is {number(found.activation, 4)}. The caret chooses the token."
+            f"After {plain(visible(reading.word))}, token {reading.position + 1} of the text: hook_post "
+            f"{number(found.activation, 4)}. The caret chooses the token."
         )
         table(reading, found)
         continuation(reading, value)
@@ -69,7 +69,7 @@ def table(reading: Reading, found: NextTokens) -> None:
         frame,
         hide_index=True,
         key="next_tokens",
-        height=36 * (len(rows) + 1) + 4,
+        height="content",
         column_config={
             "token": st.column_config.TextColumn("next token", width=100),
             "p": st.column_config.NumberColumn("as it is", format="%.2f%%", width=75),

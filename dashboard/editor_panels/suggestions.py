@@ -13,16 +13,17 @@ def draw(reading: Reading) -> None:
     """Try every token when asked to; a table of the edits."""
     desk = reading.desk
     asked = st.button(
-        "Try every token", icon=":material/play_arrow:", key="try_edits", disabled=not reading.tokens.ids,
-        help=f"Each of the {MOST_TOKENS} tokens up to the peak is taken out, and replaced by the one that the "
-        "model expected most in its place. Tokens after the peak cannot change it.",
+        "Try every token", icon=":material/play_arrow:", key="try_edits", disabled=not reading.tokens.ids
     )  # fmt: skip
     if asked and reading.tokens.ids:
         with st.spinner("Trying every token…"):
             desk.results["edits"] = (reading.version, (reading.peak, single_edits(reading)))
     kept = desk.results.get("edits")
     if kept is None:
-        st.caption("What does the peak depend on? Every token is taken out and replaced in turn.")
+        st.caption(
+            f"What does the peak depend on? Each of the {MOST_TOKENS} tokens up to it is taken out, and "
+            "replaced by the one that the model expected most in its place. Tokens after it cannot change it."
+        )
         return
     peak, edits = kept[1]
     if kept[0] != reading.version:
@@ -43,7 +44,9 @@ def table(reading: Reading, peak: float, edits: list[SingleEdit]) -> None:
             "change": [e.peak - peak for e in edits],
         }
     )
-    st.caption(f"Peak of the text that was tried: {number(peak, 4)}. The edit that takes most is first.")
+    st.caption(
+        f"Peak of the text that was tried: {number(peak, 4)}. The edit that takes most is first: choose one."
+    )
     chosen = st.dataframe(
         frame,
         hide_index=True,
@@ -65,5 +68,4 @@ def table(reading: Reading, peak: float, edits: list[SingleEdit]) -> None:
         on_click=reading.desk.put,
         args=("" if row is None else edits[row].text,),
         key="make_edit",
-        help="Choose a row of the table first.",
     )

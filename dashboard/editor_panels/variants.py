@@ -51,7 +51,6 @@ def draw(reading: Reading) -> None:
         on_click=desk.put,
         args=("" if row is None else texts[row],),
         key="put_variant",
-        help="Choose a row of the table first.",
     )
 
 
