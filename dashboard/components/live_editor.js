@@ -4,7 +4,7 @@
 
 const instances = new WeakMap();
 const drafts = new Map(); // by key: what was typed, should the component be drawn anew without being told
-const PAUSE = 35; // ms from a key to the request that tells of it
+const PAUSE = 8; // ms from a key to the request that tells of it, where none is on its way
 const PATIENCE = 2000; // ms after which a request without reply is made again
 
 export default function (component) {
@@ -33,13 +33,14 @@ export default function (component) {
 function create(root, component) {
   const find = (name) => root.querySelector(name);
   const s = {
-    section: find('.editor'), bar: find('.bar'), original: find('.original'), paper: find('.paper'),
+    section: find('.editor'), choices: find('.choices'), legend: find('.legend'), original: find('.original'), paper: find('.paper'),
     layer: find('.layer'), area: find('textarea'), readout: find('.readout'), notes: find('.notes'),
     pinned: find('.pinned'), tip: find('.tip'), component,
     seq: 0, sent: { seq: 0, text: '' }, keep: component.data.keep, spans: [], cut: 0, caret: null, change: false,
   };
   instances.set(root, s);
   s.area.maxLength = component.data.max_text;
+  s.choices.append(element('span', 'dim', 'read'), ...['first', 'last'].map((keep) => contextButton(s, keep)));
   s.area.addEventListener('input', () => changed(s));
   s.area.addEventListener('compositionstart', () => (s.composing = true));
   s.area.addEventListener('compositionend', () => {
@@ -158,7 +159,8 @@ function tell(s, i) {
 function draw(s) {
   const { data } = s;
   hideTip(s);
-  s.bar.replaceChildren(legend(data), contextChoice(s));
+  s.legend.replaceChildren(...legend(data));
+  chooseContext(s);
   s.section.classList.toggle('stopped', Boolean(data.problem));
   drawOriginal(s, data);
   drawPinned(s, data, s.read);
@@ -176,7 +178,8 @@ function paint(s) {
   const nodes = [];
   let from = 0;
   const upTo = (end, name) => {
-    if (end > from) nodes.push(name ? element('span', name, text.slice(from, end)) : text.slice(from, end));
+    const part = text.slice(from, end);
+    if (part) nodes.push(name ? element('span', name, part) : document.createTextNode(part));
     from = Math.max(from, end);
   };
   if (reading) {
@@ -198,7 +201,7 @@ function paint(s) {
       if (start + shift < from) return;
       const node = coloured(text.slice(start + shift, last + shift), reading.values[shown][i], scale);
       if (settled && i === reading.at) node.classList.add('at');
-      s.spans.push({ node, i, start: start + shift, end: last + shift });
+      s.spans.push({ k: nodes.length, i, start: start + shift, end: last + shift });
       nodes.push(node);
       from = last + shift;
     });
@@ -207,7 +210,9 @@ function paint(s) {
     if (long) upTo(text.length, 'beyond');
   }
   upTo(text.length);
-  s.layer.replaceChildren(...nodes, '\u200b');
+  nodes.push(document.createTextNode('\u200b'));
+  replaceChanged(s.layer, nodes);
+  for (const span of s.spans) span.node = nodes[span.k];
   readout(s);
 }
 
@@ -244,20 +249,22 @@ function notes(s) {
 }
 
 // Which end of a long text is read.
-function contextChoice(s) {
-  const box = element('div', 'choices');
+function contextButton(s, keep) {
+  const button = element('button', 'option', `the ${keep} tokens`);
+  button.type = 'button';
+  button.onclick = () => {
+    s.keep = button.dataset.keep;
+    chooseContext(s);
+    ask(s);
+  };
+  button.dataset.keep = keep;
+  return button;
+}
+
+function chooseContext(s) {
   const { reading } = s.data;
-  if (!reading || reading.n_read === reading.n_all) return box;
-  box.append(element('span', 'dim', 'read'));
-  for (const keep of ['first', 'last']) {
-    const button = element('button', 'option', `the ${keep} tokens`);
-    button.type = 'button';
-    button.setAttribute('aria-pressed', String(s.keep === keep));
-    button.onclick = () => {
-      s.keep = keep;
-      ask(s);
-    };
-    box.append(button);
+  s.choices.hidden = !reading || reading.n_read === reading.n_all;
+  for (const button of s.choices.querySelectorAll('.option')) {
+    button.setAttribute('aria-pressed', String(s.keep === button.dataset.keep));
   }
-  return box;
 }

@@ -10,7 +10,7 @@ _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "solu_live_editor",
     html="""<section class="editor">
-<div class="bar"></div>
+<div class="bar"><div class="legend"></div><div class="choices" hidden></div></div>
 <div class="original" hidden></div>
 <label class="label" for="text">Your text</label>
 <div class="paper"><div class="layer" aria-hidden="true" dir="auto"></div>

@@ -37,6 +37,22 @@ function coloured(text, value, scale) {
   return token;
 }
 
+// Puts new children in the place of old ones, but for those that both begin and end with: an edit changes few.
+// Nodes that stay are the old ones; the list is changed to hold them.
+function replaceChanged(parent, nodes) {
+  const old = [...parent.childNodes];
+  const shorter = Math.min(old.length, nodes.length);
+  let before = 0;
+  while (before < shorter && old[before].isEqualNode(nodes[before])) before++;
+  let after = 0;
+  while (after < shorter - before && old.at(-1 - after).isEqualNode(nodes.at(-1 - after))) after++;
+  for (const node of old.slice(before, old.length - after)) node.remove();
+  const following = after ? old.at(-after) : null;
+  for (const node of nodes.slice(before, nodes.length - after)) parent.insertBefore(node, following);
+  for (let i = 0; i < before; i++) nodes[i] = old[i];
+  for (let i = 1; i <= after; i++) nodes[nodes.length - i] = old.at(-i);
+}
+
 function showTip(s, token, word, rows) {
   const grid = element('dl', '');
   for (const [name, value] of rows) grid.append(element('dt', '', name), element('dd', '', value));
@@ -60,18 +76,16 @@ function hideTip(s) {
 }
 
 function legend(data) {
-  const shown = element('div', 'legend');
   const negative = data.reading && Math.min(0, ...data.reading.values[data.shown]) < -0.02 * data.scale;
   const ramp = element('span', negative ? 'ramp both' : 'ramp');
   ramp.setAttribute('role', 'img');
   ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-data.scale) : '0'} to ${exact(data.scale)}`);
-  shown.append(
+  return [
     element('span', 'dim', `${data.shown}, the scale of its examples`),
     element('span', '', negative ? exact(-data.scale) : '0'),
     ramp,
     element('span', '', exact(data.scale)),
-  );
-  return shown;
+  ];
 }
 
 // The original as it was: its change of activation since, or its activation. What was taken out is struck.

@@ -105,6 +105,8 @@ def live_at(place: Place) -> Live:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model…")
 def _loaded(path: str, weights: Stamp, tokens: Stamp) -> Live:  # noqa: ARG001 parts of the key
+    import torch
+
     from solu_model.adapters import load_neuron_model
     from solu_model.checkpoints import CheckpointError
     from solu_model.tokenizer import tokenizer_hash
@@ -113,6 +115,8 @@ def _loaded(path: str, weights: Stamp, tokens: Stamp) -> Live:  # noqa: ARG001 p
         model, tokenizer = load_neuron_model(path)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
+    # Sessions run side by side: threads that wait for each other took 10 to 130 ms a text, a single one 5.
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # what was imported and loaded is never looked through again: a full collection took 0.2 s
     return Live(model, tokenizer, tokenizer_hash(tokenizer))
