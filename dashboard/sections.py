@@ -7,8 +7,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.components.histogram_view import Panel, Second, histogram_view
 from dashboard.components.token_view import token_view
+from dashboard.hooks import HOOK_LABELS, hook_title
 from dashboard.keyboard import LIST as KEYS
-from dashboard.messages import HOOK_LABELS, hook_title, plain
+from dashboard.messages import plain
 from dashboard.services import places
 from dashboard.services.ablation import underlined
 from dashboard.services.neurons import NeuronFacts

@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard.charts import HOOK_COLOURS
+from dashboard.hooks import HOOK_COLOURS
 from dashboard.messages import number
 from dashboard.neuron_table import visible
 from dashboard.services.desk import Desk, Reading

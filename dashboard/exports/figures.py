@@ -7,10 +7,7 @@ from typing import Literal
 import numpy as np
 
 from dashboard.bars import Bars
-from dashboard.messages import hook_title
-
-HOOK_COLOURS = {"hook_mid": "#c4605a", "hook_post": "#5b8fc0"}
-"""Seen as well on a light as on a dark page, and apart by the colour-blind."""
+from dashboard.hooks import HOOK_COLOURS, hook_title
 
 WIDTH = 5.5
 """Inches: the text width of most papers."""

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 
 from dashboard.bars import Bars
-from dashboard.exports.figures import HOOK_COLOURS
 from dashboard.exports.neuron_record import Record, provenance_text
-from dashboard.messages import hook_title, number, share
+from dashboard.hooks import HOOK_COLOURS, hook_title
+from dashboard.messages import number, share
 
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _KINDS = {"strongest": "Strongest examples", "range": "Sampled by range", "weakest": "Weakest examples"}

@@ -7,10 +7,10 @@ import streamlit as st
 
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
-from dashboard.charts import HOOK_LABELS
 from dashboard.components.live_editor import live_editor
 from dashboard.editing import MAX_TEXT, aligned
 from dashboard.editor_panels import PANELS
+from dashboard.hooks import HOOK_LABELS
 from dashboard.messages import plain, show_problem
 from dashboard.services import places
 from dashboard.services.desk import COMPONENT_KEY, Desk, Reading, desk_for

@@ -5,7 +5,8 @@ import streamlit as st
 
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
-from dashboard.messages import HOOK_LABELS, number, plain, show_problem
+from dashboard.hooks import HOOK_LABELS
+from dashboard.messages import number, plain, show_problem
 from dashboard.neuron_table import chosen
 from dashboard.services import places
 from dashboard.services.layers import layer_frame
