@@ -119,12 +119,12 @@ def page() -> None:
         st.session_state[f"go_{name}"] = getattr(place, name)
 
     tour(TOUR, "neuron")
+    shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
     marks = sections.heading(place)
     if other is None or other_facts is None:
         alone(place, facts, marks)
     else:
         side_by_side(place, facts, other, other_facts, marks)
-    shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
     if st.session_state.pop("show_keys", False):
         sections.keys_dialog()
 
