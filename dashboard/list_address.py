@@ -1,6 +1,6 @@
 """What the address of a list says: filters, order, page and search, beside model, layer and hook. Pure.
 
-`/neurons?model=solu-1l&layer=0&hook=hook_mid&density=~0.01&sort=max&by=token&q=captain` alone restores a list.
+`/neurons?model=solu-1l&layer=0&hook=hook_mid&density=~0.01&sort=max&q=captain` alone restores a list.
 An interval is `low~high`, either of which may be left out; `layer=all` is every layer.
 """
 

@@ -162,7 +162,7 @@ def page_of(folder: Path, query: Query, found: pa.Table | None = None) -> Page:
         SELECT row, match, (SELECT count(*) FROM hits) AS total FROM hits
         ORDER BY key {direction} NULLS LAST, row {direction if key == "NULL" else "ASC"}
         LIMIT $limit OFFSET $offset
-        """,
+        """,  # noqa: S608 our own words; values are bound
         values,
         tables,
     )
@@ -190,7 +190,7 @@ def _rows(file: Path, held: frozenset[str], chosen: pa.Table, strongest: pa.Tabl
         JOIN (SELECT unnest($rows) AS file_row_number, unnest(range(len($rows))) AS place)
             USING (file_row_number)
         ORDER BY place
-        """,
+        """,  # noqa: S608 our own words; values are bound
         {
             "file": str(file),
             "rows": chosen["row"].to_pylist(),

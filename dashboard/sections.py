@@ -12,6 +12,7 @@ from dashboard.keyboard import LIST as KEYS
 from dashboard.messages import plain
 from dashboard.services import places
 from dashboard.services.ablation import underlined
+from dashboard.services.layers import way_back
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 from dashboard.state import Beside
@@ -69,7 +70,7 @@ def heading(place: Place) -> DeltaGenerator:
         if st.button("Compare", key="compare", icon=":material/splitscreen_right:", shortcut="B"):
             compare_dialog(place)
         if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
-            st.switch_page(NEURONS, query_params=place.address.with_(neuron=None).params())
+            st.switch_page(NEURONS, query_params=way_back(place))
     return marks
 
 

@@ -1,4 +1,4 @@
-"""Tokens of a vocabulary that a person means, and neurons whose peaks are such tokens. Pure."""
+"""Tokens that a regular expression finds something in, and neurons whose peaks are such tokens. Pure."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,35 +11,9 @@ from cache import schema
 from cache.vocabulary import Vocabulary
 from dashboard.parquet_sql import Value, table_of
 
-MATCHES = 12
-"""Tokens offered to choose from."""
-
 
 class PatternError(ValueError):
     """A regular expression that cannot be read, with the reason."""
-
-
-def tokens_like(text: str, vocabulary: Vocabulary, n: int = MATCHES) -> list[int]:
-    """Tokens that a text may mean: first the text itself, alone or after a space, then those that begin with
-    it, then those that hold it, the shortest first. Case counts only where the text has a capital."""
-    fold = not any(c.isupper() for c in text)
-    wanted = text.lower() if fold else text
-    bare = wanted.strip(" ") or wanted
-    found = []
-    for token, shown in enumerate(_texts(vocabulary)):
-        name = shown.lower() if fold else shown
-        if bare not in name:
-            continue
-        if shown == text:
-            rank = 0
-        elif shown.strip(" ") == text.strip(" "):
-            rank = 1
-        elif name.strip(" ") == bare:
-            rank = 2
-        else:
-            rank = 3 if name.startswith((bare, f" {bare}")) else 4
-        found.append((rank, len(shown), token))
-    return [token for _, _, token in sorted(found)[:n]]
 
 
 def tokens_matching(pattern: str, vocabulary: Vocabulary) -> list[int]:
@@ -78,7 +52,7 @@ def peaks_among(folder: Path, tokens: Iterable[int], hook: str, layer: int | Non
         values["layer"] = layer
     sql = (
         "WITH peaks AS (SELECT layer, neuron, len(peak_tokens) AS n, unnest(peak_tokens) AS token "
-        f"FROM read_parquet($file) WHERE {of_layer}) "  # noqa: S608 our own words
+        f"FROM read_parquet($file) WHERE {of_layer}) "
         "SELECT layer, neuron, count(*) / any_value(n) AS match FROM peaks SEMI JOIN wanted USING (token) "
         "GROUP BY layer, neuron"
     )

@@ -1,154 +1,154 @@
-"""The neurons of a layer: sort, filter, open one."""
+"""The neurons of a layer, or of all: search, filter, sort, open one."""
 
-import pandas as pd
+from typing import Any
+from urllib.parse import urlencode
+
 import streamlit as st
 
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
-from dashboard.hooks import HOOK_LABELS
-from dashboard.messages import number, plain, show_problem
-from dashboard.neuron_table import chosen
-from dashboard.services import places
-from dashboard.services.layers import layer_frame
+from dashboard.components.neuron_list import Line, neuron_list, neuron_list_data
+from dashboard.list_address import Listing, Search, parse, place_of
+from dashboard.list_controls import (
+    cleared,
+    filter_controls,
+    place_controls,
+    search_controls,
+    token_choice,
+)
+from dashboard.messages import number, plain, share, show_problem
+from dashboard.neuron_query import Page, Row, quantities_of
+from dashboard.neuron_table import visible
+from dashboard.services import annotations, layers, places, searches
 from dashboard.services.places import Place
-from dashboard.state import AddressError
+from dashboard.services.searches import Found, NothingToSearch
+from dashboard.state import Address, AddressError
+from dashboard.token_search import PatternError
 
 NEURON = "views/neuron.py"
-SORTS = {
-    "Kurtosis, highest first": ("kurtosis", True),
-    "Maximum, highest first": ("max", True),
-    "Density, lowest first": ("density", False),
-    "Density, highest first": ("density", True),
-    "Number": ("neuron", False),
-}
+TABLE = "neuron_list"
 
 
-def open_neuron(place: Place, neuron: int) -> None:
-    """Leave for a neuron's page; the next visit finds a table without a selection."""
-    st.session_state["table_visit"] = st.session_state.get("table_visit", 0) + 1
-    st.switch_page(NEURON, query_params=place.address.with_(neuron=neuron).params())
-
-
-def choices(place: Place, frame: pd.DataFrame) -> pd.DataFrame:
-    """The controls above the table, and the rows they leave."""
-
-    def moved() -> None:
-        st.query_params.update(
-            {
-                "model": str(st.session_state["list_model"]),
-                "layer": str(st.session_state["list_layer"]),
-                "hook": str(st.session_state["list_hook"]),
-            }
-        )
-
-    def other_model() -> None:
-        st.query_params.clear()
-        st.query_params["model"] = str(st.session_state["list_model"])
-
-    names = [m.name for m in places.models() if m.has_cache]
-    st.session_state.update(list_model=place.model.name, list_layer=place.layer, list_hook=place.hook)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.selectbox("Model", names, key="list_model", on_change=other_model, width=180)
-        st.selectbox("Layer", place.cache.layers, key="list_layer", on_change=moved, width=80)
-        st.selectbox(
-            "Measured",
-            place.cache.hooks,
-            format_func=HOOK_LABELS.__getitem__,
-            key="list_hook",
-            on_change=moved,
-            width=160,
-        )
-        sort = st.selectbox("Sorted by", list(SORTS), key="list_sort", persist_state="session", width=220)
-        fires_on = st.text_input(
-            "Fires most on",
-            key="list_fires_on",
-            placeholder="text in its strongest tokens",
-            persist_state="session",
-            live="250ms",
-            width=240,
-        )
-        n_dead = int((frame["state"] == "dead").sum())
-        hide = st.checkbox(f"Hide {n_dead:,} dead", value=True, key="list_hide_dead", persist_state="session")
-    by, descending = SORTS[sort]
-    return chosen(frame, fires_on=fires_on, states=("dead",) if hide else (), by=by, descending=descending)
-
-
-def table(place: Place, rows: pd.DataFrame) -> None:
-    """The table; a selected row opens its neuron."""
-    digits = st.column_config.NumberColumn
-    event = st.dataframe(
-        rows,
-        key=f"table_{place.model.name}_{place.layer}_{place.hook}_{st.session_state.get('table_visit', 0)}",
-        hide_index=True,
-        height=max(200, min(30 * (len(rows) + 1) + 6, 726)),
-        row_height=30,
-        column_order=[c for c in rows.columns if c != "state" or rows[c].any()],
-        on_select="rerun",
-        selection_mode="single-row",
-        column_config={
-            "neuron": digits("neuron", width=70, pinned=True),
-            "state": st.column_config.TextColumn(
-                "state",
-                width=80,
-                help="dead: never reaches a thousandth of the layer's strongest activation. always on: above "
-                "a tenth of its maximum on more than half of all tokens.",
-            ),
-            "fires most on": st.column_config.TextColumn(
-                "fires most on",
-                width=420,
-                help="The tokens at the peaks of its strongest examples. · is a space.",
-            ),
-            "histogram": st.column_config.BarChartColumn(
-                "histogram, log counts", width=150, help="From its lowest to its highest value."
-            ),
-            "max": digits("max", format="%.4g", width=80),
-            "density": digits(
-                "density",
-                format="%.2e",
-                width=90,
-                help="Share of tokens above a tenth of the neuron's maximum.",
-            ),
-            "kurtosis": digits(
-                "kurtosis", format="%.4g", width=90, help="Excess: 0 for a normal distribution."
-            ),
-            "skewness": digits("skewness", format="%.4g", width=85),
-            "mean": digits("mean", format="%.2e", width=85),
-            "std": digits("std", format="%.2e", width=85),
-            "min": digits("min", format="%.2e", width=85),
-        },
-        alt="The neurons of the layer. Select a row to open a neuron.",
+def neuron_address(place: Place, row: Row) -> Address:
+    """Of a neuron's page, which keeps the view and panel that were last looked at."""
+    return layers.last_address().with_(
+        model=place.model.name, layer=row.layer, neuron=row.neuron, hook=place.hook
     )
-    if event.selection.rows:
-        open_neuron(place, int(rows.iloc[event.selection.rows[0]]["neuron"]))
+
+
+def lines(place: Place, page: Page, found: Found | None) -> list[Line]:
+    """The page's neurons as they are shown."""
+    previews = layers.page_previews(place, [(row.layer, row.neuron) for row in page.rows])
+    labels = {layer: annotations.of_layer(place.model, layer) for layer in {row.layer for row in page.rows}}
+    shown = []
+    for row in page.rows:
+        said = labels[row.layer].get(row.neuron)
+        match = token = ""
+        if found is not None and row.match is not None:
+            match = share(row.match) if found.is_share else number(found.sign * row.match)
+            if found.peaks is not None:
+                token = visible(found.texts[found.peaks[row.layer][row.neuron]])
+        shown.append(
+            Line(
+                row,
+                previews[row.layer, row.neuron],
+                "./?" + urlencode(neuron_address(place, row).params()),
+                match=match,
+                match_token=token,
+                label=said.content.label if said else "",
+                star=said.content.star if said else False,
+            )
+        )
+    return shown
+
+
+def summary(place: Place, listing: Listing, page: Page, found: Found | None) -> str:
+    """How many neurons are shown of how many, in words."""
+    layer = listing.query.layer
+    of = len(place.cache.layers) * place.cache.d_mlp if layer is None else place.cache.d_mlp
+    where = "all layers" if layer is None else f"layer {layer}"
+    text = f"{page.total:,} of {of:,} neurons of {where} of {place.model.name}."
+    return f"{text} {found.explanation}" if found else text
+
+
+def page_choice(listing: Listing, page: Page, show: Any) -> None:
+    """Which page is shown, where there are several."""
+    if page.n_pages == 1:
+        return
+    key = f"list_page_{page.number}"  # a widget of its own: it has to show the page of the address
+    st.pagination(
+        page.n_pages,
+        default=page.number,
+        key=key,
+        on_change=lambda: show(listing.with_query(page=st.session_state[key])),
+    )
+
+
+def table(place: Place, listing: Listing, show: Any) -> None:
+    """Page and table, or what to do where they are empty."""
+    of = place.cache.layers if listing.query.layer is None else [listing.query.layer]
+    try:
+        found = searches.find(place, of, listing.search)
+    except (PatternError, NothingToSearch, ModelError) as error:
+        show_problem("This search finds nothing", error)
+        return
+    page = layers.page(place, listing.query, found)
+    text = summary(place, listing, page, found)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(plain(text), width="stretch")
+        page_choice(listing, page, show)
+    if not page.rows:
+        st.info("No neuron fits.")
+        with st.container(horizontal=True):
+            st.button("Clear the filters", key="empty_filters", on_click=lambda: show(cleared(listing)))
+            st.button(
+                "Clear the search", key="empty_search", on_click=lambda: show(listing.searching(Search()))
+            )
+        return
+
+    def sort() -> None:
+        if column := st.session_state[TABLE].get("sort"):
+            show(listing.sorted_by(column))
+
+    data = neuron_list_data(
+        lines(place, page, found),
+        listing.query.with_(page=page.number),
+        quantities_of(place.cache.path),
+        text,
+        (found.heading, found.explanation) if found else None,
+    )
+    neuron_list(data, key=TABLE, on_sort=sort)
 
 
 def page() -> None:
-    """Draw the layer that the address names."""
+    """Draw the list that the address names."""
     try:
-        place = places.find_place(places.asked_address())
-        frame = layer_frame(place)
+        params = st.query_params.to_dict() or layers.last_list()
+        place = places.find_place(place_of(params))
+        listing = parse(params, place.layer, place.hook)
     except (AddressError, ModelError, CacheError) as error:
         show_problem("This address shows no layer", error)
         st.page_link("views/models.py", label="See the models", icon=":material/folder_open:")
         return
-    st.query_params.update(place.address.with_(neuron=None).params())
-    places.remember(place.address)
+    if opened := st.session_state.get(TABLE, {}).get("open"):
+        row = {name: int(opened[name]) for name in ("layer", "neuron")}
+        address = layers.last_address().with_(model=place.model.name, hook=place.hook, **row)
+        st.switch_page(NEURON, query_params=address.params())
 
-    rows = choices(place, frame)
-    always = int((frame["state"] == "always on").sum())
-    with st.container(horizontal=True, vertical_alignment="center", key="above_table"):
-        st.caption(
-            f"{len(rows):,} of {len(frame):,} neurons of layer {place.layer} of {plain(place.model.name)}, "
-            f"strongest activation {number(float(frame['max'].max()))}, {always:,} always on. "
-            "Tick a row to open its neuron.",
-            width="stretch",
-        )
-        if st.button("Open the first", key="open_first", shortcut="O", disabled=rows.empty):
-            open_neuron(place, int(rows.iloc[0]["neuron"]))
-    if rows.empty:
-        st.info("No neuron fits. Clear the text, or show the dead ones.")
-    else:
-        table(place, rows)
+    def show(other: Listing) -> None:
+        st.query_params.from_dict({"model": place.model.name} | other.params())
+
+    show(listing)
+    layers.remember_list(place, st.query_params.to_dict())
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        place_controls(place, listing, show)
+        search_controls(listing, show)
+        filter_controls(place, listing, show)
+    token_choice(place, listing, show)
+    try:
+        table(place, listing, show)
+    except CacheError as error:
+        show_problem("This list cannot be read", error)
 
 
 page()

@@ -138,21 +138,6 @@ def test_hostile_text_is_text(server: str, page: Page, tiny_model: Path) -> None
     assert page.locator(".list script, .list img").count() == 0
 
 
-def test_a_row_of_the_list_opens_its_neuron(server: str, page: Page) -> None:
-    page.goto(f"{server}/neurons?model=tiny")
-    table = page.get_by_test_id("stDataFrame")
-    expect(table).to_be_visible()
-    page.wait_for_timeout(1000)  # the canvas has no element to wait for
-    box = table.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + 20, box["y"] + 52)
-    heading(page, re.compile(r"Layer 0 · neuron \d+"))
-    page.get_by_role("button", name="List").click()
-    expect(table).to_have_count(1)  # the neuron's page has two of its own
-    expect(table).to_be_visible()
-    expect(page).to_have_url(re.compile("/neurons"))
-
-
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 @pytest.mark.parametrize(
     "path",
@@ -160,7 +145,7 @@ def test_a_row_of_the_list_opens_its_neuron(server: str, page: Page) -> None:
 )
 def test_pages_are_accessible(server: str, page: Page, path: str) -> None:
     page.goto(server + path)
-    ready = {"/neurons": "[data-testid=stDataFrame]", "/models": "text=Neurons cached over"}
+    ready = {"/neurons": ".row", "/models": "text=Neurons cached over"}
     page.wait_for_selector(ready.get(path, ".example, [role=alert]"))
     page.wait_for_timeout(1000)
     violations = Axe().run(page).response["violations"]

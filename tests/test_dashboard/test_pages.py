@@ -130,20 +130,6 @@ def test_a_model_without_cache_names_the_command(models: Path) -> None:
     assert any("solu cache build" in c.value for c in opened("models").code)
 
 
-def test_the_list_filters_and_opens(models: Path) -> None:
-    app = opened("neurons")
-    assert not app.exception
-    assert "neurons of layer 0" in app.caption[0].value
-    app.checkbox(key="list_hide_dead").set_value(False)
-    app.selectbox(key="list_sort").set_value("Number").run()
-    assert app.dataframe[0].value["neuron"].tolist() == list(range(48))
-    app.text_input(key="list_fires_on").set_value("no such text anywhere").run()
-    assert app.info[0].value.startswith("No neuron fits")
-    app.text_input(key="list_fires_on").set_value("").run()
-    app.button(key="open_first").click().run()
-    assert title(app) == "Layer 0 · neuron 0"
-
-
 def test_the_models_page_shows_what_was_found(models: Path) -> None:
     text = " ".join(m.value for m in opened("models").markdown).replace("\\", "")
     assert "1 layer of 48 neurons" in text

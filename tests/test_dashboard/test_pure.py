@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from cache.histogram import N_BINS, Histogram, Moments, bin_index
-from cache.reader import Example, NeuronCache, Provenance
+from cache.reader import Example, Provenance
 from cache.vocabulary import Vocabulary
 from dashboard.bars import Bars, bars_of, normal_counts
 from dashboard.catalog import find_models, weights_damage
 from dashboard.components.histogram_view import Panel, Second, _chosen, histogram_view_data
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.messages import number, plain, share
-from dashboard.neuron_table import chosen, neuron_frame, peak_summary
 from dashboard.settings import model_roots
 from dashboard.state import Address, AddressError, Beside
 
@@ -136,25 +135,6 @@ def test_histograms_as_the_browser_gets_them() -> None:
     assert _chosen(panels, [1, 1]) == ("hook_post", 1.5)
     for nonsense in (None, 3, [1], [0, 2], [-1, 0], ["0", 0], [0, 0, 0]):
         assert _chosen(panels, nonsense) is None
-
-
-def test_peaks_are_summed_up_with_visible_blanks() -> None:
-    vocabulary = Vocabulary([b" a", b"\n", b"b"])
-    assert peak_summary([0, 0, 1, 2], vocabulary) == "·a ×2  ↵  b"
-
-
-def test_the_table_sorts_filters_and_marks(tiny_model: Path) -> None:
-    cache = NeuronCache.open(tiny_model / "neurons")
-    frame = neuron_frame(cache.table(0, "hook_mid", histograms=True), cache.vocabulary)
-    assert len(frame) == cache.d_mlp
-    assert all(len(spark) == 20 and max(spark) > 0 for spark in frame["histogram"])
-    by_max = chosen(frame, by="max", descending=True)["max"]
-    assert by_max.is_monotonic_decreasing
-    text = frame["fires most on"].iloc[3].split()[0]
-    assert 3 in set(chosen(frame, fires_on=text)["neuron"])
-    assert chosen(frame, fires_on="no such token").empty
-    frame.loc[2, "state"] = "dead"
-    assert 2 not in set(chosen(frame, states=["dead"])["neuron"])
 
 
 def _example(tokens: list[int], mid: list[float], peak: int, position: int, start: int) -> Example:
