@@ -1,5 +1,6 @@
 """What a row of a list shows of a neuron: its strongest examples in a few words, and its histogram. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,12 @@ Key = tuple[int, int]
 def visible(text: str) -> str:
     """Text whose blanks can be seen."""
     return text.translate(_VISIBLE)
+
+
+def peak_summary(tokens: Sequence[int], vocabulary: Vocabulary) -> str:
+    """The tokens of a neuron's peaks, most frequent first, with how often each occurs."""
+    counts = Counter(visible(vocabulary.text(token)) for token in tokens)
+    return "  ".join(text if n == 1 else f"{text} ×{n}" for text, n in counts.most_common())
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,12 +50,14 @@ def peaks_among(folder: Path, tokens: Iterable[int], hook: str, layer: int | Non
     if layer is not None:
         of_layer += " AND layer = $layer"
         values["layer"] = layer
-    sql = (
-        "WITH peaks AS (SELECT layer, neuron, len(peak_tokens) AS n, unnest(peak_tokens) AS token "
-        f"FROM read_parquet($file) WHERE {of_layer}) "
-        "SELECT layer, neuron, count(*) / any_value(n) AS match FROM peaks SEMI JOIN wanted USING (token) "
-        "GROUP BY layer, neuron"
-    )
+    sql = f"""
+        WITH peaks AS (
+            SELECT layer, neuron, len(peak_tokens) AS n, unnest(peak_tokens) AS token
+            FROM read_parquet($file) WHERE {of_layer}
+        )
+        SELECT layer, neuron, count(*) / any_value(n) AS match FROM peaks SEMI JOIN wanted USING (token)
+        GROUP BY layer, neuron
+    """  # noqa: S608 our own words; values are bound
     return table_of(sql, values, {"wanted": pa.table({"token": pa.array(tokens, pa.int32())})})
 
 

@@ -50,7 +50,7 @@ def random_cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[d
     rows: list[dict[str, object]] = [
         {
             "layer": layer, "neuron": neuron, "hook": hook,
-            "max": float(np.float32(random.choice([NAN, 1e-9, 0.5, random.lognormal()], p=[0.1, 0.1, 0.2, 0.6]))),
+            "max": float(np.float32(random.choice([NAN, 1e-9, 0.5, random.lognormal()]))),
             "density": float(random.choice([0.0, 0.01, 0.6, random.random()])),
             "kurtosis": float(random.choice([NAN, 3.0, random.normal(0, 50)], p=[0.2, 0.2, 0.6])),
             "skewness": float(random.normal()),
@@ -194,8 +194,9 @@ def test_a_list_comes_back_from_its_address() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max", "1"), ("max", "~~"), ("density", "nan~"), ("kurtosis", "1e999~"), ("share", "a~b"), ("page", "-1"),
-     ("page", "x"), ("sort", "layer; DROP"), ("show", "x"), ("by", "x"), ("dir", "x"), ("token", "٣")],
+    [("max", "1"), ("max", "~~"), ("density", "nan~"), ("kurtosis", "1e999~"), ("share", "a~b"),
+     ("page", "-1"), ("page", "x"), ("sort", "layer; DROP"), ("show", "x"), ("by", "x"),
+     ("dir", "x"), ("token", "٣")],
 )  # fmt: skip
 def test_an_address_that_is_no_list_says_what_was_expected(name: str, value: str) -> None:
     with pytest.raises(AddressError, match=f"the address says {name} = .*expected"):
@@ -234,7 +235,7 @@ def test_a_sparkline_is_the_histogram() -> None:
     assert len(bars) == N_SPARK
     assert min(bars) >= 97  # uniform, so that all are about as high
     assert max(bars) == 100
-    assert sparkline(np.array([322]), np.array([5]))[0] == 100  # nothing but zeros
+    assert sorted(sparkline(np.array([322]), np.array([5]))) == [0] * (N_SPARK - 1) + [100]  # zeros alone
     assert sparkline(np.array([]), np.array([])) == [0] * N_SPARK
 
 
@@ -242,7 +243,7 @@ def test_a_sparkline_is_the_histogram() -> None:
 def test_previews_are_those_of_the_reader(tiny_model: Path, which: str) -> None:
     golden = Path(__file__).parent.parent / "golden"
     cache = NeuronCache.open(tiny_model / "neurons" if which == "now" else golden / which)
-    layer, keys = cache.layers[-1], [(cache.layers[-1], n) for n in (0, cache.d_mlp - 1, 3)]
+    layer, keys = cache.layers[-1], [(cache.layers[-1], n) for n in (1, cache.d_mlp - 1, 0)]
     for hook in cache.hooks:
         found = previews(cache, hook, keys)
         assert list(found) == keys
@@ -268,8 +269,13 @@ def test_an_expression_finds_tokens_and_neurons(tmp_path: Path) -> None:
             tokens_matching(pattern, vocabulary)
     folder = write(
         tmp_path,
-        [{"neuron": 0, "peak_tokens": [0, 1, 2, 0]}, {"neuron": 1, "peak_tokens": [3]}, {"neuron": 2, "peak_tokens": []},
-         {"neuron": 0, "layer": 1, "peak_tokens": [1]}, {"neuron": 5, "hook": "hook_post", "peak_tokens": [0]}],
+        [
+            {"neuron": 0, "peak_tokens": [0, 1, 2, 0]},
+            {"neuron": 1, "peak_tokens": [3]},
+            {"neuron": 2, "peak_tokens": []},
+            {"neuron": 0, "layer": 1, "peak_tokens": [1]},
+            {"neuron": 5, "hook": "hook_post", "peak_tokens": [0]},
+        ],
     )  # fmt: skip
     rows = peaks_among(folder, [0, 1], HOOK, None).sort_by("layer").to_pylist()
     assert [(r["layer"], r["neuron"], r["match"]) for r in rows] == [(0, 0, 0.75), (1, 0, 1.0)]
@@ -310,13 +316,12 @@ def test_the_filters_change_the_address_and_are_cleared(models: Path) -> None:
 
 @pytest.mark.parametrize(
     ("by", "text", "expected"),
-    [("peaks", "(", "missing"), ("token", "no such token anywhere", "no token of the vocabulary"), ("text", " ", "")],
+    [("peaks", "(", "missing"), ("token", "no such token anywhere", "no token of the vocabulary")],
 )  # fmt: skip
 def test_a_search_that_cannot_be_made_says_why(models: Path, by: str, text: str, expected: str) -> None:
     app = opened(by=by, q=text)
     assert not app.exception
-    if expected:
-        assert expected in app.error[0].value.replace("\\", "")
+    assert expected in app.error[0].value.replace("\\", "")
 
 
 @pytest.mark.parametrize("hook", ["hook_mid", "hook_post"])
