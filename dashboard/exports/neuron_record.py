@@ -106,10 +106,10 @@ def provenance_text(record: Record, hook: str = "") -> str:
     )
 
 
-def file_name(record: Record, ending: str) -> str:
-    """MODEL-L0-N7 and an ending, of letters that every file system takes."""
-    model = re.sub(r"[^A-Za-z0-9._-]+", "-", record["model"]).strip(".-") or "model"
-    return f"{model}-L{record['layer']}-N{record['neuron']}{ending}"
+def file_name(model: str, layer: int, what: str) -> str:
+    """MODEL-L0-WHAT, of letters that every file system takes."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip(".-") or "model"
+    return f"{safe}-L{layer}-{what}"
 
 
 def _examples(cache: NeuronCache, kind: str, examples: Sequence[Example]) -> list[Record]:

@@ -42,7 +42,9 @@ def to_json(record: Record) -> bytes:
 
 def examples_to_csv(record: Record) -> bytes:
     """An example a row; lists as JSON, cells that look like formulas guarded."""
-    return _csv([*EXAMPLES_SCHEMA.names, *_origin(record)], [r | _origin(record) for r in _rows(record)])
+    return rows_to_csv(
+        [*EXAMPLES_SCHEMA.names, *_origin(record)], [r | _origin(record) for r in _rows(record)]
+    )
 
 
 def histograms_to_csv(record: Record) -> bytes:
@@ -52,7 +54,7 @@ def histograms_to_csv(record: Record) -> bytes:
         for hook, part in record["hooks"].items()
         for row in part["histogram"]
     ]
-    return _csv(["hook", "low", "high", "count", *_origin(record)], rows)
+    return rows_to_csv(["hook", "low", "high", "count", *_origin(record)], rows)
 
 
 def examples_to_parquet(record: Record) -> bytes:
@@ -93,7 +95,8 @@ def _origin(record: Record) -> dict[str, Any]:
     return {key: record[key] for key in ("model", "layer", "neuron")} | {name: p[name] for name in names}
 
 
-def _csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
+def rows_to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
+    """Rows by column; lists as JSON, nothing for None, cells that look like formulas guarded."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()

@@ -10,7 +10,7 @@ from dashboard.services.places import Place
 
 LABELS = {
     "numbers": "Numbers",
-    "tokens": "Tokens and sources",
+    "tokens": "Tokens",
     "output": "Output",
     "similar": "Similar",
     "notes": "Notes",

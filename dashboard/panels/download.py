@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
+import pyarrow as pa
 import streamlit as st
 
 from dashboard.annotations import AnnotationError
 from dashboard.exports.figures import histogram_figure
+from dashboard.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
 from dashboard.exports.neuron_record import Record, file_name, neuron_record, provenance_text
 from dashboard.exports.page import neuron_page
 from dashboard.exports.tables import examples_to_csv, examples_to_parquet, histograms_to_csv, to_json
@@ -15,15 +17,20 @@ from dashboard.services import annotations
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 
+_PARQUET = "application/vnd.apache.parquet"
+
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """Buttons, in three rows by what the file is for."""
+    """Buttons, in rows by what the file is for."""
+
+    # Read here: what is asked for later runs without a session, and would not know whose labels come first.
+    labels = annotations.of_layer(place.model, place.layer)
+    try:
+        said = annotations.of_neuron(place)
+    except AnnotationError:
+        said = []
 
     def record() -> Record:
-        try:
-            said = annotations.of_neuron(place)
-        except AnnotationError:
-            said = []
         return neuron_record(place.cache, place.model.name, place.layer, place.neuron, said)
 
     def written(write: Callable[[Record], bytes]) -> bytes:
@@ -37,7 +44,13 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         title = f"{place.model.name}, layer {place.layer}, neuron {place.neuron}"
         return histogram_figure(facts.bars, title, provenance_text(found), "svg" if kind == "svg" else "png")
 
-    name = partial(file_name, {"model": place.model.name, "layer": place.layer, "neuron": place.neuron})
+    def layer(write: Callable[[pa.Table], bytes]) -> bytes:
+        return write(layer_table(place.cache, place.model.name, place.layer, place.hook, labels))
+
+    def name(ending: str) -> str:
+        return file_name(place.model.name, place.layer, f"N{place.neuron}{ending}")
+
+    whole = file_name(place.model.name, place.layer, f"{place.hook}-neurons")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("To read and pass on", width=150)
         _button("Page (HTML)", page, name(".html"), "text/html")
@@ -51,11 +64,15 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         _button("CSV", partial(written, examples_to_csv), name("-examples.csv"), "text/csv")
         _button(
             "Parquet", partial(written, examples_to_parquet), name("-examples.parquet"),
-            "application/vnd.apache.parquet",
+            _PARQUET,
         )  # fmt: skip
         _button("Everything (JSON)", partial(written, to_json), name(".json"), "application/json")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("All neurons of the layer", width=150)
+        _button("List (CSV)", partial(layer, layer_to_csv), f"{whole}.csv", "text/csv")
+        _button("List (Parquet)", partial(layer, layer_to_parquet), f"{whole}.parquet", _PARQUET)
     st.caption(
-        f"All hooks; the page shows the examples of {plain(place.hook)}. Every file says which checkpoint "
+        f"All hooks; the page and the list are of {plain(place.hook)}. Every file says which checkpoint "
         "(SHA-256), corpus, precision and versions it is of."
     )
 

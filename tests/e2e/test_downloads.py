@@ -38,6 +38,9 @@ def test_every_button_gives_its_file(
     assert parquet.num_rows == sum(len(part["examples"]) for part in found["hooks"].values())
     assert b"<svg" in saved(page, "SVG", "tiny-L0-N5-histograms.svg")
     assert saved(page, "PNG", "tiny-L0-N5-histograms.png").startswith(b"\x89PNG")
+    listed = pq.read_table(io.BytesIO(saved(page, "List (Parquet)", "tiny-L0-hook_mid-neurons.parquet")))
+    assert listed["neuron"].to_pylist() == list(range(48))
+    assert saved(page, "List (CSV)", "tiny-L0-hook_mid-neurons.csv").startswith(b"layer,neuron,hook")
 
     file = tmp_path / "page.html"
     file.write_bytes(saved(page, "Page (HTML)", "tiny-L0-N5.html"))

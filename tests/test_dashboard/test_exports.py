@@ -17,6 +17,7 @@ from cache.reader import NeuronCache
 from dashboard.annotations import Annotation, Content, Key
 from dashboard.bars import Bars, bars_of
 from dashboard.exports.figures import histogram_figure
+from dashboard.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
 from dashboard.exports.neuron_record import Record, file_name, neuron_record, provenance_text
 from dashboard.exports.page import neuron_page
 from dashboard.exports.tables import examples_to_csv, examples_to_parquet, histograms_to_csv, to_json
@@ -174,7 +175,30 @@ def test_a_figure_is_an_image_with_the_right_number_of_bars(bars: dict[str, Bars
     ],
 )
 def test_file_names_say_which_neuron(model: str, expected: str) -> None:
-    assert file_name({"model": model, "layer": 0, "neuron": 7}, ".json") == expected
+    assert file_name(model, 0, "N7.json") == expected
+
+
+def test_a_layer_is_listed_with_its_labels(cache: NeuronCache) -> None:
+    said = Annotation(
+        Key("ab" * 32, 0, 5), "tiny", "ada", Content("=1+1", star=True, verdict="unsure"), datetime.now(UTC)
+    )
+    table = layer_table(cache, "tiny", 0, "hook_post", {5: said})
+    rows = list(csv.DictReader(io.StringIO(layer_to_csv(table).decode(), newline="")))
+    parquet = pq.read_table(io.BytesIO(layer_to_parquet(table)))
+    assert cache.manifest.model.sha256 in str(parquet.schema.metadata)
+    assert len(rows) == parquet.num_rows == cache.d_mlp
+    for neuron, row in enumerate(rows):
+        one = cache.neuron(0, neuron)
+        assert int(row["neuron"]) == neuron
+        assert np.float32(row["max"]) == np.float32(one.moments("hook_post").max)
+        assert row["checkpoint_sha256"] == cache.manifest.model.sha256
+        peaks = [cache.vocabulary.text(int(e.tokens[e.peak])) for e in one.top("hook_post")]
+        assert json.loads(row["peak_texts"]) == peaks[: len(json.loads(row["peak_texts"]))]
+    assert [(unguarded(r["label"]), r["star"], r["verdict"]) for r in rows[4:6]] == [
+        ("", "False", ""),
+        ("=1+1", "True", "unsure"),
+    ]
+    assert rows[5]["label"] == "'=1+1"
 
 
 @pytest.fixture(params=["cache_v1", "cache_v2"])
@@ -191,3 +215,4 @@ def test_older_caches_are_exported_too(older: NeuronCache) -> None:
     assert examples_to_parquet(record)
     assert examples_to_csv(record)
     assert "<li>" in neuron_page(record, bars, hook)
+    assert layer_to_csv(layer_table(older, "old", layer, hook, {}))
