@@ -3,7 +3,7 @@
 A real server and a real Chromium on this machine share its cores. A text of 200 tokens is in the editor; keys
 are typed at its end. A key's time runs from the key to the paint of colours of a text that has it.
 
-    typing  a key every 120 ms, one typist, then several at once, each in a browser of their own
+    typing  a key every 150 ms (80 words a minute), one typist, then several at once in windows of their own
     fast    a key every 30 ms: the same, and characters lost
     mounts  editors that were put on the page in all of it: 1
 
@@ -13,15 +13,15 @@ Results go to `results/editor.json` and `results/editor-4-layer.json`.
 """
 
 import argparse
+import asyncio
 import shutil
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
 from bench_dashboard import ARGS, ROOT, Server, quantiles
-from playwright.sync_api import Page, sync_playwright
+from playwright.async_api import Page, async_playwright
 from records import device_name, write_record
 
 from cache.reader import NeuronCache
@@ -67,54 +67,46 @@ def text_of(cache: NeuronCache) -> str:
     return WORDS * 9
 
 
-def opened(page: Page, url: str, model: str, neuron: int, text: str) -> None:
+async def opened(page: Page, url: str, model: str, neuron: int, text: str) -> None:
     """An editor with a text in it, whose first replies are over."""
-    page.goto(f"{url}/editor?model={model}&neuron={neuron}&hook=hook_mid")
+    await page.goto(f"{url}/editor?model={model}&neuron={neuron}&hook=hook_mid")
     area = page.locator("textarea")
-    area.wait_for(timeout=120_000)
-    page.wait_for_selector(".layer[data-read]", state="attached", timeout=120_000)
-    area.fill(text)
-    area.evaluate(WATCH)
-    area.click()
-    page.keyboard.press("Control+End")
-    page.keyboard.type(" warm", delay=150)
-    page.wait_for_timeout(1000)
-    page.evaluate("window.times = []")
+    await area.wait_for(timeout=120_000)
+    await page.wait_for_selector(".layer[data-read]", state="attached", timeout=120_000)
+    await area.fill(text)
+    await area.evaluate(WATCH)
+    await area.click()
+    await page.keyboard.press("Control+End")
+    await page.keyboard.type(" warm", delay=150)
+    await page.wait_for_timeout(1000)
+    await page.evaluate("window.times = []")
 
 
-def typed(page: Page, n: int, delay: float) -> dict[str, Any]:
+async def typed(page: Page, n: int, delay: float) -> dict[str, Any]:
     """Times of `n` keys, and how many are missing from the text."""
     area = page.locator("textarea")
-    before = area.input_value()
+    before = await area.input_value()
     keys = (WORDS * (1 + n // len(WORDS)))[:n]
-    page.keyboard.type(keys, delay=delay)
-    page.wait_for_function("window.keys.length === 0", timeout=30_000)
-    times = page.evaluate("window.times.splice(0)")
-    after = area.input_value()
-    return {"times": times, "lost": 0 if after == before + keys else len(before + keys) - len(after) or -1}
+    for key in keys:
+        await page.keyboard.press(key if key != " " else "Space")
+        await page.wait_for_timeout(delay)
+    await page.wait_for_function("window.keys.length === 0", timeout=30_000)
+    times = await page.evaluate("window.times.splice(0)")
+    after = await area.input_value()
+    lost = 0 if after == before + keys else len(before + keys) - len(after) or -1
+    return {"times": times, "lost": lost, "mounts": await page.evaluate("window.mounts")}
 
 
-def crowd(url: str, model: str, text: str, users: int, n: int, delay: float) -> list[dict[str, Any]]:
-    """Typists at once, each in a thread and a browser of their own."""
-    found: list[dict[str, Any]] = []
-    ready = threading.Barrier(users)
-
-    def typist(which: int) -> None:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
-            opened(page, url, model, 100 + which, text)
-            ready.wait(300)
-            result = typed(page, n, delay)
-            found.append(result | {"mounts": page.evaluate("window.mounts")})
-            browser.close()
-
-    threads = [threading.Thread(target=typist, args=(i,)) for i in range(users)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
+async def crowd(url: str, model: str, text: str, users: int, n: int, delay: float) -> list[dict[str, Any]]:
+    """Typists at once, each in a window of their own with a session of their own."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
+        pages = []
+        for which in range(users):
+            context = await browser.new_context(viewport={"width": 1440, "height": 900})
+            pages.append(await context.new_page())
+            await opened(pages[-1], url, model, 100 + which, text)
+        return list(await asyncio.gather(*(typed(page, n, delay) for page in pages)))
 
 
 def row(what: str, users: int, delay: float, found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -166,8 +158,8 @@ def main() -> None:
         rows = []
         try:
             server.wait()
-            for users, delay, what in ((1, 120, "typing"), (1, 30, "fast"), (args.typists, 120, "typing")):
-                found = crowd(server.url, model.name, text, users, args.keys, delay)
+            for users, delay, what in ((1, 150, "typing"), (1, 30, "fast"), (args.typists, 150, "typing")):
+                found = asyncio.run(crowd(server.url, model.name, text, users, args.keys, delay))
                 rows.append(row(what, users, delay, found))
                 print(rows[-1])
         finally:

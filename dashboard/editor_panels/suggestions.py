@@ -51,7 +51,7 @@ def table(reading: Reading, peak: float, edits: list[SingleEdit]) -> None:
         frame,
         hide_index=True,
         key="edits_table",
-        height=420,
+        height="content" if len(edits) <= 12 else 420,
         on_select="rerun",
         selection_mode="single-row",
         column_config={
