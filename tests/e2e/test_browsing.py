@@ -63,7 +63,7 @@ def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
 
 def test_previous_next_random_and_shortcuts(server: str, page: Page) -> None:
     open_neuron(page, server, 5)
-    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Next Shortcut").click()
     heading(page, "Layer 0 · neuron 6")
     expect(page).to_have_url(re.compile("neuron=6"))
     page.get_by_role("button", name="Previous").click()
@@ -112,7 +112,7 @@ def test_line_breaks_and_context_are_the_readers_choice(server: str, page: Page)
     expect(page.get_by_role("button", name="hide line breaks")).to_have_attribute("aria-pressed", "true")
     assert page.locator(".list br:visible").count() == 0
     page.get_by_role("button", name="short", exact=True).click()
-    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Next Shortcut").click()
     heading(page, "Layer 0 · neuron 6")
     assert page.locator(".list").get_attribute("data-context") == "short"
 
@@ -182,6 +182,6 @@ def test_what_a_histogram_shows_is_the_readers_choice(server: str, page: Page) -
     logarithmic = page.locator("svg .bar").evaluate_all(heights)
     page.get_by_role("button", name="log counts").click()
     assert page.locator("svg .bar").evaluate_all(heights) != logarithmic
-    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Next Shortcut").click()
     heading(page, "Layer 0 · neuron 6")
     expect(page.locator("svg .normal")).to_have_count(2)  # the choice stays

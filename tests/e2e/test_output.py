@@ -66,7 +66,7 @@ def test_a_bar_of_the_histogram_lists_its_tokens(server: str, page: Page, two_mo
     page.keyboard.press("Enter")
     tokens = column(page, "tokens of the bar").locator(".label")
     expect(tokens.first).to_have_text(visible(vocabulary.text(int(effects.argmax()))))
-    page.get_by_role("button", name="Next", exact=False).click()
+    page.get_by_role("button", name="Next Shortcut").click()
     expect(page.get_by_role("heading", name="Layer 0 · neuron 6")).to_be_visible()
     expect(column(page, "tokens of the bar")).to_have_count(0)
 
@@ -104,7 +104,7 @@ def test_the_effect_is_measured_and_the_examples_are_underlined(server: str, pag
     expect(page.locator(".legend")).to_contain_text("it makes the next token likelier or less likely")
     page.locator(".list .more").first.hover()
     expect(page.get_by_role("tooltip")).to_contain_text(re.compile(r"adds to the next token\s*\+[\d.]+ nats"))
-    page.get_by_role("button", name="Next", exact=False).click()  # holds for the next neuron as well
+    page.get_by_role("button", name="Next Shortcut").click()  # holds for the next neuron as well
     expect(page.get_by_role("heading", name="Layer 0 · neuron 6")).to_be_visible()
     expect(page.locator(".list .more").first).to_be_visible()
     page.get_by_role("radio", name="Numbers").click()
