@@ -1,11 +1,12 @@
 """What people say of the neuron: one's own star, verdict, label and note, those of others, the history."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import streamlit as st
 
-from dashboard.annotations import VERDICTS, Annotation, AnnotationError, Content, Revision
+from dashboard.annotations import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
 from dashboard.components.kept_name import keep_name
 from dashboard.messages import plain, show_problem
 from dashboard.services import annotations
@@ -16,7 +17,16 @@ _SHOWN = 50
 """Changes of the history that are shown."""
 
 _OUTCOME = "notes_outcome"
-"""Session state: the neuron last written to, and the error or the time of saving."""
+"""Session state: what became of the last change."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Of a change: when it was kept, or why not."""
+
+    key: Key
+    text: str
+    failed: bool = False
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
@@ -74,7 +84,9 @@ def _fields(place: Place, mine: Content) -> None:
         keep_name(annotations.COOKIE, kept)
     name = f"{place.model.name}_{place.layer}_{place.neuron}"
     keys = {part: f"notes_{part}_{name}" for part in ("star", "verdict", "label", "note")}
-    if not (_outcome(place) or "").startswith("!"):
+    outcome = _outcome(place)
+    failed = outcome is not None and outcome.failed
+    if not failed:
         st.session_state.update(
             {
                 keys["star"]: mine.star,
@@ -85,8 +97,9 @@ def _fields(place: Place, mine: Content) -> None:
         )
 
     def save() -> None:
-        _save(place, **{part: st.session_state[key] or Content.__dataclass_fields__[part].default
-                        for part, key in keys.items()})  # fmt: skip
+        said = {part: st.session_state[key] or type(getattr(mine, part))() for part, key in keys.items()}
+        # What else changed meanwhile, in another tab, stays.
+        _save(place, **{part: value for part, value in said.items() if value != getattr(mine, part)})
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.toggle("Star", key=keys["star"], on_change=save)
@@ -100,21 +113,21 @@ def _fields(place: Place, mine: Content) -> None:
         "Note", key=keys["note"], on_change=save, max_chars=20_000, height=90,
         placeholder="evidence, doubts, what to try next",
     )  # fmt: skip
-    if (_outcome(place) or "").startswith("!"):
+    if failed:
         st.button("Try again", key="notes_again", icon=":material/refresh:", on_click=save)
 
 
 def _status(place: Place, me: str) -> None:
     """Whether the last change is kept, under which name, and the way back."""
     outcome = _outcome(place)
-    if outcome and outcome.startswith("!"):
-        show_problem("Not saved", outcome[1:], "What you wrote is still in its field.")
+    if outcome and outcome.failed:
+        show_problem("Not saved", outcome.text, "What you wrote is still in its field.")
 
     def undo() -> None:
         try:
             annotations.store().undo(annotations.key_of(place), me)
         except AnnotationError as error:
-            _remember(place, f"!{error}")
+            _remember(place, str(error), failed=True)
         else:
             _remember(place, f"Undone {_clock()}")
 
@@ -123,7 +136,7 @@ def _status(place: Place, me: str) -> None:
 
     last = annotations.store().last_change(annotations.key_of(place), me)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        said = outcome if outcome and not outcome.startswith("!") else "Saved as you go"
+        said = outcome.text if outcome and not outcome.failed else "Saved as you go"
         st.caption(f"{plain(said)}, as **{plain(me)}**", width="stretch")
         st.button(
             "Undo", key="notes_undo", icon=":material/undo:", disabled=last is None, on_click=undo,
@@ -163,19 +176,19 @@ def _save(place: Place, **changes: Any) -> None:
     try:
         annotations.save(place, **changes)
     except AnnotationError as error:
-        _remember(place, f"!{error}")
+        _remember(place, str(error), failed=True)
     else:
         _remember(place, f"Saved {_clock()}")
 
 
-def _remember(place: Place, outcome: str) -> None:
-    st.session_state[_OUTCOME] = annotations.key_of(place), outcome
+def _remember(place: Place, text: str, failed: bool = False) -> None:
+    st.session_state[_OUTCOME] = _Outcome(annotations.key_of(place), text, failed)
 
 
-def _outcome(place: Place) -> str | None:
-    """What became of the last change of this neuron in this session; an error begins with '!'."""
-    key, outcome = st.session_state.get(_OUTCOME, (None, None))
-    return outcome if key == annotations.key_of(place) else None
+def _outcome(place: Place) -> _Outcome | None:
+    """What became of the last change of this neuron in this session."""
+    found = st.session_state.get(_OUTCOME)
+    return found if isinstance(found, _Outcome) and found.key == annotations.key_of(place) else None
 
 
 def _clock() -> str:

@@ -138,18 +138,17 @@ def imports() -> None:
             try:
                 merged = annotations.store().merge(from_file(file.getvalue()))
             except AnnotationError as error:
-                st.session_state["labels_import_outcome"] = f"!{error}"
+                st.session_state["labels_import_problem"] = str(error)
             else:
                 st.session_state["labels_import_outcome"] = (
                     f"{merged.added:,} added, {merged.changed:,} changed, {merged.skipped:,} skipped: "
                     "the same or something newer is here"
                 )
             st.rerun()
+        if problem := st.session_state.pop("labels_import_problem", ""):
+            show_problem("This file was not imported", problem)
         if outcome := st.session_state.pop("labels_import_outcome", ""):
-            if outcome.startswith("!"):
-                show_problem("This file was not imported", outcome[1:])
-            else:
-                st.success(plain(outcome))
+            st.success(plain(outcome))
 
 
 def page() -> None:

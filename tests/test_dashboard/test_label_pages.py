@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from dashboard import catalog, settings
 from dashboard.annotation_store import AnnotationStore
-from dashboard.annotations import Annotation, Key
+from dashboard.annotations import Annotation, Content, Key
 from dashboard.services import annotations, places
 from dashboard.services.places import find_place
 from dashboard.state import Address
@@ -74,6 +74,14 @@ def test_a_label_written_in_the_panel_is_on_the_page_of_labels(store: Annotation
     assert labels.dataframe[0].value[["model", "neuron", "label", "by"]].values.tolist() == [
         ["tiny", 5, "commas", "ada"]
     ]
+
+
+def test_what_another_tab_of_the_same_person_changed_stays(store: AnnotationStore) -> None:
+    app = opened(model="tiny", neuron="6", panel="notes")
+    store.save(key(6), "tiny", "ada", star=True, note="from elsewhere")
+    app.text_input(key="notes_label_tiny_0_6").set_value("commas").run()
+    assert [a.content for a in store.of_neuron(key(6))] == [Content("commas", "from elsewhere", True)]
+    assert app.toggle(key="notes_star_tiny_0_6").value is True
 
 
 def test_labels_of_other_weights_are_listed_and_lead_nowhere(store: AnnotationStore) -> None:
