@@ -46,7 +46,7 @@ def test_a_row_opens_and_the_list_is_found_again(server: str, page: Page) -> Non
     page.locator(".row").nth(3).click()
     expect(page.get_by_role("heading", name=f"Layer 0 · neuron {order[3]}", exact=True)).to_be_visible()
     expect(page).to_have_url(re.compile("hook=hook_post"))
-    page.get_by_role("button", name="List", exact=True).click()
+    page.get_by_role("button", name="List").click()
     page.wait_for_selector(".row")
     expect(page).to_have_url(re.compile(r"/neurons\?.*sort=max.*dir=up"))
     assert numbers(page) == order
