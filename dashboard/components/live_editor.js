@@ -3,7 +3,7 @@
 // `data` is described in live_editor.py. The default export runs again on every change of data or theme.
 
 const instances = new WeakMap();
-const drafts = new Map(); // by key: what was typed, should the component be drawn anew without being told
+const drafts = new Map(); // by `reset`: what was typed, should the component be drawn anew without being told
 const PAUSE = 8; // ms from a key to the request that tells of it, where none is on its way
 const PATIENCE = 2000; // ms after which a request without reply is made again
 
@@ -14,7 +14,7 @@ export default function (component) {
   if (data.reset !== s.reset) {
     const first = s.reset === undefined;
     s.reset = data.reset;
-    const text = data.text ?? drafts.get(component.key) ?? '';
+    const text = data.text ?? drafts.get(data.reset) ?? '';
     write(s, text, first);
     s.seq = Math.max(s.seq, data.seq);
     s.sent = { seq: data.seq, text: s.area.value, at: 0 };
@@ -51,7 +51,8 @@ function create(root, component) {
   s.area.addEventListener('keyup', () => moved(s));
   s.area.addEventListener('focus', () => moved(s));
   s.area.addEventListener('click', (e) => moved(s, tokenUnder(s, e)));
-  s.area.addEventListener('mousemove', (e) => hover(s, tokenUnder(s, e)));
+  // What moves under a pointer at rest, while one types, is no move of it.
+  s.area.addEventListener('mousemove', (e) => (e.movementX || e.movementY) && hover(s, tokenUnder(s, e)));
   s.area.addEventListener('mouseleave', () => hideTip(s));
   s.area.addEventListener('keydown', () => hideTip(s));
   return s;
@@ -70,7 +71,7 @@ function write(s, text, first) {
   s.change = false;
   s.cut = 0;
   s.caret = null;
-  drafts.set(s.component.key, s.area.value);
+  drafts.set(s.reset, s.area.value);
 }
 
 // --- to the server ---
@@ -78,7 +79,7 @@ function write(s, text, first) {
 function changed(s) {
   if (s.quiet) return;
   if (!s.pasting) s.cut = 0;
-  drafts.set(s.component.key, s.area.value);
+  drafts.set(s.reset, s.area.value);
   s.caret = s.area.selectionStart;
   paint(s);
   notes(s);

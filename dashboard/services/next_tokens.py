@@ -18,7 +18,7 @@ from solu_model.token_text import display_pieces
 if TYPE_CHECKING:
     from solu_model.model import SoluForCausalLM
 
-N_SAMPLED = 24
+N_SAMPLED = 16
 """Tokens of a continuation."""
 
 

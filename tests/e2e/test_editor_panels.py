@@ -113,6 +113,7 @@ def test_a_click_on_a_token_finds_neurons_and_one_is_pinned(server: str, page: P
     expect(page.locator(".pinned .text")).to_have_text("The lamp was lit!")
     page.get_by_role("button", name="Unpin").first.click()
     expect(page.locator(".pinned .label")).to_have_count(0)
+    name = " ".join(link.inner_text().split())  # the caret has moved on to another token
     link.click()
     expect(page.get_by_role("heading", name=re.compile(f"^{name}$", re.IGNORECASE))).to_be_visible()
 
@@ -158,7 +159,10 @@ def test_another_neuron_reads_the_same_text_in_the_same_editor(server: str, page
     before = peak(page)
     page.get_by_role("radio", name="after LayerNorm").click()
     expect(page.locator(".legend")).to_contain_text("hook_post")
-    expect(area).to_have_value("The lamp was lit")
+    for panel in ("Output", "Variants", "Code", "Single edits", "Variants"):
+        page.get_by_role("radio", name=panel).click()
+        typed(page, "!")
+    expect(area).to_have_value("The lamp was lit!!!!!")
     assert area.evaluate("e => e.mark") == "the same"
     assert peak(page) != before
 
