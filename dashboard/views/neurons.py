@@ -140,12 +140,12 @@ def page() -> None:
 
     show(listing)
     layers.remember_list(place, st.query_params.to_dict())
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        place_controls(place, listing, show)
-        search_controls(listing, show)
-        filter_controls(place, listing, show)
-    token_choice(place, listing, show)
     try:
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            place_controls(place, listing, show)
+            search_controls(listing, show)
+            filter_controls(place, listing, show)
+        token_choice(place, listing, show)
         table(place, listing, show)
     except CacheError as error:
         show_problem("This list cannot be read", error)
