@@ -33,6 +33,13 @@ st.navigation(
             help="All neurons of a layer: sort, filter, open one.",
         ),
         st.Page(
+            "views/layer.py",
+            title="Layer",
+            icon=":material/insights:",
+            url_path="layer",
+            help="A layer at a glance: how its neurons are spread, and all layers beside each other.",
+        ),
+        st.Page(
             "views/editor.py",
             title="Editor",
             icon=":material/edit_note:",
