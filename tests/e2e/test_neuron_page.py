@@ -92,7 +92,7 @@ def test_two_neurons_beside_each_other(server: str, page: Page) -> None:
     expect(page).to_have_url(re.compile("neuron=9.*beside=tiny%2F0%2F5"))
     page.reload()
     expect(page.get_by_role("heading", name="Layer 0 · neuron 5")).to_be_visible()
-    page.get_by_role("button", name="Close Esc").click()
+    page.locator(".st-key-close_beside button").click()
     expect(page.locator(".list")).to_have_count(1)
     expect(page).not_to_have_url(re.compile("beside"))
 
