@@ -5,13 +5,14 @@ when the heading names it, its examples are drawn and the browser has painted af
 
     first   from the start of `solu dashboard` to the first neuron on screen, the browser already running
     next    from a click on Next to the next neuron on screen, one user
-    crowd   the same, N users who each look THINK seconds at a neuron
+    crowd   the same, N users in windows of one browser who each look THINK seconds at a neuron
     memory  of the server's process while one user goes through many neurons
 
 Results go to `results/dashboard.json`.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
@@ -19,12 +20,13 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
+from playwright.async_api import async_playwright
 from playwright.sync_api import Browser, Page, sync_playwright
 from records import device_name, write_record
 
@@ -143,26 +145,28 @@ def walk(page: Page, n: int, think: float = 0.3) -> list[float]:
     return times
 
 
-def crowd(url: str, found: str, users: int, clicks: int, think: float) -> list[float]:
-    """Every user in a thread and browser of their own."""
-    times: list[float] = []
-    ready = threading.Barrier(users)
+async def crowd(url: str, found: str, users: int, clicks: int, think: float) -> list[float]:
+    """Every user in a window of their own; all are there before the first click."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=ARGS)
+        pages = []
+        for which in range(users):
+            page = await (await browser.new_context(viewport={"width": 1440, "height": 900})).new_page()
+            await page.goto(f"{url}/?neuron={which * 70}", timeout=120000)
+            await page.evaluate(WALK, {"click": False, "timeout": 120000})
+            pages.append(page)
 
-    def user(which: int) -> None:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=found, args=ARGS)
-            page = opened(browser, url, which * 70)
-            ready.wait(300)
-            time.sleep(think * which / users)
-            times.extend(walk(page, clicks, think))
-            browser.close()
+        async def user(which: int) -> list[float]:
+            await asyncio.sleep(think * which / users)
+            times = []
+            for _ in range(clicks):
+                await asyncio.sleep(think)
+                times.append(await pages[which].evaluate(WALK, {"click": True, "timeout": 120000}))
+            return [time for time in times if time is not None]
 
-    threads = [threading.Thread(target=user, args=(i,)) for i in range(users)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times
+        times = await asyncio.gather(*(user(which) for which in range(users)))
+        await browser.close()
+        return [time for mine in times for time in mine]
 
 
 def quantiles(times: list[float]) -> dict[str, Any]:
@@ -198,7 +202,9 @@ def main() -> None:
             rows.append({"what": "next"} | quantiles(walk(page, args.clicks)))
             print(rows[-1])
             if args.users:
-                times = crowd(server.url, found, args.users, 8, args.think)
+                users = crowd(server.url, found, args.users, 8, args.think)
+                with ThreadPoolExecutor(1) as thread:  # this one has the loop of the other browser
+                    times = thread.submit(asyncio.run, users).result()
                 rows.append({"what": "crowd", "users": args.users, "think_s": args.think} | quantiles(times))
                 print(rows[-1])
             if args.views:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from dashboard.hooks import HOOK_LABELS
 from dashboard.list_address import LONGEST, SEARCHES, Listing, Search
+from dashboard.messages import visible
 from dashboard.neuron_query import STATES, Interval, quantities_of
-from dashboard.neuron_table import visible
 from dashboard.services import places, searches
 from dashboard.services.places import Place
 

@@ -5,6 +5,8 @@ import re
 
 import streamlit as st
 
+_VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"})
+
 
 def plain(text: object) -> str:
     """Text with every punctuation mark escaped, so that Markdown shows it as it is."""
@@ -37,3 +39,8 @@ def show_problem(title: str, error: object, advice: str = "", command: str = "")
 
 def _exponent(value: float) -> int:
     return 0 if value == 0 else math.floor(math.log10(abs(value)))
+
+
+def visible(text: str) -> str:
+    """Text whose blanks can be seen."""
+    return text.translate(_VISIBLE)

@@ -12,6 +12,7 @@ from cache import schema
 from cache.histogram import bin_edges
 from cache.reader import NeuronCache
 from cache.vocabulary import Vocabulary
+from dashboard.messages import visible
 from dashboard.parquet_sql import table_of
 
 N_SPARK = 32
@@ -20,16 +21,10 @@ N_SNIPPETS = 3
 BEFORE, AFTER = (16, 100), (12, 70)
 """Pieces and characters at most before and after a peak."""
 
-_VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"})
 _ONE_LINE = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
 
 Key = tuple[int, int]
 """Layer and neuron."""
-
-
-def visible(text: str) -> str:
-    """Text whose blanks can be seen."""
-    return text.translate(_VISIBLE)
 
 
 def peak_summary(tokens: Sequence[int], vocabulary: Vocabulary) -> str:

@@ -12,7 +12,7 @@ from dashboard.keyboard import LIST as KEYS
 from dashboard.messages import plain
 from dashboard.services import places
 from dashboard.services.ablation import underlined
-from dashboard.services.layers import way_back
+from dashboard.services.last_list import way_back
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 from dashboard.state import Beside

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cache.vocabulary import Vocabulary
 from dashboard.bars import Bars
-from dashboard.neuron_table import visible
+from dashboard.messages import visible
 
 Effects = npt.NDArray[np.floating]
 

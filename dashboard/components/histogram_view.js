@@ -19,9 +19,9 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     s.resized = new ResizeObserver(([entry]) => {
       if (Math.abs(entry.contentRect.width - s.width) > 1) draw(s);
     });
-    s.resized.observe(s.view);
   }
-  s.open = (place) => setTriggerValue('bar', place);
+  s.resized.observe(s.view);
+  s.open = (place) => s.data.click && setTriggerValue('bar', place);
   const version = JSON.stringify(data);
   if (s.version !== version) {
     s.version = version;

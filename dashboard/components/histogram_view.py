@@ -72,7 +72,8 @@ def histogram_view(
         if chosen is not None and on_bar is not None:
             on_bar(*chosen)
 
-    _mount(key=key, data=histogram_view_data(panels, shown, second, click), on_bar_change=clicked)
+    data = histogram_view_data(panels, shown, second, click if on_bar else "")
+    _mount(key=key, data=data, on_bar_change=clicked)
 
 
 def histogram_view_data(

@@ -14,13 +14,10 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
       event.preventDefault();
       s.tell(event.key);
     };
-    window.addEventListener('keydown', s.listen);
     instances.set(root, s);
   }
+  window.addEventListener('keydown', s.listen);
   s.keys = data.keys;
   s.tell = (key) => setTriggerValue('pressed', key);
-  return () => {
-    window.removeEventListener('keydown', s.listen);
-    instances.delete(root);
-  };
+  return () => window.removeEventListener('keydown', s.listen);
 }

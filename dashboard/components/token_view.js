@@ -21,8 +21,8 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     s.list.addEventListener('click', (e) => onClick(s, e));
     drawBar(s);
     s.walk = (event) => walk(s, event);
-    window.addEventListener('keydown', s.walk);
   }
+  window.addEventListener('keydown', s.walk);
   s.edit = (name) => setTriggerValue('edit', name);
   if (s.version !== data.version) {
     s.version = data.version;
@@ -33,10 +33,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     apply(s);
     s.list.dataset.version = data.version;
   }
-  return () => {
-    window.removeEventListener('keydown', s.walk);
-    instances.delete(root);
-  };
+  return () => window.removeEventListener('keydown', s.walk);
 }
 
 function element(tag, name, text) {
@@ -272,8 +269,12 @@ function onClick(s, event) {
 // j and k go to the next and the previous example, from wherever one is but a field of text.
 function walk(s, event) {
   if (!['j', 'k'].includes(event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (document.querySelector('[role=dialog]')) return;
   const [at] = event.composedPath();
   if (at.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(at.tagName)) return;
+  // Of two lists on a page the one with the focus answers, else the first.
+  const list = event.composedPath().find((e) => e.classList?.contains('list'));
+  if (event.defaultPrevented || (list && list !== s.list)) return;
   const texts = [...s.list.querySelectorAll('.example:not(.folded) .text')];
   const now = texts.indexOf(at);
   const next = texts[event.key === 'j' ? now + 1 : Math.max(0, now - 1)];

@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from dashboard.messages import number, plain, share
-from dashboard.neuron_table import visible
+from dashboard.messages import number, plain, share, visible
 from dashboard.services.desk import Desk, Reading
 from dashboard.services.token_neurons import strongest_on_token
 

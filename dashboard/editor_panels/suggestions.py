@@ -3,8 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.messages import number
-from dashboard.neuron_table import visible
+from dashboard.messages import number, visible
 from dashboard.services.desk import Reading
 from dashboard.services.occlusion import MOST_TOKENS, SingleEdit, single_edits
 

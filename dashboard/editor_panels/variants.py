@@ -5,8 +5,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.hooks import HOOK_COLOURS
-from dashboard.messages import number
-from dashboard.neuron_table import visible
+from dashboard.messages import number, visible
 from dashboard.services.desk import Desk, Reading
 from dashboard.services.editor import strongest
 

@@ -13,8 +13,7 @@ from cache.histogram import Histogram, Moments
 from cache.reader import Neuron
 from dashboard.bars import Bars, bars_of
 from dashboard.components.token_view import Group, token_view_data
-from dashboard.messages import number, share
-from dashboard.neuron_table import visible
+from dashboard.messages import number, share, visible
 from dashboard.services.places import Place, Stamp, open_cache
 from dashboard.state import AddressError
 
@@ -118,7 +117,8 @@ def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None
     ranges = neuron.ranges(hook)
     if only is not None and only >= len(ranges):
         raise AddressError(
-            f"the address says range = {only}: this neuron has 0 to {len(ranges) - 1} at {hook}"
+            f"the address says range = {only}: this neuron has 0 to {len(ranges) - 1} at {hook}; "
+            "leave it out to see them all"
         )
     return [
         Group(

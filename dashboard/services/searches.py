@@ -10,7 +10,7 @@ import streamlit as st
 
 from cache import schema
 from dashboard.list_address import Search
-from dashboard.neuron_table import visible
+from dashboard.messages import visible
 from dashboard.parquet_sql import table_of
 from dashboard.services import annotations, effects
 from dashboard.services.live import live_at

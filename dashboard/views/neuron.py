@@ -83,16 +83,18 @@ def side_by_side(
     place: Place, facts: NeuronFacts, other: Place, other_facts: NeuronFacts, marks: DeltaGenerator
 ) -> None:
     """Two neurons, the second one's histograms drawn over the first one's as well."""
-    with st.container(horizontal=True, gap="medium"):
+    left, right = st.columns(2, gap="medium", vertical_alignment="center")
+    with left, st.container(horizontal=True, gap="medium"):
         sections.view_choice(place)
         sections.hook_choice(place)
+    with right:
+        other_marks = sections.beside_heading(place, other)
     left, right = st.columns(2, gap="medium")
     with left:
         name = f"layer {other.layer}, neuron {other.neuron} of {other.model.name}"
         sections.figures(place, facts, "histograms", Second(name, other_facts.bars))
         sections.examples(place, facts, "examples")
     with right:
-        other_marks = sections.beside_heading(place, other)
         sections.figures(other, other_facts, "histograms_beside")
         sections.examples(other, other_facts, "examples_beside")
     marked(marks, place)

@@ -16,10 +16,9 @@ from dashboard.list_controls import (
     search_controls,
     token_choice,
 )
-from dashboard.messages import number, plain, share, show_problem
+from dashboard.messages import number, plain, share, show_problem, visible
 from dashboard.neuron_query import Page, Row, quantities_of
-from dashboard.neuron_table import visible
-from dashboard.services import annotations, layers, places, searches
+from dashboard.services import annotations, last_list, layers, places, searches
 from dashboard.services.places import Place
 from dashboard.services.searches import Found, NothingToSearch
 from dashboard.state import Address, AddressError
@@ -31,7 +30,7 @@ TABLE = "neuron_list"
 
 def neuron_address(place: Place, row: Row) -> Address:
     """Of a neuron's page, which keeps the view and panel that were last looked at."""
-    return layers.last_address().with_(
+    return last_list.last_address().with_(
         model=place.model.name, layer=row.layer, neuron=row.neuron, hook=place.hook
     )
 
@@ -123,7 +122,7 @@ def table(place: Place, listing: Listing, show: Any) -> None:
 def page() -> None:
     """Draw the list that the address names."""
     try:
-        params = st.query_params.to_dict() or layers.last_list()
+        params = st.query_params.to_dict() or last_list.last_list()
         place = places.find_place(place_of(params))
         listing = parse(params, place.layer, place.hook)
     except (AddressError, ModelError, CacheError) as error:
@@ -132,14 +131,14 @@ def page() -> None:
         return
     if opened := st.session_state.get(TABLE, {}).get("open"):
         row = {name: int(opened[name]) for name in ("layer", "neuron")}
-        address = layers.last_address().with_(model=place.model.name, hook=place.hook, **row)
+        address = last_list.last_address().with_(model=place.model.name, hook=place.hook, **row)
         st.switch_page(NEURON, query_params=address.params())
 
     def show(other: Listing) -> None:
         st.query_params.from_dict({"model": place.model.name} | other.params())
 
     show(listing)
-    layers.remember_list(place, st.query_params.to_dict())
+    last_list.remember_list(place, st.query_params.to_dict())
     try:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             place_controls(place, listing, show)

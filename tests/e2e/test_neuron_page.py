@@ -88,6 +88,10 @@ def test_two_neurons_beside_each_other(server: str, page: Page) -> None:
     expect(page.locator(".list")).to_have_count(2)
     expect(page.locator("svg .over")).to_have_count(2)  # the second over the first, at both hooks
     expect(page.get_by_text("outline: layer 0, neuron 9 of tiny")).to_be_visible()
+    left = page.locator(".list").first.locator(".text")
+    left.nth(2).focus()
+    page.keyboard.press("j")
+    assert left.nth(3).evaluate("e => e.matches(':focus')")  # the list with the focus answers, not the other
     page.get_by_role("button", name="Swap").click()
     expect(page).to_have_url(re.compile("neuron=9.*beside=tiny%2F0%2F5"))
     page.reload()

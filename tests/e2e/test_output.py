@@ -8,8 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.messages import number
-from dashboard.neuron_table import visible
+from dashboard.messages import number, visible
 from solu_model import direct_logit_effects
 from solu_model.checkpoints import load_checkpoint
 
