@@ -8,10 +8,17 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_activation.py --dtype bfloat16
 	$(BIN)/python benchmarks/bench_training_step.py
 
-# Building and reading a cache: TEXT is a corpus, CACHE a cache of the present format; TransformerLens beside them where
-# `make .venv-oracle/installed` was run.
+# Building and reading a cache: TEXT is a corpus, CACHE a cache of the present format; TransformerLens beside them
+# where `make .venv-oracle/installed` was run.
 .PHONY: bench-cache
 bench-cache: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_cache.py $(TEXT) --layers 1
 	$(BIN)/python benchmarks/bench_cache.py $(TEXT) --layers 4
 	$(BIN)/python benchmarks/bench_cache_read.py $(CACHE)
+
+# How long a person waits, over the bundled model; about 15 minutes, most of it the memory over 2,000 neurons.
+.PHONY: bench-dashboard
+bench-dashboard: $(VENV)/.dev chromium
+	$(BIN)/python benchmarks/bench_dashboard.py
+	$(BIN)/python benchmarks/bench_neuron_list.py
+	$(BIN)/python benchmarks/bench_editor.py

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from dashboard.settings import data_folder
 
 VARIABLE = "SOLU_ANNOTATIONS"
 """Environment: the database, as a URL of SQLAlchemy. `solu dashboard --annotations` sets it."""
@@ -104,8 +105,7 @@ def database_url(environment: Mapping[str, str] = os.environ) -> str:
     """SOLU_ANNOTATIONS, or a file in the user's data folder."""
     if named := environment.get(VARIABLE):
         return named
-    data = environment.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
-    return f"sqlite:///{Path(data) / 'solu-explorer' / 'annotations.sqlite'}"
+    return f"sqlite:///{data_folder(environment) / 'annotations.sqlite'}"
 
 
 def problems_of(error: ValidationError) -> str:
