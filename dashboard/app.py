@@ -10,6 +10,7 @@ st.html(
     /* Streamlit's captions are fainter than 4.5 to 1. */
     [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
     [data-testid="stCaptionContainer"] code { color: inherit; }
+    .st-key-keys { position: absolute; }  /* it draws nothing */
     /* What stands beside the examples stays while they are read, and scrolls by itself where it is long. */
     [data-testid="stLayoutWrapper"]:has(> .st-key-side) { position: sticky; top: 4rem; }
     .st-key-side { max-height: calc(100vh - 5rem); overflow-y: auto; flex-wrap: nowrap; }
