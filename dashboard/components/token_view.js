@@ -203,6 +203,7 @@ function show(s, token) {
   if (change !== undefined && change !== null) add('adds to the next token', `${change > 0 ? '+' : ''}${exact(change)} nats`);
   const position = example.first + before;
   add('token of its document', count > 1 ? `${position} to ${position + count - 1}` : `${position}`);
+  if (example.source) add('source', example.source);
   lines.push(grid);
   s.tip.replaceChildren(...lines);
   s.tip.hidden = false;

@@ -52,6 +52,7 @@ def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
     expect(tip).to_contain_text("before LayerNorm")
     expect(tip).to_contain_text("after LayerNorm")
     expect(tip).to_contain_text("token of its document")
+    expect(tip).to_contain_text(re.compile("source(prose|code|odd)"))
     page.mouse.move(0, 0)
     page.locator(".list .text").nth(1).focus()
     expect(tip).to_be_visible()
