@@ -97,6 +97,7 @@ def test_a_click_on_a_token_finds_neurons_and_one_is_pinned(server: str, page: P
     opened(page, server)
     typed(page, "The lamp was lit")
     page.get_by_role("radio", name="Neurons").click()
+    expect(page.get_by_text("nearest to their own maximum")).to_be_visible()  # nothing moves any more
     token = page.locator(".layer .tok").nth(1)
     box = token.bounding_box()
     assert box is not None
