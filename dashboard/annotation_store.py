@@ -5,6 +5,7 @@ nobody can overwrite another's words, everything has a history, and undoing is a
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -179,8 +180,20 @@ class AnnotationStore:
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     """Readers and one writer at a time; what is committed is on disk."""
     connection.isolation_level = None  # transactions begin where _writing says
-    connection.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Set the write-ahead log, which SQLite refuses without its usual wait while another sets it."""
+    until = time.monotonic() + WAIT
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _is(key: Key) -> sa.ColumnElement[bool]:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -176,6 +177,19 @@ def test_two_processes_write_at_once_and_one_is_killed(url: str) -> None:
         assert kept[: len(acknowledged)] == acknowledged
         assert len(kept) <= len(acknowledged) + 1  # one may be written and not yet acknowledged
     store.close()
+
+
+def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses the write-ahead log at once while another holds the right to write."""
+    other = sqlite3.connect(tmp_path / "new.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.execute, ["COMMIT"])
+    done.start()
+    store = AnnotationStore(f"sqlite:///{tmp_path}/new.sqlite")
+    assert store.save(KEY, "tiny", "ada", label="x")
+    store.close()
+    done.join()
+    other.close()
 
 
 def test_a_locked_database_says_so_and_readers_go_on(
