@@ -17,7 +17,7 @@ run: $(VENV)/.run
 	$(BIN)/solu dashboard
 
 test: $(VENV)/.dev chromium
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

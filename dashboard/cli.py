@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from cache.cli import app as cache_app
-from dashboard.annotations import VARIABLE as ANNOTATIONS_VARIABLE
+from dashboard.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
 from dashboard.settings import BUILDS_VARIABLE
 from solu_model.cli import evaluate, info, train
 from solu_model.cli_convert import convert

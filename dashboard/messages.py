@@ -1,9 +1,7 @@
-"""Text for people: numbers, and messages in which nothing is taken for Markdown."""
+"""Text for people: numbers, visible blanks, and words in which nothing is taken for Markdown. Pure."""
 
 import math
 import re
-
-import streamlit as st
 
 _VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"})
 
@@ -27,14 +25,6 @@ def share(value: float) -> str:
     if 0 < value < 1e-5:
         return f"{number(1e6 * value)} in a million"
     return "–" if math.isnan(value) else f"{number(100 * value)}%"
-
-
-def show_problem(title: str, error: object, advice: str = "", command: str = "") -> None:
-    """A message in the page: what is wrong, what to do, and the command that does it."""
-    body = f"**{plain(title)}**\n\n{plain(error)}"
-    st.error(f"{body}\n\n{plain(advice)}" if advice else body, icon=":material/error:")
-    if command:
-        st.code(command, language="shell")
 
 
 def _exponent(value: float) -> int:

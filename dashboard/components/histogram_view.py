@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from dashboard.bars import Bars, normal_counts
+from dashboard.analysis.bars import Bars, normal_counts
 from dashboard.messages import number
 
 _HERE = Path(__file__).parent

@@ -10,9 +10,9 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.lists.query import Query, Row
+from dashboard.lists.rows import Preview
 from dashboard.messages import number, share
-from dashboard.neuron_query import Query, Row
-from dashboard.neuron_table import Preview
 
 _HERE = Path(__file__).parent
 

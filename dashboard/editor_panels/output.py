@@ -5,7 +5,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.catalog import ModelError
-from dashboard.messages import number, plain, show_problem, visible
+from dashboard.messages import number, plain, visible
+from dashboard.problems import show_problem
 from dashboard.services.desk import Reading
 from dashboard.services.next_tokens import N_SAMPLED, NextTokens, continuations, next_tokens
 

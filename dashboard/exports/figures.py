@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from dashboard.bars import Bars
+from dashboard.analysis.bars import Bars
 from dashboard.hooks import HOOK_COLOURS, hook_title
 
 WIDTH = 5.5

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.reader import NeuronCache
-from dashboard.annotations import Annotation
+from dashboard.annotations.content import Annotation
 from dashboard.exports.neuron_record import provenance
 from dashboard.exports.tables import rows_to_csv
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.reader import Example, NeuronCache
-from dashboard.annotations import Annotation
+from dashboard.annotations.content import Annotation
 
 FORMAT = "solu-explorer-neuron"
 VERSION = 1

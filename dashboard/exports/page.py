@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from dashboard.bars import Bars
+from dashboard.analysis.bars import Bars
 from dashboard.exports.neuron_record import Record, provenance_text
 from dashboard.hooks import HOOK_COLOURS, hook_title
 from dashboard.messages import number, share

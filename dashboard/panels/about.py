@@ -4,7 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.catalog import ModelError
-from dashboard.messages import number, plain, share, show_problem
+from dashboard.messages import number, plain, share
+from dashboard.problems import show_problem
 from dashboard.provenance import provenance_line
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place

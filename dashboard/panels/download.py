@@ -6,7 +6,7 @@ from functools import partial
 import pyarrow as pa
 import streamlit as st
 
-from dashboard.annotations import AnnotationError
+from dashboard.annotations.content import AnnotationError
 from dashboard.exports.figures import histogram_figure
 from dashboard.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
 from dashboard.exports.neuron_record import Record, file_name, neuron_record, provenance_text

@@ -6,9 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.annotations import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
+from dashboard.annotations.content import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
 from dashboard.components.kept_name import keep_name
-from dashboard.messages import plain, show_problem
+from dashboard.messages import plain
+from dashboard.problems import show_problem
 from dashboard.services import annotations
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place

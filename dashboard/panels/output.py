@@ -6,18 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from dashboard.catalog import ModelError
-from dashboard.components.bar_list import Column, Row, bar_list
-from dashboard.components.histogram_view import Panel, histogram_view
-from dashboard.components.quantity_table import quantity_table
-from dashboard.effect_charts import effect_map
-from dashboard.messages import number, plain, share, show_problem
-from dashboard.provenance import provenance_line
-from dashboard.services import effects
-from dashboard.services.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
-from dashboard.services.neurons import NeuronFacts
-from dashboard.services.places import Place
-from dashboard.token_effects import (
+from dashboard.analysis.token_effects import (
     Effects,
     TokenEffect,
     correlation,
@@ -29,6 +18,18 @@ from dashboard.token_effects import (
     promoted,
     suppressed,
 )
+from dashboard.catalog import ModelError
+from dashboard.charts.effects import effect_map
+from dashboard.components.bar_list import Column, Row, bar_list
+from dashboard.components.histogram_view import Panel, histogram_view
+from dashboard.components.quantity_table import quantity_table
+from dashboard.messages import number, plain, share
+from dashboard.problems import show_problem
+from dashboard.provenance import provenance_line
+from dashboard.services import effects
+from dashboard.services.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
+from dashboard.services.neurons import NeuronFacts
+from dashboard.services.places import Place
 
 N_DIRECT, N_MEASURED = 12, 8
 """Tokens in a list of the most promoted or suppressed."""

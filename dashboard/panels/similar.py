@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from cache.schema import CacheError
+from dashboard.analysis.similarity import best
 from dashboard.catalog import ModelError
 from dashboard.components.bar_list import Column, Row, bar_list
-from dashboard.messages import plain, show_problem
+from dashboard.messages import plain
+from dashboard.problems import show_problem
 from dashboard.provenance import provenance_line
 from dashboard.services import similar
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
 from dashboard.services.similar import Measure
-from dashboard.similarity import best
 from dashboard.state import Address
 
 N_ALIKE, N_OPPOSED = 15, 5

@@ -7,9 +7,9 @@ from urllib.parse import unquote
 import streamlit as st
 from pydantic import TypeAdapter, ValidationError
 
-from dashboard import annotations
-from dashboard.annotation_store import AnnotationStore
-from dashboard.annotations import Annotation, AnnotationError, Key, UserName
+from dashboard.annotations import content
+from dashboard.annotations.content import Annotation, AnnotationError, Key, UserName
+from dashboard.annotations.store import AnnotationStore
 from dashboard.catalog import FoundModel
 from dashboard.messages import plain
 from dashboard.services import places
@@ -31,7 +31,7 @@ def store() -> AnnotationStore:
     Raises:
         AnnotationError: it cannot be opened.
     """
-    return _store(annotations.database_url())
+    return _store(content.database_url())
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.layer_glance import (
+from dashboard.analysis.layer_glance import (
     SPREAD,
     Points,
     Quantiles,

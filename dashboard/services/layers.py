@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.neuron_query import Interval, Page, Query, page_of
-from dashboard.neuron_table import Key, Preview, previews
+from dashboard.lists.query import Interval, Page, Query, page_of
+from dashboard.lists.rows import Key, Preview, previews
 from dashboard.services.places import Place, Stamp, open_cache
 from dashboard.services.searches import Found
 

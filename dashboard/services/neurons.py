@@ -11,7 +11,7 @@ import streamlit as st
 
 from cache.histogram import Histogram, Moments
 from cache.reader import Neuron
-from dashboard.bars import Bars, bars_of
+from dashboard.analysis.bars import Bars, bars_of
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.messages import number, share, visible
 from dashboard.services.places import Place, Stamp, open_cache

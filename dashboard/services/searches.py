@@ -9,14 +9,14 @@ import pyarrow as pa
 import streamlit as st
 
 from cache import schema
-from dashboard.list_address import Search
+from dashboard.analysis.token_effects import find_tokens
+from dashboard.lists.address import Search
+from dashboard.lists.token_search import peaks_among, tokens_matching
 from dashboard.messages import visible
 from dashboard.parquet_sql import table_of
 from dashboard.services import annotations, effects
 from dashboard.services.live import live_at
 from dashboard.services.places import Place, Stamp, open_cache
-from dashboard.token_effects import find_tokens
-from dashboard.token_search import peaks_among, tokens_matching
 
 MATCHES = 10
 """Tokens offered to choose from."""

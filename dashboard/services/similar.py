@@ -13,12 +13,7 @@ import numpy.typing as npt
 import streamlit as st
 
 from cache.schema import CacheError
-from dashboard.catalog import ModelError
-from dashboard.neuron_table import peak_summary
-from dashboard.services import places
-from dashboard.services.live import live_at, version_of
-from dashboard.services.places import Place, Stamp, open_cache
-from dashboard.similarity import (
+from dashboard.analysis.similarity import (
     PeakCounts,
     Scores,
     correlations,
@@ -26,6 +21,11 @@ from dashboard.similarity import (
     sampled_contexts,
     standardized,
 )
+from dashboard.catalog import ModelError
+from dashboard.lists.rows import peak_summary
+from dashboard.services import places
+from dashboard.services.live import live_at, version_of
+from dashboard.services.places import Place, Stamp, open_cache
 
 Measure = Literal["tokens", "activation", "out", "in"]
 """What is compared: the tokens of the peaks, activations, rows of W_out, columns of W_in."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from dashboard.neuron_query import DEAD_SHARE
+from dashboard.lists.query import DEAD_SHARE
 from dashboard.services.desk import Reading
 from dashboard.services.places import Stamp, open_cache
 

@@ -11,7 +11,8 @@ from dashboard.components.live_editor import live_editor
 from dashboard.editing import MAX_TEXT, aligned
 from dashboard.editor_panels import PANELS
 from dashboard.hooks import HOOK_LABELS
-from dashboard.messages import plain, show_problem
+from dashboard.messages import plain
+from dashboard.problems import show_problem
 from dashboard.services import places
 from dashboard.services.desk import COMPONENT_KEY, Desk, Reading, desk_for
 from dashboard.services.editor import Tokens, by_piece, strongest, tokens_of, values_of

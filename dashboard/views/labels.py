@@ -6,10 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from cache.schema import CacheError
-from dashboard.annotation_files import LARGEST, from_file, to_csv, to_json
-from dashboard.annotations import VERDICTS, Annotation, AnnotationError
+from dashboard.annotations.content import VERDICTS, Annotation, AnnotationError
+from dashboard.annotations.files import LARGEST, from_file, to_csv, to_json
 from dashboard.catalog import ModelError
-from dashboard.messages import plain, show_problem
+from dashboard.messages import plain
+from dashboard.problems import show_problem
 from dashboard.services import annotations, places
 from dashboard.state import Address
 

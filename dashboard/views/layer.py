@@ -5,13 +5,14 @@ from typing import Any
 import streamlit as st
 
 from cache.schema import CacheError
+from dashboard.analysis.layer_glance import SPREAD, Points, Spread, interval_around
 from dashboard.catalog import ModelError
-from dashboard.glance_charts import TITLES, layers_figure, spread_figure, strength_figure
+from dashboard.charts.glance import TITLES, layers_figure, spread_figure, strength_figure
 from dashboard.hooks import HOOK_LABELS
-from dashboard.layer_glance import SPREAD, Points, Spread, interval_around
-from dashboard.list_address import Listing
-from dashboard.messages import plain, show_problem
-from dashboard.neuron_query import Interval, Query
+from dashboard.lists.address import Listing
+from dashboard.lists.query import Interval, Query
+from dashboard.messages import plain
+from dashboard.problems import show_problem
 from dashboard.services import places
 from dashboard.services.glance import all_layers, glance
 from dashboard.services.places import Place

@@ -8,7 +8,8 @@ import streamlit as st
 from dashboard import jobs
 from dashboard.catalog import FoundModel
 from dashboard.jobs import Build, JobError
-from dashboard.messages import number, plain, show_problem
+from dashboard.messages import number, plain
+from dashboard.problems import show_problem
 from dashboard.settings import BUILDS_VARIABLE, builds_allowed
 
 _EVERY = 1.0  # seconds between looks at a build that runs

@@ -7,7 +7,7 @@ import streamlit as st
 from cache.schema import CacheError
 from dashboard import settings
 from dashboard.catalog import FoundModel, ModelError
-from dashboard.charts import loss_figure
+from dashboard.charts.loss import loss_figure
 from dashboard.messages import plain
 from dashboard.services import places
 from dashboard.services.training import loss_curve

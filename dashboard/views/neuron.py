@@ -10,8 +10,8 @@ from dashboard.components.histogram_view import Second
 from dashboard.components.shortcuts import shortcuts
 from dashboard.components.tour import tour
 from dashboard.keyboard import DIGITS, HELP, OTHER_HOOK
-from dashboard.messages import show_problem
 from dashboard.panels import LABELS, draw_panel
+from dashboard.problems import show_problem
 from dashboard.services import places
 from dashboard.services.neurons import NeuronFacts, neuron_facts
 from dashboard.services.places import Place

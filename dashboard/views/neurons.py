@@ -8,21 +8,22 @@ import streamlit as st
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.neuron_list import Line, neuron_list, neuron_list_data
-from dashboard.list_address import Listing, Search, parse, place_of
-from dashboard.list_controls import (
+from dashboard.lists.address import Listing, Search, parse, place_of
+from dashboard.lists.controls import (
     cleared,
     filter_controls,
     place_controls,
     search_controls,
     token_choice,
 )
-from dashboard.messages import number, plain, share, show_problem, visible
-from dashboard.neuron_query import Page, Row, quantities_of
+from dashboard.lists.query import Page, Row, quantities_of
+from dashboard.lists.token_search import PatternError
+from dashboard.messages import number, plain, share, visible
+from dashboard.problems import show_problem
 from dashboard.services import annotations, last_list, layers, places, searches
 from dashboard.services.places import Place
 from dashboard.services.searches import Found, NothingToSearch
 from dashboard.state import Address, AddressError
-from dashboard.token_search import PatternError
 
 NEURON = "views/neuron.py"
 TABLE = "neuron_list"

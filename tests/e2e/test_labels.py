@@ -10,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from dashboard.annotation_files import from_file, to_json
-from dashboard.annotation_store import AnnotationStore
-from dashboard.annotations import Annotation, Content, Key
+from dashboard.annotations.content import Annotation, Content, Key
+from dashboard.annotations.files import from_file, to_json
+from dashboard.annotations.store import AnnotationStore
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=alert(1)> *a* `b` $c$ [d](e)"

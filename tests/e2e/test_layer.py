@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.layer_glance import interval_around, spread_of
+from dashboard.analysis.layer_glance import interval_around, spread_of
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.neuron_query import Query, page_of
+from dashboard.lists.query import Query, page_of
 
 pytestmark = pytest.mark.browser
 

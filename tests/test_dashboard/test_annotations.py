@@ -19,10 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dashboard
-from dashboard import annotation_store
-from dashboard.annotation_files import COLUMNS, from_file, to_csv, to_json
-from dashboard.annotation_store import AnnotationStore
-from dashboard.annotations import (
+from dashboard.annotations import store as annotation_store
+from dashboard.annotations.content import (
     VERDICTS,
     Annotation,
     AnnotationError,
@@ -31,6 +29,8 @@ from dashboard.annotations import (
     Merged,
     database_url,
 )
+from dashboard.annotations.files import COLUMNS, from_file, to_csv, to_json
+from dashboard.annotations.store import AnnotationStore
 from dashboard.spreadsheet import guarded, unguarded
 
 KEY = Key("ab" * 32, 0, 7)
@@ -123,8 +123,8 @@ def test_text_is_data(store: AnnotationStore) -> None:
 WRITER = """
 import sys
 import time
-from dashboard.annotation_store import AnnotationStore
-from dashboard.annotations import Key
+from dashboard.annotations.store import AnnotationStore
+from dashboard.annotations.content import Key
 store = AnnotationStore(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -10,16 +10,7 @@ import torch
 
 from cache.vocabulary import Vocabulary
 from dashboard import settings
-from dashboard.catalog import WEIGHTS, ModelError
-from dashboard.components.bar_list import Column, Row, _address, bar_list_data
-from dashboard.components.token_view import Group, token_view_data
-from dashboard.effect_charts import effect_map
-from dashboard.provenance import provenance_line
-from dashboard.services import effects, places
-from dashboard.services.ablation import ablation
-from dashboard.services.places import Place
-from dashboard.state import Address
-from dashboard.token_effects import (
+from dashboard.analysis.token_effects import (
     correlation,
     effect_bars,
     find_tokens,
@@ -29,6 +20,15 @@ from dashboard.token_effects import (
     promoted,
     suppressed,
 )
+from dashboard.catalog import WEIGHTS, ModelError
+from dashboard.charts.effects import effect_map
+from dashboard.components.bar_list import Column, Row, _address, bar_list_data
+from dashboard.components.token_view import Group, token_view_data
+from dashboard.provenance import provenance_line
+from dashboard.services import effects, places
+from dashboard.services.ablation import ablation
+from dashboard.services.places import Place
+from dashboard.state import Address
 from solu_model.checkpoints import load_checkpoint
 
 WORDS = Vocabulary([b"the", b" the", b"The", b" them", b"bathe", b"\n", b" ", b"\xe2", b"<b>x</b>", b""])

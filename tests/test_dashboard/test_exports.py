@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cache.reader import NeuronCache
-from dashboard.annotations import Annotation, Content, Key
-from dashboard.bars import Bars, bars_of
+from dashboard.analysis.bars import Bars, bars_of
+from dashboard.annotations.content import Annotation, Content, Key
 from dashboard.exports.figures import histogram_figure
 from dashboard.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
 from dashboard.exports.neuron_record import Record, file_name, neuron_record, provenance_text

@@ -8,8 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from dashboard import catalog, settings
-from dashboard.annotation_store import AnnotationStore
-from dashboard.annotations import Annotation, Content, Key
+from dashboard.annotations.content import Annotation, Content, Key
+from dashboard.annotations.store import AnnotationStore
 from dashboard.services import annotations, places
 from dashboard.services.places import find_place
 from dashboard.state import Address

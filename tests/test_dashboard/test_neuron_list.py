@@ -17,11 +17,11 @@ from cache.reader import NeuronCache
 from cache.schema import CacheError
 from cache.vocabulary import Vocabulary
 from dashboard import settings
-from dashboard.list_address import Listing, Search, parse, place_of
-from dashboard.neuron_query import PAGE_SIZE, Interval, Query, page_of, quantities_of
-from dashboard.neuron_table import N_SNIPPETS, N_SPARK, previews, snippet, sparkline
+from dashboard.lists.address import Listing, Search, parse, place_of
+from dashboard.lists.query import PAGE_SIZE, Interval, Query, page_of, quantities_of
+from dashboard.lists.rows import N_SNIPPETS, N_SPARK, previews, snippet, sparkline
+from dashboard.lists.token_search import PatternError, peaks_among, tokens_matching
 from dashboard.state import AddressError
-from dashboard.token_search import PatternError, peaks_among, tokens_matching
 
 NAN = math.nan
 HOOK = "hook_mid"

@@ -10,7 +10,7 @@ import pytest
 from cache.histogram import N_BINS, Histogram, Moments, bin_index
 from cache.reader import Example, Provenance
 from cache.vocabulary import Vocabulary
-from dashboard.bars import Bars, bars_of, normal_counts
+from dashboard.analysis.bars import Bars, bars_of, normal_counts
 from dashboard.catalog import find_models, weights_damage
 from dashboard.components.histogram_view import Panel, Second, _chosen, histogram_view_data
 from dashboard.components.token_view import Group, token_view_data

@@ -10,12 +10,19 @@ import pytest
 import torch
 
 from dashboard import settings
+from dashboard.analysis.similarity import (
+    PeakCounts,
+    best,
+    correlations,
+    cosines,
+    sampled_contexts,
+    standardized,
+)
 from dashboard.catalog import ModelError
 from dashboard.services import places, similar
 from dashboard.services.ablation import begins_its_context
 from dashboard.services.places import Place
 from dashboard.services.recomputed import recomputed
-from dashboard.similarity import PeakCounts, best, correlations, cosines, sampled_contexts, standardized
 from dashboard.state import Address
 from solu_model.checkpoints import load_checkpoint
 

@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.layer_glance import Points, Quantiles, Spread, log_position
+from dashboard.analysis.layer_glance import Points, Quantiles, Spread, log_position
 from dashboard.messages import number
 
 TITLES = {"density": "density", "kurtosis": "excess kurtosis", "max": "maximum"}

@@ -6,8 +6,8 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
+from dashboard.analysis.token_effects import Effects, TokenEffect
 from dashboard.messages import number
-from dashboard.token_effects import Effects, TokenEffect
 
 _COLOUR = "#5b8fc0"
 _SELECTED = "#c4605a"

@@ -7,9 +7,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard.hooks import HOOK_LABELS
-from dashboard.list_address import LONGEST, SEARCHES, Listing, Search
+from dashboard.lists.address import LONGEST, SEARCHES, Listing, Search
+from dashboard.lists.query import STATES, Interval, quantities_of
 from dashboard.messages import visible
-from dashboard.neuron_query import STATES, Interval, quantities_of
 from dashboard.services import places, searches
 from dashboard.services.places import Place
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.vocabulary import Vocabulary
-from dashboard.bars import Bars
+from dashboard.analysis.bars import Bars
 from dashboard.messages import visible
 
 Effects = npt.NDArray[np.floating]

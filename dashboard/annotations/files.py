@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dashboard.annotations import Annotation, AnnotationError, checked, problems_of
+from dashboard.annotations.content import Annotation, AnnotationError, checked, problems_of
 from dashboard.spreadsheet import guarded, unguarded
 
 FORMAT = "solu-explorer-annotations"

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from dashboard.annotations import (
+from dashboard.annotations.content import (
     VARIABLE,
     Annotation,
     AnnotationError,

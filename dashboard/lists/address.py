@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dashboard.neuron_query import QUANTITIES, SORTS, STATES, Interval, Query
+from dashboard.lists.query import QUANTITIES, SORTS, STATES, Interval, Query
 from dashboard.state import Address, AddressError
 
 SEARCHES = ("token", "text", "peaks", "label", "promotes", "suppresses")

@@ -1,0 +1,1 @@
+"""What numbers say of neurons: pure functions, for the pages and for notebooks. No Streamlit."""

@@ -1,0 +1,1 @@
+"""Labels, notes, stars and verdicts: what they are, where they are kept, how they travel. No Streamlit."""
