@@ -64,7 +64,7 @@ async ({ click, timeout }) => {
     const now = state();
     if (now && now !== (click ? before : null)) break;
     if (performance.now() - start > timeout) throw new Error('no neuron in time');
-    await new Promise((r) => setTimeout(r, 4));
+    await new Promise(requestAnimationFrame);  // looking is not free: once a frame
   }
   await new Promise((r) => requestAnimationFrame(() => setTimeout(r)));
   return performance.now() - start;

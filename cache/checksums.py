@@ -6,13 +6,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cache.schema import CHECKSUMS, CacheError
-from solu_model.files import sha256_of
+from solu_model.files import sha256_of, written_aside
 
 
 def write_checksums(folder: Path) -> None:
     """Write `checksums.sha256`: a line a file, in name order."""
     listing = _listing({name: sha256_of(folder / name) for name in _files(folder)})
     (folder / CHECKSUMS).write_bytes(listing)
+
+
+def renew_checksum(folder: Path, name: str) -> None:
+    """Put one file's line in place, without a look at the others: what they should be stays said."""
+    lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    with written_aside(folder / CHECKSUMS) as aside:
+        aside.write_bytes(_listing(digests | {name: sha256_of(folder / name)}))
 
 
 def damaged_files(folder: Path, *, progress: bool = False) -> Iterator[str]:

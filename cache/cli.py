@@ -1,4 +1,4 @@
-"""`solu cache build | merge | verify | info | sources`."""
+"""`solu cache build | merge | contexts | verify | info | sources`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from cache.corpus import Part
     from cache.reader import NotFinite
+    from cache.schema import Kind
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect neuron caches.")
 
@@ -162,6 +163,31 @@ def merge(
         corpus = finish(state, load_tokenizer(tokenizer or model), folder).corpus
         _warn_not_finite(folder)
     Console().print(f"merged {corpus.n_tokens:,} tokens of {corpus.n_documents:,} documents in {out}")
+
+
+@app.command()
+def contexts(
+    path: Annotated[Path, typer.Argument(help="A cache folder.")],
+    model: Annotated[str, typer.Option(help="The checkpoint it was built from, for its tokenizer.")],
+    data: Annotated[list[str], typer.Option("--data", help="The text it was built from. Repeatable.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Of the weakest and the sampled examples too.")
+    ] = False,
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="Of each neuron the first so many; all by default.")
+    ] = None,
+) -> None:
+    """Keep whole contexts of examples beside their windows, read from the text again."""
+    from cache.contexts import add_contexts
+    from solu_model.checkpoints import load_tokenizer
+
+    found = load_tokenizer(tokenizer or model)
+    kinds: tuple[Kind, ...] = ("top", "bottom", "range") if everything else ("top",)
+    n = add_contexts(path, data, found, kinds=kinds, n_ranks=ranks)
+    Console().print(f"{n:,} contexts kept in {path}")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -69,9 +69,15 @@ class Corpus:
         """The paths without what only one machine has, in name order."""
         return sorted({"/".join(Path(p).parts[-2:]) for p in self.paths})
 
-    def texts(self, tokenizer: PreTrainedTokenizerFast, skip: int = 0) -> Iterator[Text]:
-        """The documents, tokenized; the first `skip` of them are read but come without tokens."""
-        found = self._chosen()
+    def texts(
+        self, tokenizer: PreTrainedTokenizerFast, skip: int = 0, only: Container[int] | None = None
+    ) -> Iterator[Text]:
+        """The documents, tokenized; the first `skip` of them are read but come without tokens.
+
+        Args:
+            only: names of documents; the others are left out.
+        """
+        found = (one for one in self._chosen() if only is None or _id(one[2]) in only)
         for text, where, digest in islice(found, skip):
             yield Text(_id(digest), digest, len(text.encode()), where, np.empty(0, np.int64))
         while batch := list(islice(found, _ENCODED_AT_ONCE)):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -52,6 +53,14 @@ class Files(ABC):
     @abstractmethod
     def sample(self) -> pa.Table:
         """See `NeuronCache.sample`."""
+
+    @abstractmethod
+    def context(self, document: int, start: int) -> npt.NDArray[np.int32] | None:
+        """See `NeuronCache.context`."""
+
+    @abstractmethod
+    def contexts_kept(self) -> tuple[list[str], int] | None:
+        """The kinds of examples whose whole contexts there are, and of how many ranks."""
 
     def read(self, name: str, **how: Any) -> pa.Table:
         """A whole file or folder as a table.
@@ -127,6 +136,20 @@ class FilesV3(Files):
 
     def sample(self) -> pa.Table:
         return self.read(schema.SAMPLE)
+
+    def context(self, document: int, start: int) -> npt.NDArray[np.int32] | None:
+        filters = [("document", "=", document), ("context_start", "=", start)]
+        rows = self.read(schema.CONTEXTS, filters=filters)["tokens"].combine_chunks()
+        return rows[0].values.to_numpy() if len(rows) else None
+
+    def contexts_kept(self) -> tuple[list[str], int] | None:
+        if not (self.folder / schema.CONTEXTS).exists():
+            return None
+        try:
+            said = pq.read_schema(self.folder / schema.CONTEXTS).metadata
+            return said[b"kinds"].decode().split(","), int(said[b"ranks"])
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise self.damaged(schema.CONTEXTS, error) from error
 
     @property
     def _per_part(self) -> int:

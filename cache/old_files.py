@@ -4,6 +4,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -108,6 +110,12 @@ class FilesV1(Files):
 
     def sample(self) -> pa.Table:
         return schema.SAMPLE_SCHEMA.empty_table()
+
+    def context(self, document: int, start: int) -> npt.NDArray[np.int32] | None:
+        return None
+
+    def contexts_kept(self) -> tuple[list[str], int] | None:
+        return None
 
     @cached_property
     def _neurons(self) -> pa.Table:

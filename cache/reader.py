@@ -9,7 +9,7 @@ for example in neuron.top("hook_mid"):
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,19 @@ class RangeSample:
     """Tokens of the corpus in it, exact."""
     examples: list[Example]
     """Sampled without replacement; all of them where there are few."""
+
+
+@dataclass(frozen=True)
+class ContextsKept:
+    """Which examples' whole contexts a cache holds."""
+
+    kinds: tuple[Kind, ...]
+    n_ranks: int
+    """Of each neuron, hook and kind (and interval) the first so many."""
+
+    def of(self, kind: str, rank: int) -> bool:
+        """Whether that of an example is there."""
+        return kind in self.kinds and rank < self.n_ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +260,30 @@ class NeuronCache:
         """Whole contexts that activation had no part in choosing: `document`, `context_start`, `tokens`
         (without the BOS). Empty in a cache of version 1."""
         return self.files.sample()
+
+    @cached_property
+    def contexts_kept(self) -> ContextsKept | None:
+        """Whose whole contexts there are, where `solu cache contexts` put them there; else None.
+
+        Raises:
+            CacheError: their file is damaged.
+        """
+        found = self.files.contexts_kept()
+        if found is None:
+            return None
+        kinds = tuple(kind for kind in get_args(Kind) if kind in found[0])
+        return ContextsKept(kinds, found[1])
+
+    def context(self, example: Example) -> npt.NDArray[np.int32] | None:
+        """`[n]` tokens of the whole context that an example is of, without the BOS; None where it is not
+        kept. The example's own token is the one at `position - context_start`.
+
+        Raises:
+            CacheError: the file is damaged.
+        """
+        if self.contexts_kept is None:
+            return None
+        return self.files.context(example.document_index, example.context_start)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

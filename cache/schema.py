@@ -19,6 +19,8 @@ NEURONS = "neurons.parquet"
 TOKENS = "tokens.parquet"
 SAMPLE = "sample.parquet"
 DOCUMENTS = "documents.parquet"
+CONTEXTS = "contexts.parquet"
+"""Not in every cache, see `cache.contexts`."""
 PROFILES = "profiles"
 EXAMPLES = "examples"
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from cache.checksums import damaged_files
 from cache.consistency import readable
+from cache.contexts import context_problems
 from cache.corpus import Part, corpus_digest, document_digests, text_digest_v1
 from cache.reader import NeuronCache
 from cache.schema import VOCABULARY, CacheError, ModelRecord
@@ -45,6 +46,7 @@ def cache_problems(
     if manifest.version >= 2:
         yield from _damaged(path, progress)
     yield from readable(cache, progress=progress)
+    yield from context_problems(cache)
     yield from _model_problems(manifest.model, model, tokenizer)
     if model is not None or tokenizer is not None:
         yield from _vocabulary_problems(cache, tokenizer or model or "")

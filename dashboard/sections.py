@@ -1,21 +1,25 @@
 """What is always on a neuron's page: the ways to other neurons, the figures, the examples."""
 
+from functools import partial
 from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from cache.schema import CacheError
+from dashboard.catalog import ModelError
 from dashboard.components.histogram_view import Panel, Second, histogram_view
 from dashboard.components.token_view import token_view
 from dashboard.hooks import HOOK_LABELS, hook_title
 from dashboard.keyboard import LIST as KEYS
 from dashboard.messages import plain
+from dashboard.problems import show_problem
 from dashboard.services import places
 from dashboard.services.ablation import underlined
 from dashboard.services.last_list import way_back
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
-from dashboard.state import Beside
+from dashboard.state import AddressError, Beside
 
 EDITOR = "views/editor.py"
 NEURONS = "views/neurons.py"
@@ -175,8 +179,23 @@ def examples(place: Place, facts: NeuronFacts, key: str) -> None:
         )
         return
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
-    if name := token_view(underlined(place, facts), key=key, address=urlencode(address)):
+    asks = partial(whole_dialog, place)
+    if name := token_view(underlined(place, facts), key, urlencode(address), asks):
         st.switch_page(EDITOR, query_params=address | {"example": name})
+
+
+@st.dialog("The whole context", width="large")
+def whole_dialog(place: Place, name: str) -> None:
+    """An example in the whole context that the model saw."""
+    from dashboard.services.whole_contexts import whole_context
+
+    try:
+        found = whole_context(place, name)
+    except (CacheError, ModelError, AddressError) as error:
+        show_problem("This context cannot be shown", error)
+        return
+    st.caption(plain(found.said))
+    token_view(found.data, key="whole_context")
 
 
 @st.dialog("Keys")

@@ -24,6 +24,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   }
   window.addEventListener('keydown', s.walk);
   s.edit = (name) => setTriggerValue('edit', name);
+  s.whole = (name) => setTriggerValue('whole', name);
   if (s.version !== data.version) {
     s.version = data.version;
     s.data = data;
@@ -81,7 +82,12 @@ function drawExample(data, example, k, rank) {
     edit.setAttribute('aria-label', `Edit the text of example ${k + 1}`);
     head.append(edit);
   }
-  head.append(act('expand', 'more', `Show all of example ${k + 1} that is kept`), act('copy', 'copy', `Copy the text of example ${k + 1}`));
+  if (data.entire) item.classList.add('expanded');
+  else head.append(act('expand', 'more', `Show all of example ${k + 1} that is kept`));
+  if (data.asks_whole && example.whole) {
+    head.append(act('whole', 'whole', `Show the whole context of example ${k + 1}`));
+  }
+  head.append(act('copy', 'copy', `Copy the text of example ${k + 1}`));
   if (example.same !== null) {
     item.classList.add('folded');
     const again = element('button', 'again', `the same words as ${rank - (k - example.same) + 1}: show`);
@@ -99,7 +105,8 @@ function drawExample(data, example, k, rank) {
   for (let i = 0; i < example.t.length; i++) {
     const value = i === example.peak ? example.value : low + (steps[i] / 255) * (high - low);
     const token = drawToken(data.texts[example.t[i]]);
-    const strength = data.scale > 0 ? Math.min(1, Math.abs(value) / data.scale) : 0;
+    const known = i === example.peak || steps[i] >= 0;
+    const strength = known && data.scale > 0 ? Math.min(1, Math.abs(value) / data.scale) : 0;
     if (strength > 0.02) {
       token.classList.add(value < 0 ? 'neg' : 'pos');
       token.style.setProperty('--a', strength.toFixed(3));
@@ -174,6 +181,7 @@ function exact(value) {
 // A value kept as one of 256 steps, with the digits that the step allows.
 function approximate(example, hook, i) {
   const [low, high, steps] = example.v[hook];
+  if (steps[i] < 0) return 'not known';
   const width = (high - low) / 255;
   const value = low + steps[i] * width;
   if (!(width > 0)) return exact(value);
@@ -257,6 +265,8 @@ function onClick(s, event) {
   else if (target.classList.contains('expand')) {
     target.textContent = item.classList.toggle('expanded') ? 'less' : 'more';
     hide(s);
+  } else if (target.classList.contains('whole')) {
+    s.whole(s.data.examples[Number(item.querySelector('.text').dataset.k)].name);
   } else if (target.classList.contains('again')) {
     target.remove();
     item.classList.remove('folded');
@@ -341,6 +351,7 @@ function drawLegend(s) {
   const ramp = element('span', negative ? 'ramp both' : 'ramp');
   ramp.setAttribute('role', 'img');
   ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-scale) : '0'} to ${exact(scale)}`);
+  s.root.querySelector('.choices').hidden = s.data.entire;
   s.legend.replaceChildren(
     element('span', 'label', `${shown}, one scale for all`),
     element('span', 'end', negative ? exact(-scale) : '0'),

@@ -3,7 +3,7 @@
 The data is text and numbers; the script makes text nodes of it, never HTML.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from cache.reader import Example
+from cache.reader import ContextsKept, Example
 from cache.vocabulary import Piece, Vocabulary
 
 _HERE = Path(__file__).parent
@@ -28,17 +28,24 @@ _mount = st.components.v2.component(
 )
 
 
-def token_view(data: dict[str, Any], key: str, address: str = "") -> str | None:
+def token_view(
+    data: dict[str, Any], key: str, address: str = "", on_whole: Callable[[str], None] | None = None
+) -> str | None:
     """Draw examples; keep the key when the data changes.
 
     Args:
         address: of the neuron, as a query string, for links to the editor; empty for none.
+        on_whole: called with the name of an example whose whole context was asked for.
 
     Returns:
         The name of the example that was asked to be edited, in the run after the click.
     """
-    asked = _mount(key=key, data=data | {"address": address}, on_edit_change=lambda: None).edit
-    return asked if asked in {example["name"] for example in data["examples"]} else None
+    more = {"address": address, "asks_whole": on_whole is not None}
+    asked = _mount(key=key, data=data | more, on_edit_change=lambda: None, on_whole_change=lambda: None)
+    names = {example["name"] for example in data["examples"]}
+    if on_whole and asked.whole in names:
+        on_whole(asked.whole)
+    return asked.edit if asked.edit in names else None
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ def token_view_data(
     version: str,
     strongest: float = 0.0,
     changes: Sequence[npt.NDArray[np.float32]] | None = None,
+    kept: ContextsKept | None = None,
+    entire: bool = False,
 ) -> dict[str, Any]:
     """What the browser needs to draw examples, compact: texts once, activations as 256 steps.
 
@@ -73,16 +82,19 @@ def token_view_data(
         strongest: a value that has the strongest colour even where no example reaches it.
         changes: underlines: for each example, in order, `[n]` nats that the neuron adds to the
             log-probability of the token that came after each; NaN where none came.
+        kept: whose whole contexts can be asked for.
+        entire: show all that is given, whatever context is chosen.
 
     Returns:
         `texts`: the pieces of text that occur; `scale`: the value of the strongest colour; `negative`:
         whether some value is low enough to be drawn; `groups`: title, detail and number of examples of
-        each; an entry of `examples` has `t` (index of each
-        piece's text), `n` (tokens of each piece, where some have several), `v` (by hook: low, high and
-        the steps between), `peak` (a piece), `first` (position in its document of the first token),
-        `start` (whether the model saw nothing but the BOS before it), `u` (where changes are given:
-        that of the strongest underline, and of each piece one or None), `name` (as in an address),
-        `same` (the index of an earlier example of its group with the same words, or None).
+        each; an entry of `examples` has `t` (index of each piece's text), `n` (tokens of each piece, where
+        some have several), `v` (by hook: low, high and the steps between, -1 where the value is not
+        known), `peak` (a piece), `first` (position in its document of the first token), `start` (whether
+        the model saw nothing but the BOS before it), `u` (where changes are given: that of the strongest
+        underline, and of each piece one or None), `name` (as in an address), `whole` (whether its whole
+        context can be asked for), `same` (the index of an earlier example of its group with the same
+        words, or None).
     """
     texts: dict[str, int] = {}
     rows = []
@@ -96,8 +108,10 @@ def token_view_data(
         pieces = vocabulary.pieces(example.tokens)
         first = example.position - example.peak
         n_tokens = [p.n_tokens for p in pieces]
-        lowest = min(lowest, _finite(activations[shown].min()))
-        highest = max(highest, _finite(example.value), _finite(activations[shown].max()))
+        lowest = min(lowest, _finite(float(np.nanmin(activations[shown], initial=0.0))))
+        highest = max(
+            highest, _finite(example.value), _finite(float(np.nanmax(activations[shown], initial=0.0)))
+        )
         rows.append(
             {
                 "t": [texts.setdefault(p.text, len(texts)) for p in pieces],
@@ -114,6 +128,7 @@ def token_view_data(
                 "licence": example.document.licence,
                 "origin": example.document.origin,
                 "name": names[k],
+                "whole": kept is not None and kept.of(names[k].partition("-")[0], _rank(names[k])),
                 "same": same[k],
                 "u": None if changes is None else [_shortened(largest), _changes(changes[k], pieces)],
             }
@@ -123,6 +138,7 @@ def token_view_data(
         "version": version,
         "hooks": list(hooks),
         "shown": shown,
+        "entire": entire,
         "scale": scale,
         "negative": scale > 0 and -lowest > 0.02 * scale,
         "texts": list(texts),
@@ -132,15 +148,22 @@ def token_view_data(
 
 
 def _steps(activations: np.ndarray[Any, np.dtype[np.float32]], pieces: Sequence[Piece]) -> list[Any]:
-    """Low, high and a step from 0 to 255 a piece: of its tokens, the one furthest from zero."""
+    """Low, high and a step from 0 to 255 a piece: of its tokens, the one furthest from zero; -1 where
+    there is none but NaN."""
+    unknown = np.isnan(activations)
     values = np.nan_to_num(activations.astype(np.float64), nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
     if len(pieces) != len(values):
-        values = np.array(
-            [max(values[p.first : p.first + p.n_tokens], key=abs) for p in pieces], dtype=np.float64
-        )
+        parts = [slice(p.first, p.first + p.n_tokens) for p in pieces]
+        values = np.array([max(values[part], key=abs) for part in parts], dtype=np.float64)
+        unknown = np.array([unknown[part].all() for part in parts])
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) / (high - low) * 255) if high > low else np.zeros(len(values))
+    steps[unknown] = -1
     return [float(f"{low:.6g}"), float(f"{high:.6g}"), steps.astype(int).tolist()]
+
+
+def _rank(name: str) -> int:
+    return int(name.rpartition("-")[2])
 
 
 def _same_words(groups: Sequence[Group]) -> list[int | None]:

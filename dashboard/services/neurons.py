@@ -100,6 +100,7 @@ def examples_data(
         f"{path} {stamp} {layer} {index} {hook} {view} {only} {changed_by}",
         strongest=neuron.moments(hook).max,
         changes=changes,
+        kept=cache.contexts_kept,
     )
 
 
