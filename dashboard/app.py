@@ -1,8 +1,11 @@
 """The dashboard's entry: `solu dashboard`, or `streamlit run dashboard/app.py`."""
 
+from pathlib import Path
+
 import streamlit as st
 
-st.set_page_config(page_title="SoLU Explorer", page_icon=":material/neurology:", layout="wide")
+# An icon by name would be fetched from another server at every visit.
+st.set_page_config("SoLU Explorer", str(Path(__file__).parent / "icon.png"), layout="wide")
 
 st.html(
     """<style>

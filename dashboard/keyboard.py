@@ -1,4 +1,4 @@
-"""The keys of the neuron page: what they are called in the list, and where those of no button lead. Pure."""
+"""The keys of pages: what they do in words, and where those of no button lead. Pure."""
 
 from dashboard.state import PANELS, VIEWS
 
@@ -9,7 +9,7 @@ DIGITS = {str(number): ("view", name) for number, name in enumerate(VIEWS, start
 }
 """Parameter of the address and its value, by digit: first the examples, then the panels."""
 
-LIST = [
+NEURON_PAGE = [
     ("← →", "previous and next neuron; within an example, its tokens"),
     ("j k", "next and previous example"),
     ("1 2 3", "strongest, sampled by range, weakest"),
@@ -23,3 +23,12 @@ LIST = [
     ("?", "this list"),
 ]
 """Key and what it does."""
+
+NEURON_LIST = [
+    ("j k", "next and previous neuron"),
+    ("↑ ↓", "the same, once a neuron has the focus"),
+    ("Enter", "open the neuron; on a column's name, sort by it"),
+    ("Esc", "close what is open"),
+    ("?", "this list"),
+]
+"""The same for the list of neurons."""

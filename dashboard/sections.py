@@ -11,7 +11,6 @@ from dashboard.catalog import ModelError
 from dashboard.components.histogram_view import Panel, Second, histogram_view
 from dashboard.components.token_view import token_view
 from dashboard.hooks import HOOK_LABELS, hook_title
-from dashboard.keyboard import LIST as KEYS
 from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.services import places
@@ -81,10 +80,18 @@ def heading(place: Place) -> DeltaGenerator:
 @st.dialog("Compare with another neuron")
 def compare_dialog(place: Place) -> None:
     """Which neuron to put beside this one."""
-    names = [model.name for model in places.models() if model.has_cache]
-    name = st.selectbox("Model", names, index=names.index(place.model.name), key="beside_model")
-    layer = st.number_input("Layer", 0, None, place.layer, key="beside_layer")
-    neuron = st.number_input("Neuron", 0, None, place.neuron, key="beside_neuron")
+    models = {model.name: model for model in places.models() if model.has_cache}
+    name = st.selectbox("Model", models, index=list(models).index(place.model.name), key="beside_model")
+    try:
+        cache = places.cache_of(models[name])
+    except (CacheError, ModelError) as error:
+        show_problem("This model's neurons cannot be shown", error)
+        return
+    layers = cache.layers
+    at = layers.index(place.layer) if place.layer in layers else 0
+    layer = st.selectbox("Layer", layers, at, key="beside_layer")
+    last = cache.d_mlp - 1
+    neuron = st.number_input(f"Neuron, 0 to {last}", 0, last, min(place.neuron, last), key="beside_neuron")
     if st.button("Put it beside", key="beside_open", type="primary"):
         st.query_params["beside"] = str(Beside(name, int(layer), int(neuron)))
         st.rerun()
@@ -114,10 +121,11 @@ def _swap(place: Place, other: Place) -> None:
     st.query_params.update(other.address.with_(beside=beside).params())
 
 
-def hook_choice(place: Place) -> None:
+def hook_choice(place: Place, *, caption: bool = True) -> None:
     """Which hook's examples are shown."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption("Examples and colours", width="content")
+        if caption:
+            st.caption("Examples and colours", width="content")
         st.segmented_control(
             "Examples and colours",
             place.cache.hooks,
@@ -196,9 +204,3 @@ def whole_dialog(place: Place, name: str) -> None:
         return
     st.caption(plain(found.said))
     token_view(found.data, key="whole_context")
-
-
-@st.dialog("Keys")
-def keys_dialog() -> None:
-    """What the keys do."""
-    st.table([{"key": key, "what it does": what} for key, what in KEYS])

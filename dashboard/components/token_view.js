@@ -352,12 +352,9 @@ function drawLegend(s) {
   ramp.setAttribute('role', 'img');
   ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-scale) : '0'} to ${exact(scale)}`);
   s.root.querySelector('.choices').hidden = s.data.entire;
-  s.legend.replaceChildren(
-    element('span', 'label', `${shown}, one scale for all`),
-    element('span', 'end', negative ? exact(-scale) : '0'),
-    ramp,
-    element('span', 'end', exact(scale)),
-  );
+  const ends = element('span', 'scale');
+  ends.append(element('span', 'end', negative ? exact(-scale) : '0'), ramp, element('span', 'end', exact(scale)));
+  s.legend.replaceChildren(element('span', 'label', `${shown}, one scale for all`), ends);
   const largest = s.data.examples[0]?.u?.[0];
   if (largest === undefined) return;
   const words = element('span', 'label', 'it makes the next token ');

@@ -9,7 +9,8 @@ from dashboard.catalog import ModelError
 from dashboard.components.histogram_view import Second
 from dashboard.components.shortcuts import shortcuts
 from dashboard.components.tour import tour
-from dashboard.keyboard import DIGITS, HELP, OTHER_HOOK
+from dashboard.keyboard import DIGITS, HELP, NEURON_PAGE, OTHER_HOOK
+from dashboard.keys_dialog import ask_for_keys, keys_if_asked
 from dashboard.panels import LABELS, draw_panel
 from dashboard.problems import show_problem
 from dashboard.services import places
@@ -32,7 +33,7 @@ TOUR = [
 def pressed(key: str, place: Place) -> None:
     """What the keys do that no button has."""
     if key == HELP:
-        st.session_state["show_keys"] = True
+        ask_for_keys()
     elif key == OTHER_HOOK:
         st.query_params["hook"] = next((h for h in place.cache.hooks if h != place.hook), place.hook)
         st.query_params.pop("range", None)
@@ -86,7 +87,7 @@ def side_by_side(
     left, right = st.columns(2, gap="medium", vertical_alignment="center")
     with left, st.container(horizontal=True, gap="medium"):
         sections.view_choice(place)
-        sections.hook_choice(place)
+        sections.hook_choice(place, caption=False)
     with right:
         other_marks = sections.beside_heading(place, other)
     left, right = st.columns(2, gap="medium")
@@ -127,8 +128,7 @@ def page() -> None:
         alone(place, facts, marks)
     else:
         side_by_side(place, facts, other, other_facts, marks)
-    if st.session_state.pop("show_keys", False):
-        sections.keys_dialog()
+    keys_if_asked(NEURON_PAGE)
 
 
 page()

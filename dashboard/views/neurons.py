@@ -8,6 +8,8 @@ import streamlit as st
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.neuron_list import Line, neuron_list, neuron_list_data
+from dashboard.keyboard import NEURON_LIST
+from dashboard.keys_dialog import keys_if_asked, listen_for_help
 from dashboard.lists.address import Listing, Search, parse, place_of
 from dashboard.lists.controls import (
     cleared,
@@ -138,6 +140,7 @@ def page() -> None:
     def show(other: Listing) -> None:
         st.query_params.from_dict({"model": place.model.name} | other.params())
 
+    listen_for_help()
     show(listing)
     last_list.remember_list(place, st.query_params.to_dict())
     try:
@@ -149,6 +152,7 @@ def page() -> None:
         table(place, listing, show)
     except CacheError as error:
         show_problem("This list cannot be read", error)
+    keys_if_asked(NEURON_LIST)
 
 
 page()

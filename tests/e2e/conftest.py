@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -82,13 +83,18 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=["light"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A fresh page that fails the test where a script raises or a dialog opens."""
+    """A fresh page that fails the test where a script raises, a dialog opens or another server is asked."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=request.param)
     page = context.new_page()
     page.set_default_timeout(60_000)
     surprises: list[str] = []
     page.on("pageerror", lambda error: surprises.append(str(error)))
     page.on("dialog", lambda dialog: (surprises.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda asked: None if _is_ours(asked.url) else surprises.append(asked.url))
     yield page
     context.close()
     assert not surprises
+
+
+def _is_ours(url: str) -> bool:
+    return url.startswith(("data:", "blob:")) or urlsplit(url).hostname == "127.0.0.1"

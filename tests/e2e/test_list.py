@@ -73,6 +73,18 @@ def test_keys_walk_the_rows_and_enter_opens(server: str, page: Page) -> None:
     expect(page.get_by_role("heading", name=f"Layer 0 · neuron {order[1]}", exact=True)).to_be_visible()
 
 
+def test_a_question_mark_lists_the_keys(server: str, page: Page) -> None:
+    open_list(page, server)
+    page.get_by_label("Search for").click()
+    page.keyboard.press("?")  # typed into the field
+    expect(page.get_by_label("Search for")).to_have_value("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_label("Search for").fill("")
+    page.get_by_label("Search for").blur()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("next and previous neuron")
+
+
 def test_a_filter_narrows_and_is_cleared(server: str, page: Page) -> None:
     open_list(page, server, "&show=all")
     assert len(numbers(page)) == 48

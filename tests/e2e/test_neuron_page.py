@@ -76,6 +76,19 @@ def test_examples_lead_to_the_editor(server: str, page: Page, tiny_model: Path) 
     expect(page).to_have_url(re.compile("/editor.*example=range-"))
 
 
+def test_only_neurons_that_are_there_are_offered_for_comparison(server: str, page: Page) -> None:
+    open_neuron(page, server, 5)
+    page.get_by_role("button", name="Compare").click()
+    field = page.get_by_role("dialog").get_by_role("spinbutton", name="Neuron, 0 to 47")
+    field.fill("48")
+    field.press("Enter")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    field.fill("9")
+    field.press("Enter")
+    page.get_by_role("button", name="Put it beside").click()
+    expect(page).to_have_url(re.compile("beside=tiny/0/9|beside=tiny%2F0%2F9"))
+
+
 def test_two_neurons_beside_each_other(server: str, page: Page) -> None:
     open_neuron(page, server, 5)
     page.get_by_role("button", name="Compare").click()
