@@ -10,7 +10,8 @@ st.set_page_config("SoLU Explorer", str(Path(__file__).parent / "icon.png"), lay
 st.html(
     """<style>
     .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; }
-    /* Streamlit's captions are fainter than 4.5 to 1. */
+    /* Streamlit's captions and names of keys are fainter than 4.5 to 1. */
+    button kbd { color: inherit !important; }
     [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
     [data-testid="stCaptionContainer"] code { color: inherit; }
     .st-key-keys { position: absolute; }  /* it draws nothing */
