@@ -11,7 +11,7 @@ st.html(
     """<style>
     .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; }
     /* Streamlit's captions and names of keys are fainter than 4.5 to 1. */
-    button kbd { color: inherit !important; }
+    button kbd { opacity: 0.8 !important; }
     [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
     [data-testid="stCaptionContainer"] code { color: inherit; }
     .st-key-keys { position: absolute; }  /* it draws nothing */
