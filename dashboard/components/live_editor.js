@@ -1,33 +1,34 @@
-// The editor itself. The browser owns the text: it is written from outside only where `reset` changes, and a
-// reply colours the tokens of the text that it is about. One request is on its way at a time.
+// The editor itself. The browser owns the text: it is written from outside only where `work` changes. A key is
+// answered by the server's route, past Streamlit, one question at a time; the page is told when typing pauses.
 // `data` is described in live_editor.py. The default export runs again on every change of data or theme.
 
 const instances = new WeakMap();
-const drafts = new Map(); // by `reset`: what was typed, should the component be drawn anew without being told
-const PAUSE = 8; // ms from a key to the request that tells of it, where none is on its way
-const PATIENCE = 2000; // ms after which a request without reply is made again
+const SOON = 4; // ms from a key to the question, where none is on its way
+const PAUSE = 400; // ms without a key after which the page is told
+const PATIENCE = 15000; // ms after which a question without an answer is given up
+const AGAIN = 1000; // ms after which it is asked again
 
 export default function (component) {
   const { data, parentElement: root } = component;
   const s = instances.get(root) ?? create(root, component);
   s.component = component;
-  if (data.reset !== s.reset) {
-    const first = s.reset === undefined;
-    s.reset = data.reset;
-    const text = data.text ?? drafts.get(data.reset) ?? '';
-    write(s, text, first);
-    s.seq = Math.max(s.seq, data.seq);
-    s.sent = { seq: data.seq, text: s.area.value, at: 0 };
-    s.waiting = s.dirty = false;
+  s.data = data;
+  if (data.work !== s.work) open(s, data);
+  keepDraft(s);
+  const about = JSON.stringify([data.ask, data.version, data.original?.text]);
+  if (about !== s.about) {
+    s.about = about;
+    if (s.answer && !(data.ask.hook in s.answer.values)) s.answer = null; // of another model
+    ask(s);
   }
-  if (data.seq >= s.sent.seq) {
-    s.waiting = false;
-    s.data = data;
-    s.read = s.sent.text;
-    draw(s);
-    if (s.dirty) plan(s, 0);
-  }
-  return () => clearTimeout(s.timer);
+  window.addEventListener('pagehide', s.leave);
+  return () => {
+    s.leave();
+    window.removeEventListener('pagehide', s.leave);
+    clearTimeout(s.timer);
+    s.dirty = false;
+    s.asking?.abort();
+  };
 }
 
 function create(root, component) {
@@ -35,10 +36,10 @@ function create(root, component) {
   const s = {
     section: find('.editor'), choices: find('.choices'), legend: find('.legend'), original: find('.original'), paper: find('.paper'),
     layer: find('.layer'), area: find('textarea'), readout: find('.readout'), notes: find('.notes'),
-    pinned: find('.pinned'), tip: find('.tip'), component,
-    seq: 0, sent: { seq: 0, text: '' }, keep: component.data.keep, spans: [], cut: 0, caret: null, change: false,
+    pinned: find('.pinned'), tip: find('.tip'), component, read: '', problem: '', spans: [], cut: 0, caret: null, change: false,
   };
   instances.set(root, s);
+  s.leave = () => storeDraft();
   s.area.maxLength = component.data.max_text;
   s.choices.append(element('span', 'dim', 'read'), ...['first', 'last'].map((keep) => contextButton(s, keep)));
   s.area.addEventListener('input', () => changed(s));
@@ -50,6 +51,7 @@ function create(root, component) {
   s.area.addEventListener('paste', (e) => pasted(s, e));
   s.area.addEventListener('keyup', () => moved(s));
   s.area.addEventListener('focus', () => moved(s));
+  s.area.addEventListener('blur', () => s.untold && tell(s));
   s.area.addEventListener('click', (e) => moved(s, tokenUnder(s, e)));
   // What moves under a pointer at rest, while one types, is no move of it.
   s.area.addEventListener('mousemove', (e) => (e.movementX || e.movementY) && hover(s, tokenUnder(s, e)));
@@ -58,7 +60,25 @@ function create(root, component) {
   return s;
 }
 
-// A text from outside. Where the person is at work already it can be undone like an edit of their own.
+// --- the text ---
+
+// The text that the page opens, and a draft of it that was typed before the page was left or the server began anew.
+function open(s, data) {
+  const first = s.work === undefined;
+  const found = draftOf(data, first);
+  s.work = data.work;
+  s.keep = data.keep;
+  s.answer = null;
+  write(s, data.text ?? found?.text ?? '', first);
+  if (found && (found.text !== s.area.value || found.keep !== s.keep)) {
+    write(s, found.text, false);
+    s.keep = found.keep;
+    tellLater(s, 0);
+  }
+  ask(s);
+}
+
+// Where the person is at work already it can be undone like an edit of their own.
 function write(s, text, first) {
   s.quiet = true;
   if (!first && text.length < 20000) {
@@ -71,44 +91,17 @@ function write(s, text, first) {
   s.change = false;
   s.cut = 0;
   s.caret = null;
-  drafts.set(s.reset, s.area.value);
 }
-
-// --- to the server ---
 
 function changed(s) {
   if (s.quiet) return;
   if (!s.pasting) s.cut = 0;
-  drafts.set(s.reset, s.area.value);
   s.caret = s.area.selectionStart;
+  keepDraft(s);
   paint(s);
   notes(s);
   ask(s);
-}
-
-function ask(s) {
-  s.dirty = true;
-  if (!s.waiting) plan(s, PAUSE);
-}
-
-function plan(s, delay) {
-  s.timer ||= setTimeout(() => send(s), delay);
-}
-
-function send(s) {
-  s.timer = 0;
-  if (!s.dirty || s.composing) return;
-  s.dirty = false;
-  s.waiting = true;
-  s.seq += 1;
-  const text = s.area.value;
-  s.sent = { seq: s.seq, text };
-  s.component.setStateValue('edit', { text, caret: s.caret, keep: s.keep, reset: s.reset, seq: s.seq });
-  setTimeout(() => {
-    if (!s.waiting || s.sent.seq !== s.seq) return;
-    s.waiting = false;
-    ask(s);
-  }, PATIENCE);
+  tellLater(s, PAUSE);
 }
 
 function pasted(s, event) {
@@ -122,14 +115,87 @@ function pasted(s, event) {
   });
 }
 
+// --- what the page is told ---
+
+function tellLater(s, delay) {
+  s.untold = true;
+  clearTimeout(s.telling);
+  s.telling = setTimeout(() => tell(s), delay);
+}
+
+function tell(s) {
+  clearTimeout(s.telling);
+  s.untold = false;
+  storeDraft();
+  s.component.setStateValue('edit', { text: s.area.value, caret: s.caret, keep: s.keep, work: s.work });
+}
+
+// --- questions to the server ---
+
+function ask(s, delay = SOON) {
+  s.dirty = true;
+  if (!s.asking) s.timer ||= setTimeout(() => send(s), delay);
+}
+
+async function send(s) {
+  s.timer = 0;
+  if (!s.dirty || s.composing) return;
+  s.dirty = false;
+  const { about, keep, work } = s;
+  const text = s.area.value;
+  const against = s.data.original?.text ?? null;
+  s.asking = new AbortController();
+  let again = 0;
+  try {
+    const before = `${about} ${keep}`;
+    if (against !== null && s.before?.key !== before) {
+      s.before = { key: before, reading: await question(s, { text: against, keep }) };
+    }
+    const answer = await question(s, { text, keep, against });
+    if (about === s.about && work === s.work) {
+      s.answer = answer;
+      s.read = text;
+      s.problem = '';
+      draw(s);
+    }
+  } catch (error) {
+    if (s.asking.signal.aborted) return;
+    again = error.refused ? 0 : AGAIN;
+    s.problem = error.refused
+      ? `Nothing can be computed now: ${error.message}. Your text stays as it is.`
+      : 'The server does not answer. Your text stays as it is; it is asked again.';
+    s.dirty ||= Boolean(again);
+    draw(s);
+  } finally {
+    s.asking = null;
+    if (s.dirty) ask(s, again || SOON);
+  }
+}
+
+// An answer as in services/answers.py; an error with `refused` where asking again would not help.
+async function question(s, about) {
+  const { pins, ...who } = s.data.ask;
+  const response = await fetch(new URL('api/reading', document.baseURI), {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ ...who, pins, ...about }),
+    signal: AbortSignal.any([s.asking.signal, AbortSignal.timeout(PATIENCE)]),
+  });
+  if (response.ok) return response.json();
+  const { problem } = await response.json().catch(() => ({}));
+  const error = new Error(problem ?? `the server failed (${response.status})`);
+  error.refused = response.status !== 503 && response.status !== 502;
+  throw error;
+}
+
 // --- the caret, and the token under the pointer ---
 
 function moved(s, token) {
   const caret = token ? token.end : s.area.selectionStart;
   if (caret === s.caret) return;
   s.caret = caret;
-  readout(s);
-  if (s.data?.follows && !s.dirty) ask(s);
+  paint(s);
+  if (s.data.follows) tellLater(s, token ? 0 : PAUSE);
 }
 
 function tokenUnder(s, event) {
@@ -144,90 +210,101 @@ function tokenUnder(s, event) {
 
 function hover(s, span) {
   if (!span) return hideTip(s);
-  if (s.on !== span.node) showTip(s, span.node, s.area.value.slice(span.start, span.end), tell(s, span.i));
+  if (s.on !== span.node) showTip(s, span.node, s.area.value.slice(span.start, span.end), tellValues(s, span.i));
 }
 
-function tell(s, i) {
-  const { reading, hooks, original, same, shown } = s.data;
-  const rows = hooks.map((hook) => [hooks.length > 1 ? HOOKS[hook] : hook, exact(reading.values[hook][i])]);
-  if (original && same[i] >= 0) rows.push(['change', signed(reading.values[shown][i] - original.values[shown][same[i]])]);
-  else if (original) rows.push(['in the original', 'not there']);
+function tellValues(s, i) {
+  const { values, same } = s.answer;
+  const { hook } = s.data.ask;
+  const hooks = Object.keys(values);
+  const rows = hooks.map((h) => [hooks.length > 1 ? HOOKS[h] : h, exact(values[h][i])]);
+  const before = s.data.original && s.before?.reading.values[hook];
+  if (before && same[i] >= 0) rows.push(['change', signed(values[hook][i] - before[same[i]])]);
+  else if (before) rows.push(['in the original', 'not there']);
   return rows;
 }
 
 // --- drawing ---
 
 function draw(s) {
-  const { data } = s;
   hideTip(s);
-  s.legend.replaceChildren(...legend(data));
-  chooseContext(s);
-  s.section.classList.toggle('stopped', Boolean(data.problem));
-  drawOriginal(s, data);
-  drawPinned(s, data, s.read);
+  s.section.classList.toggle('stopped', Boolean(s.problem));
+  if (s.answer) {
+    drawLegend(s);
+    chooseContext(s);
+    drawOriginal(s);
+    drawPinned(s);
+  }
   paint(s);
   notes(s);
-  s.layer.dataset.read = s.read.length;
+  if (!s.problem) s.layer.dataset.read = s.read.length;
 }
 
 // Tokens of the text that was read, where they stand in the text as it is now: those before the edit and,
-// moved, those after it.
+// moved, those after it. The chosen one is that of the caret, or the strongest.
 function paint(s) {
-  const { reading, shown, scale } = s.data ?? {};
   const text = s.area.value;
+  const runs = [];
   s.spans = [];
-  const nodes = [];
   let from = 0;
   const upTo = (end, name) => {
-    const part = text.slice(from, end);
-    if (part) nodes.push(name ? element('span', name, part) : document.createTextNode(part));
+    if (end > from) runs.push({ text: text.slice(from, end), name });
     from = Math.max(from, end);
   };
-  if (reading) {
-    const shorter = Math.min(s.read.length, text.length);
-    let before = 0;
-    while (before < shorter && s.read.charCodeAt(before) === text.charCodeAt(before)) before++;
-    let after = 0;
-    while (after < shorter - before && s.read.charCodeAt(s.read.length - 1 - after) === text.charCodeAt(text.length - 1 - after)) after++;
-    const moved = text.length - s.read.length;
-    const settled = moved === 0 && before === text.length;
-    const now = (offset) => (offset <= before ? offset : offset >= s.read.length - after ? offset + moved : before);
-    const long = reading.n_read < reading.n_all;
-    if (long) upTo(now(reading.start), 'beyond');
-    reading.ends.forEach((last, i) => {
-      const start = reading.ends[i - 1] ?? reading.start;
-      const shift = last <= before ? 0 : start >= s.read.length - after ? moved : null;
-      if (shift === null) return;
-      upTo(start + shift);
-      if (start + shift < from) return;
-      const node = coloured(text.slice(start + shift, last + shift), reading.values[shown][i], scale);
-      if (settled && i === reading.at) node.classList.add('at');
-      s.spans.push({ k: nodes.length, i, start: start + shift, end: last + shift });
-      nodes.push(node);
-      from = last + shift;
+  if (s.answer) {
+    const { start: first, ends, values, n_read, n_all, scale } = s.answer;
+    const shown = values[s.data.ask.hook];
+    const { before, after } = unchanged(s.read, text);
+    const shift = text.length - s.read.length;
+    const now = (offset) => (offset <= before ? offset : offset >= s.read.length - after ? offset + shift : before);
+    const long = n_read < n_all;
+    if (long) upTo(now(first), 'beyond');
+    ends.forEach((end, i) => {
+      const start = ends[i - 1] ?? first;
+      const by = end <= before ? 0 : start >= s.read.length - after ? shift : null;
+      if (by === null || start + by < from) return;
+      upTo(start + by);
+      s.spans.push({ k: runs.length, i, start: start + by, end: end + by });
+      runs.push(coloured(text.slice(start + by, end + by), shown[i], scale));
+      from = Math.max(from, end + by);
     });
-    const end = now(reading.ends.at(-1) ?? 0);
-    upTo(end);
+    upTo(now(ends.at(-1) ?? 0));
     if (long) upTo(text.length, 'beyond');
+    s.chosen = chosen(s, shown);
+    if (s.chosen) runs[s.chosen.k].name += ' at';
   }
   upTo(text.length);
-  nodes.push(document.createTextNode('\u200b'));
-  replaceChanged(s.layer, nodes);
-  for (const span of s.spans) span.node = nodes[span.k];
+  runs.push({ text: '\u200b' });
+  showRuns(s.layer, runs);
+  for (const span of s.spans) span.node = s.layer.childNodes[span.k];
   readout(s);
 }
 
+// How many code units two texts have in common at the beginning and at the end.
+function unchanged(read, text) {
+  const shorter = Math.min(read.length, text.length);
+  let before = 0;
+  while (before < shorter && read.charCodeAt(before) === text.charCodeAt(before)) before++;
+  let after = 0;
+  while (after < shorter - before && read.charCodeAt(read.length - 1 - after) === text.charCodeAt(text.length - 1 - after)) after++;
+  return { before, after };
+}
+
+function chosen(s, values) {
+  if (s.caret !== null) return s.spans.find((t) => Math.max(s.caret, 1) > t.start && s.caret <= t.end);
+  return s.spans.reduce((best, t) => (best && values[best.i] >= values[t.i] ? best : t), undefined);
+}
+
 function readout(s) {
-  const chosen = (t) => (s.caret === null ? t.i === s.data.reading.at : s.caret > t.start && s.caret <= t.end);
-  const span = s.spans.find(chosen) ?? s.spans[0];
-  if (!span || s.data.problem) return s.readout.replaceChildren();
+  const span = s.chosen ?? s.spans[0];
+  if (!s.answer || !span || s.problem) return s.readout.replaceChildren();
   const parts = [element('b', 'word', visible(s.area.value.slice(span.start, span.end)))];
-  for (const [name, value] of tell(s, span.i)) {
+  for (const [name, value] of tellValues(s, span.i)) {
     const item = element('span', 'value');
     item.append(element('span', 'dim', name), ` ${value}`);
     parts.push(item);
   }
-  const peak = Math.max(...s.data.reading.values[s.data.shown]);
+  const peak = Math.max(...s.answer.values[s.data.ask.hook]);
   const last = element('span', 'peak');
   last.append(element('span', 'dim', 'peak of the text '), element('b', '', exact(peak)));
   last.dataset.peak = peak;
@@ -235,14 +312,14 @@ function readout(s) {
 }
 
 function notes(s) {
-  const { reading, problem, max_text } = s.data ?? {};
   const lines = [];
-  if (problem) lines.push(problem);
-  if (s.cut) lines.push(`The paste was cut: the editor holds ${max_text.toLocaleString('en')} characters, and the last ${s.cut.toLocaleString('en')} were left out.`);
-  if (reading && reading.n_read < reading.n_all) {
+  if (s.problem) lines.push(s.problem);
+  if (s.cut) lines.push(`The paste was cut: the editor holds ${s.data.max_text.toLocaleString('en')} characters, and the last ${s.cut.toLocaleString('en')} were left out.`);
+  if (s.answer && s.answer.n_read < s.answer.n_all) {
+    const { n_read, n_all, n_ctx } = s.answer;
     lines.push(
-      `The model reads ${reading.n_read.toLocaleString('en')} of ${reading.n_all.toLocaleString('en')} tokens: ` +
-        `its context holds ${reading.n_ctx}, the BOS included. The rest is shaded.`,
+      `The model reads ${n_read.toLocaleString('en')} of ${n_all.toLocaleString('en')} tokens: ` +
+        `its context holds ${n_ctx}, the BOS included. The rest is shaded.`,
     );
   }
   const said = lines.join(' ');
@@ -254,17 +331,18 @@ function contextButton(s, keep) {
   const button = element('button', 'option', `the ${keep} tokens`);
   button.type = 'button';
   button.onclick = () => {
-    s.keep = button.dataset.keep;
+    s.keep = keep;
     chooseContext(s);
+    keepDraft(s);
     ask(s);
+    tellLater(s, 0);
   };
   button.dataset.keep = keep;
   return button;
 }
 
 function chooseContext(s) {
-  const { reading } = s.data;
-  s.choices.hidden = !reading || reading.n_read === reading.n_all;
+  s.choices.hidden = s.answer.n_read === s.answer.n_all;
   for (const button of s.choices.querySelectorAll('.option')) {
     button.setAttribute('aria-pressed', String(s.keep === button.dataset.keep));
   }

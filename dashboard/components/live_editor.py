@@ -22,24 +22,25 @@ _mount = st.components.v2.component(
 <div class="tip" role="tooltip" hidden></div>
 </section>""",
     css=(_HERE / "live_editor.css").read_text(encoding="utf-8"),
-    js=(_HERE / "live_tokens.js").read_text(encoding="utf-8")
-    + (_HERE / "live_editor.js").read_text(encoding="utf-8"),
+    js="".join(
+        (_HERE / name).read_text(encoding="utf-8")
+        for name in ("live_tokens.js", "live_draft.js", "live_editor.js")
+    ),
 )
 
 
 def live_editor(data: dict[str, Any], key: str) -> None:
-    """Draw the editor. What a person does in it is `st.session_state[key]["edit"]` in the next run: `text`,
-    `caret` (offset), `keep` (`first` or `last`), `reset` and `seq`.
+    """Draw the editor. It asks the server's route for the colours, key by key (`services/answers.py`). When
+    typing pauses, what a person did in it is `st.session_state[key]["edit"]` in the next run: `text`, `caret`
+    (offset or None), `keep` (`first` or `last`) and `work`.
 
     Args:
-        data: `reset`: changes when `text` is to take the place of what is in the browser; `text`: None while
-            the browser owns it; `seq`: of the edit that was read; `max_text`: most code units;
-            `hooks`, `shown`, `scale`: as for the token view; `reading`: None, or `start`, `ends`,
-            `values` (by hook, a value a piece), `n_read`, `n_all` (tokens), `n_ctx`, `at` (the chosen piece
-            or -1); `original`: None, or `title`, `detail`, `ends`, `values`, `text`; `same`: for each
-            piece of the reading its piece of the original or -1; `pinned`: `label`, `scale` and `values`
-            of each pinned neuron; `problem`: a message, or empty; `follows`: whether a move of the caret is
-            to be told.
+        data: `work`: changes when `text` is to take the place of what is in the browser; `text`: None while
+            the browser owns it; `source`: what the text was opened from, by which a draft is found again
+            after a reload; `max_text`: most code units; `keep`: as above; `follows`: whether a move of the
+            caret is to be told; `original`: None, or `title`, `detail` and `text`; `pins`: a label for each
+            pinned neuron; `ask`: who is to read the text, as in a `Question`; `version`: changes with the
+            model on disk.
         key: keep it, whatever changes.
     """
     _mount(key=key, data=data, on_edit_change=lambda: None)

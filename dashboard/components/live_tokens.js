@@ -4,6 +4,8 @@ const HOOKS = { hook_mid: 'before LayerNorm', hook_post: 'after LayerNorm' };
 const SEEN = { ' ': '·', '\n': '↵', '\t': '⇥' };
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
+const shownRuns = new WeakMap(); // by element
+
 function element(tag, name, text) {
   const made = document.createElement(tag);
   if (name) made.className = name;
@@ -27,30 +29,41 @@ function visible(text) {
   return [...escaped].map((c) => SEEN[c] ?? c).join('');
 }
 
+// A run of text to be shown by `showRuns`; the strongest colour is that of a value of `scale`.
 function coloured(text, value, scale) {
-  const token = element('span', 'tok', text);
   const strength = scale > 0 ? Math.min(1, Math.abs(value) / scale) : 0;
-  if (strength > 0.02) {
-    token.classList.add(value < 0 ? 'neg' : 'pos');
-    token.style.setProperty('--a', strength.toFixed(3));
-  }
-  return token;
+  if (strength <= 0.02) return { text, name: 'tok' };
+  return { text, name: value < 0 ? 'tok neg' : 'tok pos', strength: strength.toFixed(3) };
 }
 
-// Puts new children in the place of old ones, but for those that both begin and end with: an edit changes few.
-// Nodes that stay are the old ones; the list is changed to hold them.
-function replaceChanged(parent, nodes) {
-  const old = [...parent.childNodes];
-  const shorter = Math.min(old.length, nodes.length);
+// Makes the children of an element spans of runs of text, one each. Spans that say the same stay as they are: those
+// at the beginning, those at the end, and between them what changes but in colour or words is only changed.
+function showRuns(parent, runs) {
+  const old = shownRuns.get(parent) ?? [];
+  const same = (a, b) => a.text === b.text && a.name === b.name && a.strength === b.strength;
+  const shorter = Math.min(old.length, runs.length);
   let before = 0;
-  while (before < shorter && old[before].isEqualNode(nodes[before])) before++;
+  while (before < shorter && same(old[before], runs[before])) before++;
   let after = 0;
-  while (after < shorter - before && old.at(-1 - after).isEqualNode(nodes.at(-1 - after))) after++;
-  for (const node of old.slice(before, old.length - after)) node.remove();
-  const following = after ? old.at(-after) : null;
-  for (const node of nodes.slice(before, nodes.length - after)) parent.insertBefore(node, following);
-  for (let i = 0; i < before; i++) nodes[i] = old[i];
-  for (let i = 1; i <= after; i++) nodes[nodes.length - i] = old.at(-i);
+  while (after < shorter - before && same(old.at(-1 - after), runs.at(-1 - after))) after++;
+  const both = shorter - before - after;
+  for (let k = before; k < before + both; k++) {
+    if (!same(old[k], runs[k])) showRun(parent.childNodes[k], runs[k]);
+  }
+  for (let k = old.length - after - 1; k >= before + both; k--) parent.childNodes[k].remove();
+  const following = parent.childNodes[before + both] ?? null;
+  for (const run of runs.slice(before + both, runs.length - after)) {
+    parent.insertBefore(showRun(document.createElement('span'), run), following);
+  }
+  shownRuns.set(parent, runs);
+}
+
+function showRun(span, { text, name, strength }) {
+  if (span.textContent !== text) span.textContent = text;
+  span.className = name ?? '';
+  if (strength) span.style.setProperty('--a', strength);
+  else span.style.removeProperty('--a');
+  return span;
 }
 
 function showTip(s, token, word, rows) {
@@ -75,39 +88,42 @@ function hideTip(s) {
   s.on = null;
 }
 
-function legend(data) {
-  const negative = data.reading && Math.min(0, ...data.reading.values[data.shown]) < -0.02 * data.scale;
+function drawLegend(s) {
+  const { values, scale } = s.answer;
+  const { hook } = s.data.ask;
+  const negative = Math.min(0, ...values[hook]) < -0.02 * scale;
+  const said = `${hook} ${negative} ${scale}`;
+  if (s.legend.dataset.said === said) return;
+  s.legend.dataset.said = said;
   const ramp = element('span', negative ? 'ramp both' : 'ramp');
   ramp.setAttribute('role', 'img');
-  ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-data.scale) : '0'} to ${exact(data.scale)}`);
-  return [
-    element('span', 'dim', `${data.shown}, the scale of its examples`),
-    element('span', '', negative ? exact(-data.scale) : '0'),
+  ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-scale) : '0'} to ${exact(scale)}`);
+  s.legend.replaceChildren(
+    element('span', 'dim', `${hook}, the scale of its examples`),
+    element('span', '', negative ? exact(-scale) : '0'),
     ramp,
-    element('span', '', exact(data.scale)),
-  ];
+    element('span', '', exact(scale)),
+  );
 }
 
 // The original as it was: its change of activation since, or its activation. What was taken out is struck.
-function drawOriginal(s, data) {
-  const { original, reading, shown, scale, same } = data;
+function drawOriginal(s) {
+  const { original, ask } = s.data;
   s.original.hidden = !original;
   if (!original) return;
-  const values = original.values[shown];
+  const { start, ends, values: byHook } = s.before.reading;
+  const values = byHook[ask.hook];
   const now = new Array(values.length).fill(null);
-  same.forEach((from, i) => {
-    if (from >= 0) now[from] = reading.values[shown][i];
+  s.answer.same.forEach((from, i) => {
+    if (from >= 0) now[from] = s.answer.values[ask.hook][i];
   });
   const text = s.original.querySelector('.text') ?? element('div', 'text');
-  const tokens = values.map((value, i) => {
-    const word = original.text.slice(original.ends[i - 1] ?? 0, original.ends[i]);
+  const runs = values.map((value, i) => {
     const colour = s.change ? (now[i] === null ? 0 : now[i] - value) : value;
-    const token = coloured(word, colour, scale);
-    if (now[i] === null) token.classList.add('gone');
-    token.dataset.i = i;
-    return token;
+    const run = coloured(original.text.slice(ends[i - 1] ?? start, ends[i]), colour, s.answer.scale);
+    return now[i] === null ? { ...run, name: `${run.name} gone` } : run;
   });
-  text.replaceChildren(...tokens);
+  showRuns(text, runs);
   s.tellOriginal = (i) => [
     ['original', exact(values[i])],
     ['now', now[i] === null ? 'removed' : exact(now[i])],
@@ -123,7 +139,7 @@ function drawOriginal(s, data) {
     button.onclick = () => {
       s.change = change;
       for (const b of head.querySelectorAll('.option')) b.setAttribute('aria-pressed', String(b === button));
-      drawOriginal(s, s.data);
+      drawOriginal(s);
     };
     button.setAttribute('aria-pressed', String(s.change === change));
     head.append(button);
@@ -132,7 +148,7 @@ function drawOriginal(s, data) {
   text.setAttribute('role', 'group');
   text.setAttribute('aria-label', `${original.title}. Left and right move between tokens.`);
   const tell = (token) =>
-    token ? showTip(s, token, token.textContent, s.tellOriginal(Number(token.dataset.i))) : hideTip(s);
+    token ? showTip(s, token, token.textContent, s.tellOriginal([...text.childNodes].indexOf(token))) : hideTip(s);
   text.onmouseover = (e) => tell(e.target.closest('.tok'));
   text.onmouseleave = () => hideTip(s);
   text.onblur = () => hideTip(s);
@@ -143,30 +159,32 @@ function drawOriginal(s, data) {
     if (!step || e.ctrlKey || e.metaKey || e.altKey) return;
     e.preventDefault();
     e.stopPropagation();
-    const from = s.on?.parentElement === text ? Number(s.on.dataset.i) : -1;
+    const from = [...text.childNodes].indexOf(s.on);
     tell(text.children[Math.max(0, Math.min(text.children.length - 1, from + step))]);
   };
   s.original.replaceChildren(head, text);
 }
 
 // Pinned neurons read the same text: a line of tokens for each, on its own scale.
-function drawPinned(s, data, text) {
-  const lines = (data.reading ? data.pinned : []).map((pin) => {
-    const line = element('div', 'pin');
-    const words = element('div', 'text');
-    const peak = Math.max(...pin.values);
-    let from = data.reading.start;
-    data.reading.ends.forEach((end, i) => {
-      words.append(coloured(text.slice(from, end), pin.values[i], pin.scale));
-      from = end;
-    });
-    const head = element('div', 'head');
-    const share = pin.scale > 0 && pin.values.length ? `, ${Math.round((100 * peak) / pin.scale)}% of its maximum` : '';
-    head.append(element('span', 'label', pin.label));
-    head.append(element('span', 'dim', pin.values.length ? `peak ${exact(peak)}${share}` : ''));
-    line.append(head, words);
-    return line;
+function drawPinned(s) {
+  const { start, ends, pinned } = s.answer;
+  while (s.pinned.children.length > pinned.length) s.pinned.lastChild.remove();
+  pinned.forEach(({ scale, values }, k) => {
+    const line = s.pinned.children[k] ?? pinnedLine(s.pinned);
+    const peak = Math.max(...values);
+    const share = scale > 0 && values.length ? `, ${Math.round((100 * peak) / scale)}% of its maximum` : '';
+    line.querySelector('.label').textContent = s.data.pins[k];
+    line.querySelector('.dim').textContent = values.length ? `peak ${exact(peak)}${share}` : '';
+    const runs = values.map((value, i) => coloured(s.read.slice(ends[i - 1] ?? start, ends[i]), value, scale));
+    showRuns(line.querySelector('.text'), runs);
   });
-  s.pinned.replaceChildren(...lines);
 }
 
+function pinnedLine(parent) {
+  const line = element('div', 'pin');
+  const head = element('div', 'head');
+  head.append(element('span', 'label'), element('span', 'dim'));
+  line.append(head, element('div', 'text'));
+  parent.append(line);
+  return line;
+}

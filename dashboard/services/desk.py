@@ -1,5 +1,6 @@
 """What lies on a person's desk in the editor: the text, its original, saved variants and pinned neurons."""
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +35,6 @@ class Desk:
     detail: str = ""
     reset: int = 0
     """Counts the texts that were put into the browser from here."""
-    seq: int = 0
-    """Of the last edit that arrived."""
     caret: int | None = None
     keep: Keep = "first"
     variants: list[str] = field(default_factory=list)
@@ -43,7 +42,14 @@ class Desk:
     """Layer and neuron of each."""
     results: dict[str, tuple[Version, Any]] = field(default_factory=dict)
     """By panel: what was asked for last, and what it depends on."""
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of this desk alone: another one with the same text on it has another."""
     _peaks: dict[tuple[Version, str], float] = field(default_factory=dict)
+
+    @property
+    def work(self) -> str:
+        """What the browser is at work on: this desk, since a text was last put on it from here."""
+        return f"{self.name}-{self.reset}"
 
     def put(self, text: str) -> None:
         """Put a text into the editor in place of what is there."""
@@ -55,14 +61,13 @@ class Desk:
         edit = (st.session_state.get(COMPONENT_KEY) or {}).get("edit")
         if (
             not isinstance(edit, dict)
-            or edit.get("reset") != self.reset
+            or edit.get("work") != self.work
             or not isinstance(edit.get("text"), str)
         ):
             return False
-        caret, seq = edit.get("caret"), edit.get("seq")
+        caret = edit.get("caret")
         self.text = as_typed(edit["text"][:MAX_TEXT])
         self.caret = caret if isinstance(caret, int) else None
-        self.seq = seq if isinstance(seq, int) else 0
         self.keep = "last" if edit.get("keep") == "last" else "first"
         return True
 
@@ -147,7 +152,7 @@ def desk_for(place: Place, example: str, text: str) -> Desk:
     else:
         desk = Desk(source, "")
     if isinstance(last, Desk):
-        desk.reset, desk.pins, desk.keep = last.reset + 1, last.pins, last.keep
+        desk.pins, desk.keep = last.pins, last.keep
     st.session_state[SESSION_KEY] = desk
     return desk
 

@@ -8,15 +8,15 @@ import streamlit as st
 from cache.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.live_editor import live_editor
-from dashboard.editing import MAX_TEXT, aligned
+from dashboard.editing import MAX_TEXT, as_typed
 from dashboard.editor_panels import PANELS
 from dashboard.hooks import HOOK_LABELS
 from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.services import places
 from dashboard.services.desk import COMPONENT_KEY, Desk, Reading, desk_for
-from dashboard.services.editor import Tokens, by_piece, strongest, tokens_of, values_of
-from dashboard.services.live import Live, live_at
+from dashboard.services.editor import by_piece, tokens_of, values_of
+from dashboard.services.live import Live, live_at, version_of
 from dashboard.services.places import Place
 from dashboard.services.texts import KeptText, keep_text
 from dashboard.state import AddressError
@@ -80,7 +80,7 @@ def header(place: Place, desk: Desk) -> None:
 
 @st.fragment
 def editing(place: Place, desk: Desk) -> None:
-    """The editor and the panel beside it; runs alone with every edit."""
+    """The editor and the panel beside it; runs alone when typing pauses. Colours take another way."""
     browser_owns = desk.take_edit()
     paper, side = st.columns([3, 2], gap="medium")
     with side:
@@ -93,36 +93,40 @@ def editing(place: Place, desk: Desk) -> None:
             key="editor_panel",
             label_visibility="collapsed",
         )
-    data: dict[str, Any] = {
-        "reset": desk.reset,
+    with paper:
+        live_editor(shown_to_the_browser(place, desk, browser_owns, PANELS[panel].follows), COMPONENT_KEY)
+    try:
+        places.cache_of(place.model)  # a checkpoint put in the place of the one that was read is noticed
+        reading = read(place, live_at(place), desk)
+    except (ModelError, CacheError):
+        return  # the browser, which asks the same, says what is wrong and keeps the text
+    with side:
+        PANELS[panel].draw(reading)
+
+
+def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: bool) -> dict[str, Any]:
+    """What the component gets, see `live_editor`."""
+    original = None
+    if desk.original is not None:
+        original = {"title": desk.title, "detail": desk.detail, "text": as_typed(desk.original)}
+    return {
+        "work": desk.work,
+        "source": desk.source,
         "text": None if browser_owns else desk.text,
-        "seq": desk.seq,
         "max_text": MAX_TEXT,
         "keep": desk.keep,
-        "follows": PANELS[panel].follows,
-        "hooks": place.cache.hooks,
-        "shown": place.hook,
-        "reading": None,
-        "original": None,
-        "same": [],
-        "pinned": [],
-        "problem": "",
-        "scale": 0.0,
+        "follows": follows,
+        "original": original,
+        "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in desk.pins],
+        "version": f"{place.version} {version_of(place.model)}",
+        "ask": {
+            "model": place.model.name,
+            "layer": place.layer,
+            "neuron": place.neuron,
+            "hook": place.hook,
+            "pins": [list(pin) for pin in desk.pins],
+        },
     }
-    reading: Reading | None = None
-    try:
-        data["scale"] = max(0.0, strongest(place, place.layer, place.neuron))
-        places.cache_of(place.model)  # a checkpoint put in the place of the one that was read is noticed
-        live = live_at(place)
-        reading = read(place, live, desk)
-        data |= drawn(reading)
-    except (ModelError, CacheError) as error:
-        data["problem"] = f"Nothing can be computed now: {error}. Your text stays as it is."
-    with paper:
-        live_editor(data, key=COMPONENT_KEY)
-    if reading is not None:
-        with side:
-            PANELS[panel].draw(reading)
 
 
 def read(place: Place, live: Live, desk: Desk) -> Reading:
@@ -133,62 +137,6 @@ def read(place: Place, live: Live, desk: Desk) -> Reading:
     if at is None and tokens.pieces:
         at = int(np.argmax(by_piece(values[place.hook], tokens.pieces)))
     return Reading(place, live, desk, tokens, values, at)
-
-
-def drawn(reading: Reading) -> dict[str, Any]:
-    """What the browser gets of a reading."""
-    place, live, desk, tokens = reading.place, reading.live, reading.desk, reading.tokens
-    data: dict[str, Any] = {
-        "reading": {
-            "start": tokens.start,
-            "ends": tokens.ends,
-            "values": numbers(tokens, reading.values),
-            "n_read": len(tokens.ids),
-            "n_all": tokens.n_all,
-            "n_ctx": live.model.config.n_ctx,
-            "at": -1 if reading.at is None else reading.at,
-        }
-    }
-    if desk.original is not None:
-        version = (*desk.version(place), desk.original)
-        kept = desk.results.get("original")
-        if kept is None or kept[0] != version:
-            before = tokens_of(live, place.cache.vocabulary, desk.original, desk.keep)
-            values = values_of(live, before.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
-            kept = desk.results["original"] = (version, (before, numbers(before, values)))
-        before, shown = kept[1]
-        data["original"] = {
-            "title": desk.title,
-            "detail": desk.detail,
-            "text": "".join(piece.text for piece in before.pieces),
-            "ends": [piece.end for piece in before.pieces],
-            "values": shown,
-        }
-        data["same"] = aligned(words(before), words(tokens))
-    if desk.pins:
-        found = values_of(live, tokens.ids, desk.pins, [place.hook])
-        data["pinned"] = [
-            {
-                "label": f"layer {layer} · neuron {neuron}",
-                "scale": strongest(place, layer, neuron),
-                "values": numbers(tokens, values)[place.hook],
-            }
-            for (layer, neuron), values in zip(desk.pins, found, strict=True)
-        ]
-    return data
-
-
-def numbers(tokens: Tokens, values: dict[str, Any]) -> dict[str, list[float]]:
-    """By hook, a value a piece, to as many digits as float32 holds."""
-    return {
-        hook: [float(f"{v:.7g}") for v in by_piece(np.nan_to_num(row), tokens.pieces)]
-        for hook, row in values.items()
-    }
-
-
-def words(tokens: Tokens) -> list[tuple[int, ...]]:
-    """The tokens of each piece."""
-    return [tuple(tokens.ids[p.first_token : p.first_token + p.n_tokens]) for p in tokens.pieces]
 
 
 def page() -> None:

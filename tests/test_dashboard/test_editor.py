@@ -30,7 +30,7 @@ from dashboard.state import Address, AddressError
 from solu_model.checkpoints import load_with_tokenizer
 from solu_model.model import SoluForCausalLM
 
-ENTRY = Path(dashboard.__file__).with_name("app.py")
+ENTRY = Path(dashboard.__file__).with_name("pages.py")
 TEXTS = [
     "The lamp was lit",
     "",

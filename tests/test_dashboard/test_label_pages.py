@@ -14,7 +14,7 @@ from dashboard.services import annotations, places
 from dashboard.services.places import find_place
 from dashboard.state import Address
 
-ENTRY = Path(dashboard.__file__).with_name("app.py")
+ENTRY = Path(dashboard.__file__).with_name("pages.py")
 
 
 @pytest.fixture

@@ -295,7 +295,7 @@ def models(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def opened(**params: str) -> AppTest:
-    app = AppTest.from_file(str(Path(dashboard.__file__).with_name("app.py")), default_timeout=60).run()
+    app = AppTest.from_file(str(Path(dashboard.__file__).with_name("pages.py")), default_timeout=60).run()
     app.switch_page("views/neurons.py")
     for name, value in params.items():
         app.query_params[name] = value

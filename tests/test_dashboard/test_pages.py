@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from dashboard import catalog, settings
 
-ENTRY = Path(dashboard.__file__).with_name("app.py")
+ENTRY = Path(dashboard.__file__).with_name("pages.py")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import dashboard
 from dashboard import settings
 from dashboard.catalog import WEIGHTS
 
-ENTRY = Path(dashboard.__file__).with_name("app.py")
+ENTRY = Path(dashboard.__file__).with_name("pages.py")
 
 
 @pytest.fixture

@@ -1,0 +1,70 @@
+"""The pages and the way between them: what `app.py` serves to every browser."""
+
+from pathlib import Path
+
+import streamlit as st
+
+# An icon by name would be fetched from another server at every visit.
+st.set_page_config("SoLU Explorer", str(Path(__file__).parent / "icon.png"), layout="wide")
+
+st.html(
+    """<style>
+    .stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; }
+    /* Streamlit's captions and names of keys are fainter than 4.5 to 1. */
+    button kbd { opacity: 0.8 !important; }
+    [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
+    [data-testid="stCaptionContainer"] code { color: inherit; }
+    .st-key-keys { position: absolute; }  /* it draws nothing */
+    /* What stands beside the examples stays while they are read, and scrolls by itself where it is long. */
+    [data-testid="stLayoutWrapper"]:has(> .st-key-side) { position: sticky; top: 4rem; }
+    .st-key-side { max-height: calc(100vh - 5rem); overflow-y: auto; flex-wrap: nowrap; }
+    </style>"""
+)
+
+st.navigation(
+    [
+        st.Page(
+            "views/neuron.py",
+            title="Neuron",
+            icon=":material/adjust:",
+            default=True,
+            help="One neuron: its strongest examples and how often it takes which value.",
+        ),
+        st.Page(
+            "views/neurons.py",
+            title="Neurons",
+            icon=":material/table_rows:",
+            url_path="neurons",
+            help="All neurons of a layer: sort, filter, open one.",
+        ),
+        st.Page(
+            "views/layer.py",
+            title="Layer",
+            icon=":material/insights:",
+            url_path="layer",
+            help="A layer at a glance: how its neurons are spread, and all layers beside each other.",
+        ),
+        st.Page(
+            "views/editor.py",
+            title="Editor",
+            icon=":material/edit_note:",
+            url_path="editor",
+            help="Type a text and see what a neuron does on it.",
+        ),
+        st.Page(
+            "views/labels.py",
+            title="Labels",
+            icon=":material/label:",
+            url_path="labels",
+            help="What people say of neurons: search, export, import.",
+        ),
+        st.Page(
+            "views/models.py",
+            title="Models",
+            icon=":material/folder_open:",
+            url_path="models",
+            help="The models found, and what is missing or damaged.",
+        ),
+    ],
+    position="top",
+).run()
