@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,25 +35,41 @@ def shown_models(tiny_model: Path) -> Path:
     return tiny_model
 
 
-@pytest.fixture(scope="module")
-def server(shown_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running dashboard, started in a folder that is not the repository."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    log = elsewhere / "server.log"
+@contextmanager
+def _serving(models: Path, folder: Path, port: int) -> Iterator[str]:
+    """The address of a dashboard that runs meanwhile, started in a folder that is not the repository."""
+    log = folder / "server.log"
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py")]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
-    environment = os.environ | {"SOLU_MODELS": str(shown_models), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"SOLU_MODELS": str(models), "PYTHONPATH": str(ROOT)}
     with open(log, "w") as out:
-        process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
     try:
         _wait_until_healthy(port, process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(shown_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running dashboard."""
+    with _serving(shown_models, tmp_path_factory.mktemp("elsewhere"), _free_port()) as address:
+        yield address
+
+
+@pytest.fixture
+def served(shown_models: Path, tmp_path: Path) -> Callable[[], AbstractContextManager[str]]:
+    """Runs a dashboard as often as a test wants, each time at the same address."""
+    port = _free_port()
+    return lambda: _serving(shown_models, tmp_path, port)
 
 
 def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:

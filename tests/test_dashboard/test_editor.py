@@ -18,7 +18,7 @@ from dashboard import settings
 from dashboard.editing import ExampleName, aligned, as_typed, code, whole
 from dashboard.editor_panels.variants import changed_part
 from dashboard.services import places, texts
-from dashboard.services.desk import COMPONENT_KEY, Desk, Reading
+from dashboard.services.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
 from dashboard.services.editor import tokens_of, values_of
 from dashboard.services.live import Live, live_at
 from dashboard.services.next_tokens import continuations, next_tokens
@@ -308,8 +308,9 @@ def app(tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> AppTes
     return app.run()
 
 
-def edit(app: AppTest, text: object, reset: object = 0, **more: object) -> AppTest:
-    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "seq": 1, "reset": reset} | more}
+def edit(app: AppTest, text: object, **more: object) -> AppTest:
+    work = app.session_state[SESSION_KEY].work
+    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "work": work} | more}
     return app.run()
 
 
@@ -319,8 +320,8 @@ def edit(app: AppTest, text: object, reset: object = 0, **more: object) -> AppTe
         ("a" * 500_000, {}),
         (None, {}),
         ({"x": 1}, {}),
-        ("ok", {"caret": "x", "keep": "y", "seq": None}),
-        ("x", {"reset": []}),
+        ("ok", {"caret": "x", "keep": "y"}),
+        ("x", {"work": []}),
     ],
 )
 def test_whatever_the_browser_sends_is_taken_or_left(
