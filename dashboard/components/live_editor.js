@@ -21,13 +21,16 @@ export default function (component) {
     if (s.answer && !(data.ask.hook in s.answer.values)) s.answer = null; // of another model
     ask(s);
   }
-  window.addEventListener('pagehide', s.leave);
+  window.addEventListener('pagehide', storeDraft);
+  window.addEventListener('pointerdown', s.press, true);
   return () => {
-    s.leave();
-    window.removeEventListener('pagehide', s.leave);
+    storeDraft();
+    window.removeEventListener('pagehide', storeDraft);
+    window.removeEventListener('pointerdown', s.press, true);
     clearTimeout(s.timer);
-    s.dirty = false;
+    clearTimeout(s.telling);
     s.asking?.abort();
+    Object.assign(s, { timer: 0, dirty: false, about: '' });
   };
 }
 
@@ -39,7 +42,8 @@ function create(root, component) {
     pinned: find('.pinned'), tip: find('.tip'), component, read: '', problem: '', spans: [], cut: 0, caret: null, change: false,
   };
   instances.set(root, s);
-  s.leave = () => storeDraft();
+  s.place = location.pathname;
+  s.press = (e) => (s.leaving = e.composedPath().some((node) => node.tagName === 'A'));
   s.area.maxLength = component.data.max_text;
   s.choices.append(element('span', 'dim', 'read'), ...['first', 'last'].map((keep) => contextButton(s, keep)));
   s.area.addEventListener('input', () => changed(s));
@@ -95,6 +99,7 @@ function write(s, text, first) {
 
 function changed(s) {
   if (s.quiet) return;
+  s.leaving = false;
   if (!s.pasting) s.cut = 0;
   s.caret = s.area.selectionStart;
   keepDraft(s);
@@ -123,10 +128,13 @@ function tellLater(s, delay) {
   s.telling = setTimeout(() => tell(s), delay);
 }
 
+// Not once a link was pressed or the address is another: told after the way to another page has begun, Streamlit
+// would draw an empty one. The draft has it, for when the editor is opened again.
 function tell(s) {
   clearTimeout(s.telling);
-  s.untold = false;
   storeDraft();
+  if (s.leaving || location.pathname !== s.place) return;
+  s.untold = false;
   s.component.setStateValue('edit', { text: s.area.value, caret: s.caret, keep: s.keep, work: s.work });
 }
 

@@ -34,6 +34,13 @@ def drawn(page: Page) -> Locator:
     return area
 
 
+def example_opened(page: Page, neuron: str) -> None:
+    """The strongest example of a neuron's page, by its link."""
+    page.goto(neuron)
+    page.locator(".example").first.hover()
+    page.get_by_role("link", name="Edit the text of example 1", exact=True).click()
+
+
 def typed(page: Page, text: str) -> None:
     page.locator("textarea").click()
     page.keyboard.press("Control+End")
@@ -50,8 +57,7 @@ def settled(page: Page, text: str) -> None:
 def test_a_draft_is_there_after_a_reload_and_can_be_undone(server: str, page: Page) -> None:
     neuron = f"{server}/?model=tiny&layer=0&neuron=5&hook=hook_mid"
     address = f"{server}/editor?model=tiny&layer=0&neuron=5&hook=hook_mid"
-    page.goto(neuron)
-    page.get_by_role("link", name="Edit the text of example 1").first.click()
+    example_opened(page, neuron)
     area = drawn(page)
     original = area.input_value()
     assert original
@@ -72,8 +78,7 @@ def test_a_draft_is_there_after_a_reload_and_can_be_undone(server: str, page: Pa
     drawn(page)
     settled(page, original + " again")
     # Opened anew it is the example as it was, and another address opens its own text.
-    page.goto(neuron)
-    page.get_by_role("link", name="Edit the text of example 1").first.click()
+    example_opened(page, neuron)
     drawn(page)
     settled(page, original)
     typed(page, " of one tab alone")
@@ -107,7 +112,7 @@ def test_a_new_start_of_the_server_loses_nothing(served: Served, page: Page) -> 
     expect(area).to_have_value(kept + " and on alone")
     with served():
         settled(page, kept + " and on alone")
-        expect(page.locator(".notes")).to_have_text("")
+        expect(page.locator(".notes")).not_to_contain_text("does not answer")
         assert area.evaluate("e => e.mark") == "the same"
         page.get_by_role("radio", name="Code").click()
         expect(page.get_by_test_id("stCode")).to_contain_text("and on alone")
