@@ -81,6 +81,9 @@ def header(place: Place, desk: Desk) -> None:
 @st.fragment
 def editing(place: Place, desk: Desk) -> None:
     """The editor and the panel beside it; runs alone when typing pauses. Colours take another way."""
+    chosen = tuple(st.session_state[f"edit_{name}"] for name in ("layer", "neuron", "hook"))
+    if chosen != (place.layer, place.neuron, place.hook):
+        st.rerun()  # chosen in the moment that the text was told: Streamlit then runs this part alone
     browser_owns = desk.take_edit()
     paper, side = st.columns([3, 2], gap="medium")
     with side:
