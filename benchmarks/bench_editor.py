@@ -78,6 +78,7 @@ async def opened(page: Page, url: str, model: str, neuron: int, text: str) -> No
     await area.click()
     await page.keyboard.press("Control+End")
     await page.keyboard.type(" warm", delay=150)
+    await page.wait_for_function("window.keys.length === 0", timeout=120_000)  # kernels compile once, in 10 s
     await page.wait_for_timeout(1000)
     await page.evaluate("window.times = []")
 

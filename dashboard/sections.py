@@ -203,4 +203,9 @@ def whole_dialog(place: Place, name: str) -> None:
         show_problem("This context cannot be shown", error)
         return
     st.caption(plain(found.said))
+    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    st.page_link(
+        EDITOR, label="Edit this context", icon=":material/edit_note:",
+        query_params=address | {"example": name, "whole": "1"},
+    )  # fmt: skip
     token_view(found.data, key="whole_context")

@@ -73,6 +73,7 @@ function open(s, data) {
   s.work = data.work;
   s.keep = data.keep;
   s.answer = null;
+  s.fresh = true;
   write(s, data.text ?? found?.text ?? '', first);
   if (found && (found.text !== s.area.value || found.keep !== s.keep)) {
     write(s, found.text, false);
@@ -246,6 +247,17 @@ function draw(s) {
   paint(s);
   notes(s);
   if (!s.problem) s.layer.dataset.read = s.read.length;
+  if (s.answer && s.fresh) showPeak(s);
+}
+
+// A text that was opened is shown where it is strongest.
+function showPeak(s) {
+  s.fresh = false;
+  for (const [box, token] of [[s.paper, s.chosen?.node], [s.original.querySelector('.text'), s.original.querySelector('.peak')]]) {
+    if (!box || !token) continue;
+    const from = token.getBoundingClientRect().top - box.getBoundingClientRect().top;
+    if (from > box.clientHeight - 30) box.scrollTop += from - box.clientHeight / 2;
+  }
 }
 
 // Tokens of the text that was read, where they stand in the text as it is now: those before the edit and,

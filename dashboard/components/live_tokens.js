@@ -1,23 +1,6 @@
 // Drawing of tokens for the editor: spans that hold text, coloured by value. Text nodes alone.
 
-const HOOKS = { hook_mid: 'before LayerNorm', hook_post: 'after LayerNorm' };
-const SEEN = { ' ': '·', '\n': '↵', '\t': '⇥' };
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-
 const shownRuns = new WeakMap(); // by element
-
-function element(tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function exact(value) {
-  const size = Math.abs(value);
-  if (size === 0) return '0';
-  return size >= 1e-3 && size < 1e6 ? value.toFixed(Math.max(0, 3 - Math.floor(Math.log10(size)))) : value.toExponential(2);
-}
 
 function signed(value) {
   return value > 0 ? `+${exact(value)}` : exact(value);
@@ -25,7 +8,7 @@ function signed(value) {
 
 // A token as a person reads it where it stands alone.
 function visible(text) {
-  const escaped = text.replace(UNSEEN, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const escaped = text.replace(ODD, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
   return [...escaped].map((c) => SEEN[c] ?? c).join('');
 }
 
@@ -123,6 +106,8 @@ function drawOriginal(s) {
     const run = coloured(original.text.slice(ends[i - 1] ?? start, ends[i]), colour, s.answer.scale);
     return now[i] === null ? { ...run, name: `${run.name} gone` } : run;
   });
+  const strongest = values.indexOf(Math.max(...values));
+  if (strongest >= 0) runs[strongest].name += ' peak';
   showRuns(text, runs);
   s.tellOriginal = (i) => [
     ['original', exact(values[i])],

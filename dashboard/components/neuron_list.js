@@ -101,7 +101,7 @@ function drawLabel(cell, row) {
 
 // An example a line, the peak tokens below each other.
 function drawPreview(cell, row) {
-  for (const { texts, strengths, peak } of row.snippets) {
+  row.snippets.forEach(({ texts, strengths, peak }, rank) => {
     const line = element('div', 'snippet');
     const before = element('span', 'before');
     const from = element('span', 'from');
@@ -113,9 +113,13 @@ function drawPreview(cell, row) {
       }
       (i < peak ? before : from).append(token);
     });
-    line.append(before, from);
+    const edit = element('a', 'edit', 'edit');
+    edit.href = `editor${row.href.slice(row.href.indexOf('?'))}&example=top-${rank}`;
+    edit.dataset.example = `top-${rank}`;
+    edit.setAttribute('aria-label', `Edit example ${rank + 1} of neuron ${row.neuron}`);
+    line.append(before, from, edit);
     cell.append(line);
-  }
+  });
 }
 
 function drawSpark(cell, row) {
@@ -155,7 +159,8 @@ function onClick(s, event) {
   const row = event.target.closest('.row');
   if (!row || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  s.send('open', { layer: Number(row.dataset.layer), neuron: Number(row.dataset.neuron) });
+  const { example } = event.target.closest('.edit')?.dataset ?? {};
+  s.send('open', { layer: Number(row.dataset.layer), neuron: Number(row.dataset.neuron), example });
 }
 
 function onSort(s, event) {

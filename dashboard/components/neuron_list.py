@@ -54,8 +54,8 @@ class Line:
 
 
 def neuron_list(data: dict[str, Any], key: str, on_sort: Callable[[], None]) -> None:
-    """Draw a page. A click on a row sets the trigger `open` to its layer and neuron, one on a column's name
-    the trigger `sort` to that column: `st.session_state[KEY]` has both."""
+    """Draw a page. A click on a row sets the trigger `open` to its layer and neuron, with `example` where one
+    is to be edited; one on a column's name sets `sort` to that column: `st.session_state[KEY]` has both."""
     _mount(key=key, data=data, on_open_change=lambda: None, on_sort_change=on_sort)
 
 

@@ -2,10 +2,7 @@
 // `data` is described in token_view.py. The default export runs again on every change of data or theme.
 
 const instances = new WeakMap();
-const HOOKS = { hook_mid: 'before LayerNorm', hook_post: 'after LayerNorm' };
 const CONTEXTS = { short: [24, 10], medium: [64, 20], all: [Infinity, Infinity] }; // pieces before, after the peak
-const ODD = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-const SEEN = { ' ': '·', '\n': '↵', '\t': '⇥' };
 const settings = { context: 'medium', breaks: 'show', ...stored() };
 
 export default function ({ data, parentElement: root, setTriggerValue }) {
@@ -35,13 +32,6 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     s.list.dataset.version = data.version;
   }
   return () => window.removeEventListener('keydown', s.walk);
-}
-
-function element(tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }
 
 // --- examples, under headings where there are several groups ---
@@ -171,12 +161,6 @@ function drawToken(text) {
 }
 
 // --- numbers ---
-
-function exact(value) {
-  const size = Math.abs(value);
-  if (size === 0) return '0';
-  return size >= 1e-3 && size < 1e6 ? value.toFixed(Math.max(0, 3 - Math.floor(Math.log10(size)))) : value.toExponential(2);
-}
 
 // A value kept as one of 256 steps, with the digits that the step allows.
 function approximate(example, hook, i) {

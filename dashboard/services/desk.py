@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
+from cache.schema import CacheError
 from dashboard.editing import MAX_TEXT, ExampleName, as_typed
 from dashboard.services.editor import Keep, Tokens, peak_of, tokens_of, values_of
 from dashboard.services.live import Live
@@ -128,19 +129,20 @@ class Reading:
         return (*self.desk.version(self.place), self.tokens.text)
 
 
-def desk_for(place: Place, example: str, text: str) -> Desk:
+def desk_for(place: Place, example: str, text: str, *, whole: bool = False) -> Desk:
     """The session's desk, with what the address names on it.
 
     Args:
         example: name of an example of the place's neuron, or empty.
         text: identifier of a kept text, or empty.
+        whole: take the whole context of the example, not the words around its peak.
 
     Raises:
         AddressError: either cannot be read, or the text is not kept here.
-        CacheError: there is no such example.
+        CacheError: there is no such example, or its whole context is not kept.
     """
     last = st.session_state.get(SESSION_KEY)
-    named = f"{place.version} {place.layer} {place.neuron} {place.hook} {example}" if example else ""
+    named = f"{place.version} {place.layer} {place.neuron} {place.hook} {example} {whole}" if example else ""
     source = f"text {text}" if text else named
     if isinstance(last, Desk) and source in ("", last.source):
         return last
@@ -148,7 +150,7 @@ def desk_for(place: Place, example: str, text: str) -> Desk:
         kept = kept_text(text)
         desk = Desk(source, kept.text[:MAX_TEXT], kept.original, "Original")
     elif example:
-        desk = _opened_example(place, ExampleName.parse(example), source)
+        desk = _opened_example(place, ExampleName.parse(example), source, whole)
     else:
         desk = Desk(source, "")
     if isinstance(last, Desk):
@@ -157,11 +159,17 @@ def desk_for(place: Place, example: str, text: str) -> Desk:
     return desk
 
 
-def _opened_example(place: Place, name: ExampleName, source: str) -> Desk:
+def _opened_example(place: Place, name: ExampleName, source: str, whole: bool) -> Desk:
     found = name.of(place.cache.neuron(place.layer, place.neuron), place.hook)
-    data = b"".join(place.cache.vocabulary.token_bytes[int(t)] for t in found.tokens)
+    tokens = place.cache.context(found) if whole else found.tokens
+    if tokens is None:
+        raise CacheError(
+            "the cache keeps no whole context of this example: open the words around its peak, or have "
+            "`solu cache contexts` put whole contexts beside it"
+        )
+    data = b"".join(place.cache.vocabulary.token_bytes[int(t)] for t in tokens)
     text = as_typed(data.decode("utf-8", errors="replace"))
-    whole = found.position - found.peak == found.context_start
+    whole = whole or found.position - found.peak == found.context_start
     seen = "from the beginning of its context" if whole else "without the text that stood before it"
     detail = f"{name.label}, {found.value:.4g} in the corpus; here {seen}"
     return Desk(source, text, text, "Original", detail)

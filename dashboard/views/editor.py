@@ -34,7 +34,8 @@ def moved(desk: Desk) -> None:
 def keep_in_address(desk: Desk) -> None:
     """Have the address name the text as it is now, by a short identifier."""
     desk.take_edit()
-    st.query_params.pop("example", None)
+    for name in ("example", "whole"):
+        st.query_params.pop(name, None)
     try:
         st.query_params["text"] = keep_text(KeptText(desk.text, desk.original))
     except OSError as error:
@@ -147,7 +148,12 @@ def page() -> None:
     try:
         place = places.find_place(places.asked_address())
         live_at(place)
-        desk = desk_for(place, st.query_params.get("example", ""), st.query_params.get("text", ""))
+        desk = desk_for(
+            place,
+            st.query_params.get("example", ""),
+            st.query_params.get("text", ""),
+            whole=st.query_params.get("whole") == "1",
+        )
     except (AddressError, ModelError, CacheError) as error:
         show_problem("This address opens no text", error)
         with st.container(horizontal=True):

@@ -28,6 +28,7 @@ from dashboard.services.searches import Found, NothingToSearch
 from dashboard.state import Address, AddressError
 
 NEURON = "views/neuron.py"
+EDITOR = "views/editor.py"
 TABLE = "neuron_list"
 
 
@@ -135,6 +136,8 @@ def page() -> None:
     if opened := st.session_state.get(TABLE, {}).get("open"):
         row = {name: int(opened[name]) for name in ("layer", "neuron")}
         address = last_list.last_address().with_(model=place.model.name, hook=place.hook, **row)
+        if example := opened.get("example"):
+            st.switch_page(EDITOR, query_params=address.with_(view=None).params() | {"example": str(example)})
         st.switch_page(NEURON, query_params=address.params())
 
     def show(other: Listing) -> None:
