@@ -24,7 +24,7 @@ _mount = st.components.v2.component(
     css=(_HERE / "live_editor.css").read_text(encoding="utf-8"),
     js="".join(
         (_HERE / name).read_text(encoding="utf-8")
-        for name in ("tokens.js", "live_tokens.js", "live_draft.js", "live_editor.js")
+        for name in ("tokens.js", "live_tokens.js", "live_paint.js", "live_draft.js", "live_editor.js")
     ),
 )
 
