@@ -12,20 +12,20 @@ from dashboard.state import AddressError
 MAX_TEXT = 200_000
 """UTF-16 code units that the editor holds; more is cut, and said so."""
 
-_EXAMPLE = re.compile(r"(top|bottom|range-([0-9]{1,3}))-([0-9]{1,4})")
+_EXAMPLE = re.compile(r"(top|bottom|range-([0-9]{1,3})|sample-([0-9]{1,7}))-([0-9]{1,4})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class ExampleName:
-    """An example as an address names it: `top-0`, `bottom-3`, `range-2-0`."""
+    """An example as an address names it: `top-0`, `bottom-3`, `range-2-0`, `sample-17-40`."""
 
     kind: str
-    """`top`, `bottom` or `range`."""
+    """`top`, `bottom` or `range`; `sample` for a token of the cache's sample of whole contexts."""
     rank: int
-    """From 0, in the cache's order."""
+    """From 0, in the cache's order; of `sample`: the token of its context."""
     interval: int = 0
-    """Of `range`: from 0, the lowest interval first."""
+    """Of `range`: from 0, the lowest interval first. Of `sample`: the context, in the cache's order."""
 
     @classmethod
     def parse(cls, text: str) -> "ExampleName":
@@ -37,14 +37,14 @@ class ExampleName:
         found = _EXAMPLE.fullmatch(text)
         if found is None:
             raise AddressError(
-                f"the address says example = {text[:80]!r}: expected top-RANK, bottom-RANK or "
-                "range-INTERVAL-RANK, each from 0, as in example=top-0"
+                f"the address says example = {text[:80]!r}: expected top-RANK, bottom-RANK, "
+                "range-INTERVAL-RANK or sample-CONTEXT-TOKEN, each from 0, as in example=top-0"
             )
-        kind = "range" if found[2] else found[1]
-        return cls(kind, int(found[3]), int(found[2] or 0))
+        kind = found[1].split("-")[0]
+        return cls(kind, int(found[4]), int(found[2] or found[3] or 0))
 
     def __str__(self) -> str:
-        interval = f"-{self.interval}" if self.kind == "range" else ""
+        interval = f"-{self.interval}" if self.kind in ("range", "sample") else ""
         return f"{self.kind}{interval}-{self.rank}"
 
     @property
@@ -52,10 +52,12 @@ class ExampleName:
         """In words, counted from 1."""
         if self.kind == "range":
             return f"example {self.rank + 1} of interval {self.interval + 1}"
+        if self.kind == "sample":
+            return f"token {self.rank + 1} of sampled context {self.interval + 1}"
         return f"{'strongest' if self.kind == 'top' else 'weakest'} example {self.rank + 1}"
 
     def of(self, neuron: Neuron, hook: str) -> Example:
-        """The example.
+        """The example; not of the kind `sample`, which is no neuron's.
 
         Raises:
             CacheError: the neuron has no such example.

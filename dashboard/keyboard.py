@@ -18,6 +18,7 @@ NEURON_PAGE = [
     ("x", "a random neuron"),
     ("l", "the list of neurons, where you were"),
     ("b", "compare with another neuron"),
+    ("t", "test an idea of what it means"),
     ("Enter", "on a bar of a histogram: samples of its range"),
     ("Esc", "close what is open"),
     ("?", "this list"),

@@ -52,6 +52,13 @@ st.navigation(
             help="Type a text and see what a neuron does on it.",
         ),
         st.Page(
+            "views/lab.py",
+            title="Lab",
+            icon=":material/science:",
+            url_path="lab",
+            help="Test an idea: which tokens fit it, and does the neuron fire on them?",
+        ),
+        st.Page(
             "views/labels.py",
             title="Labels",
             icon=":material/label:",

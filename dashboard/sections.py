@@ -21,6 +21,7 @@ from dashboard.services.places import Place
 from dashboard.state import AddressError, Beside
 
 EDITOR = "views/editor.py"
+LAB = "views/lab.py"
 NEURONS = "views/neurons.py"
 VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
@@ -153,6 +154,8 @@ def view_choice(place: Place) -> None:
         )
         if place.range is not None:
             st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
+        if st.button("Test an idea", key="lab", icon=":material/science:", shortcut="T", type="tertiary"):
+            st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
 
 
 def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = None) -> None:

@@ -28,7 +28,8 @@ def _storable(text: str) -> str:
     return text
 
 
-def _utc(time: datetime) -> datetime:
+def utc(time: datetime) -> datetime:
+    """A time in UTC; one without a zone is refused."""
     if time.tzinfo is None:
         raise ValueError("expected a time with its zone, as 2026-01-31T12:00:00+00:00")
     return time.astimezone(UTC)
@@ -72,7 +73,7 @@ class Annotation:
     """The model's name when it was written."""
     user: UserName
     content: Content
-    changed: Annotated[datetime, AfterValidator(_utc)]
+    changed: Annotated[datetime, AfterValidator(utc)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,9 @@ Nothing is ever changed in place: each change is a row more, and what holds is e
 nobody can overwrite another's words, everything has a history, and undoing is a row too.
 """
 
-import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +14,6 @@ from pydantic import ValidationError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from dashboard.annotations.content import (
-    VARIABLE,
     Annotation,
     AnnotationError,
     Content,
@@ -28,9 +23,7 @@ from dashboard.annotations.content import (
     checked,
     problems_of,
 )
-
-WAIT = 10.0
-"""Seconds a write waits for another to end."""
+from dashboard.annotations.database import Database
 
 _METADATA = sa.MetaData()
 _REVISIONS = sa.Table(
@@ -65,23 +58,14 @@ class AnnotationStore:
     """
 
     def __init__(self, url: str) -> None:
-        with _explained("the address given"):
-            self._url = sa.make_url(url)
-        with _explained(self._url):
-            self._is_sqlite = self._url.get_backend_name() == "sqlite"
-            if self._is_sqlite and self._url.database:
-                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-            arguments = {"timeout": WAIT} if self._is_sqlite else {}
-            self._engine = sa.create_engine(self._url, connect_args=arguments, hide_parameters=True)
-            if self._is_sqlite:
-                sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            with self._writing() as connection:
-                connection.execute(CreateTable(_REVISIONS, if_not_exists=True))
-                connection.execute(CreateIndex(_INDEX, if_not_exists=True))
+        self.database = Database(url)
+        with self.database.writing() as connection:
+            connection.execute(CreateTable(_REVISIONS, if_not_exists=True))
+            connection.execute(CreateIndex(_INDEX, if_not_exists=True))
 
     def close(self) -> None:
         """Close its connections."""
-        self._engine.dispose()
+        self.database.close()
 
     def of_neuron(self, key: Key) -> list[Annotation]:
         """What everyone says of a neuron, the newest first."""
@@ -97,7 +81,7 @@ class AnnotationStore:
 
     def history(self, key: Key) -> list[Revision]:
         """Every change of a neuron's annotations, the newest first."""
-        with _explained(self._url), self._engine.connect() as connection:
+        with self.database.reading() as connection:
             return _revisions(connection, key)[::-1]
 
     def save(self, key: Key, model: str, user: str, **changes: Any) -> Annotation | None:
@@ -112,7 +96,7 @@ class AnnotationStore:
         Raises:
             AnnotationError: a value of the wrong kind or length, or the database cannot be written.
         """
-        with _explained(self._url), self._writing() as connection:
+        with self.database.writing() as connection:
             mine = [r.annotation for r in _revisions(connection, key, user)]
             before = mine[-1].content if mine else Content()
             content = replace(before, **changes)
@@ -122,7 +106,7 @@ class AnnotationStore:
 
     def last_change(self, key: Key, user: str) -> Revision | None:
         """The person's newest change that is not undone, if there is one."""
-        with _explained(self._url), self._engine.connect() as connection:
+        with self.database.reading() as connection:
             return _standing(_revisions(connection, key, user))
 
     def undo(self, key: Key, user: str) -> Annotation | None:
@@ -134,7 +118,7 @@ class AnnotationStore:
         Raises:
             AnnotationError: the database cannot be written.
         """
-        with _explained(self._url), self._writing() as connection:
+        with self.database.writing() as connection:
             last = _standing(_revisions(connection, key, user))
             if last is None:
                 return None
@@ -148,7 +132,7 @@ class AnnotationStore:
             AnnotationError: the database cannot be written.
         """
         added = changed = skipped = 0
-        with _explained(self._url), self._writing() as connection:
+        with self.database.writing() as connection:
             here = {(a.key, a.user): a for a in _read(connection, sa.true())}
             for annotation in found:
                 name = annotation.key, annotation.user
@@ -164,36 +148,8 @@ class AnnotationStore:
         return Merged(added, changed, skipped)
 
     def _current(self, where: sa.ColumnElement[bool]) -> list[Annotation]:
-        with _explained(self._url), self._engine.connect() as connection:
+        with self.database.reading() as connection:
             return [a for a in _read(connection, where) if not a.content.is_empty]
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction that reads what it will change after it holds the right to write."""
-        with self._engine.connect() as connection:
-            if self._is_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield connection
-            connection.commit()
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    """Readers and one writer at a time; what is committed is on disk."""
-    connection.isolation_level = None  # transactions begin where _writing says
-    _switch_to_wal(connection)
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Set the write-ahead log, which SQLite refuses without its usual wait while another sets it."""
-    until = time.monotonic() + WAIT
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
 
 
 def _is(key: Key) -> sa.ColumnElement[bool]:
@@ -247,28 +203,3 @@ def _add(connection: sa.Connection, annotation: Annotation, undoes: int | None =
     row = {**asdict(a.key), **asdict(a.content), "model": a.model, "user": a.user, "changed": changed}
     connection.execute(_REVISIONS.insert().values(**row, undoes=undoes))
     return a
-
-
-@contextmanager
-def _explained(url: sa.URL | str) -> Iterator[None]:
-    """Turn a database's errors into ours, which name the next step."""
-    try:
-        yield
-    except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
-        said = str(getattr(error, "orig", None) or error)
-        name = url.render_as_string(hide_password=True) if isinstance(url, sa.URL) else url
-        raise AnnotationError(f"labels cannot be kept in {name} ({said}): {_advice(said.lower())}") from error
-
-
-def _advice(said: str) -> str:
-    """What to do, by what the database said."""
-    if "locked" in said:
-        return "another program is writing to it. Try again in a moment"
-    if "disk is full" in said or "no space" in said:
-        return "free some room on that disk and try again"
-    if "not a database" in said or "malformed" in said:
-        return f"it is damaged. Move the file away, or name another with {VARIABLE}"
-    return (
-        "make its folder writable for the account that the dashboard runs under, or name another database "
-        f"with `solu dashboard --annotations URL` or {VARIABLE}, as sqlite:////home/me/labels.sqlite"
-    )

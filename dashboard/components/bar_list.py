@@ -4,7 +4,7 @@ The data is text and numbers; the script makes text nodes of it, never HTML.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -34,6 +34,8 @@ class Row:
     detail: str = ""
     address: Address | None = None
     """Where a click leads."""
+    more: dict[str, str] = field(default_factory=dict)
+    """Parameters of the link beyond those of the address."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def bar_list_data(columns: Sequence[Column]) -> dict[str, Any]:
                         "number": row.number,
                         "detail": row.detail,
                         "share": round(row.value / longest, 4),
-                        "query": None if row.address is None else urlencode(row.address.params()),
+                        "query": None
+                        if row.address is None
+                        else urlencode({**row.address.params(), **row.more}),
                     }
                     for row in column.rows
                 ],

@@ -29,6 +29,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
     drawLegend(s);
     s.list.replaceChildren(...drawGroups(data));
     apply(s);
+    s.list.classList.toggle('blind', data.blind);
     s.list.dataset.version = data.version;
   }
   return () => window.removeEventListener('keydown', s.walk);
@@ -54,9 +55,11 @@ function drawGroups(data) {
 function drawExample(data, example, k, rank) {
   const item = element('li', 'example');
   const head = element('div', 'head');
-  head.append(element('span', 'rank', `${rank + 1}`), element('b', 'value', exact(example.value)));
+  head.append(element('span', 'rank', `${rank + 1}`));
+  if (!data.blind) head.append(element('b', 'value', exact(example.value)));
+  if (typeof example.fits === 'boolean') head.append(element('span', example.fits ? 'yes' : 'no', example.fits ? 'fits' : 'does not fit'));
   for (const hook of data.hooks) {
-    if (hook === data.shown) continue;
+    if (hook === data.shown || data.blind) continue;
     head.append(element('span', 'other', `${HOOKS[hook]} ${approximate(example, hook, example.peak)}`));
   }
   if (example.source) head.append(element('span', 'source', example.source));
@@ -89,8 +92,10 @@ function drawExample(data, example, k, rank) {
   text.tabIndex = 0;
   text.dataset.k = k;
   text.setAttribute('role', 'group');
-  text.setAttribute('aria-label', `Example ${k + 1}, ${exact(example.value)}. Left and right move between tokens.`);
+  const said = data.blind ? '' : `, ${exact(example.value)}`;
+  text.setAttribute('aria-label', `Example ${k + 1}${said}. Left and right move between tokens.`);
   const [low, high, steps] = example.v[data.shown];
+  const fitting = new Set(example.m);
   text.append(element('i', example.start ? 'cut' : 'cut always', '…\u00a0'));
   for (let i = 0; i < example.t.length; i++) {
     const value = i === example.peak ? example.value : low + (steps[i] / 255) * (high - low);
@@ -104,6 +109,7 @@ function drawExample(data, example, k, rank) {
     token.dataset.i = i;
     if (i === example.peak) token.classList.add('peak');
     underline(token, example, i);
+    if (fitting.has(i)) token.classList.add('fits');
     const from = i - example.peak;
     if (outside(from, 'medium')) token.classList.add('far', 'further');
     else if (outside(from, 'short')) token.classList.add('far');
@@ -187,12 +193,13 @@ function show(s, token) {
   const lines = [element('div', 'word', shown.map((c) => SEEN[c] ?? c).join(''))];
   const grid = element('dl', '');
   const add = (name, value) => grid.append(element('dt', '', name), element('dd', '', value));
-  for (const hook of s.data.hooks) {
+  for (const hook of s.data.blind ? [] : s.data.hooks) {
     const peak = hook === s.data.shown && i === example.peak;
     add(s.data.hooks.length > 1 ? HOOKS[hook] : hook, peak ? exact(example.value) : approximate(example, hook, i));
   }
   const change = example.u?.[1][i];
   if (change !== undefined && change !== null) add('adds to the next token', `${change > 0 ? '+' : ''}${exact(change)} nats`);
+  if (example.m) add('fits the hypothesis', example.m.includes(i) ? 'yes' : 'no');
   const position = example.first + before;
   add('token of its document', count > 1 ? `${position} to ${position + count - 1}` : `${position}`);
   if (example.source) add('source', example.source);
@@ -331,7 +338,8 @@ function apply(s) {
 }
 
 function drawLegend(s) {
-  const { scale, negative, shown } = s.data;
+  const { scale, negative, shown, blind } = s.data;
+  if (blind) return s.legend.replaceChildren(element('span', 'label', 'activations hidden'));
   const ramp = element('span', negative ? 'ramp both' : 'ramp');
   ramp.setAttribute('role', 'img');
   ramp.setAttribute('aria-label', `Colour scale from ${negative ? exact(-scale) : '0'} to ${exact(scale)}`);
@@ -339,6 +347,7 @@ function drawLegend(s) {
   const ends = element('span', 'scale');
   ends.append(element('span', 'end', negative ? exact(-scale) : '0'), ramp, element('span', 'end', exact(scale)));
   s.legend.replaceChildren(element('span', 'label', `${shown}, one scale for all`), ends);
+  if (s.data.examples[0]?.m) s.legend.append(element('span', 'fits', 'what fits'));
   const largest = s.data.examples[0]?.u?.[0];
   if (largest === undefined) return;
   const words = element('span', 'label', 'it makes the next token ');

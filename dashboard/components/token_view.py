@@ -71,6 +71,8 @@ def token_view_data(
     changes: Sequence[npt.NDArray[np.float32]] | None = None,
     kept: ContextsKept | None = None,
     entire: bool = False,
+    marks: Sequence[npt.NDArray[np.bool_]] | None = None,
+    blind: bool = False,
 ) -> dict[str, Any]:
     """What the browser needs to draw examples, compact: texts once, activations as 256 steps.
 
@@ -84,6 +86,8 @@ def token_view_data(
             log-probability of the token that came after each; NaN where none came.
         kept: whose whole contexts can be asked for.
         entire: show all that is given, whatever context is chosen.
+        marks: for each example, in order, `[n]` whether a token fits a hypothesis.
+        blind: leave out every activation, so that the browser cannot show any.
 
     Returns:
         `texts`: the pieces of text that occur; `scale`: the value of the strongest colour; `negative`:
@@ -104,13 +108,17 @@ def token_view_data(
     same = _same_words(groups)
     largest = max((float(np.nanmax(np.abs(c), initial=0.0)) for c in changes or ()), default=0.0)
     for k, example in enumerate(examples):
-        activations = {hook: example.activations[hook] for hook in hooks}
+        activations = {
+            hook: np.zeros_like(example.activations[hook]) if blind else example.activations[hook]
+            for hook in hooks
+        }
+        value = 0.0 if blind else _finite(example.value)
         pieces = vocabulary.pieces(example.tokens)
         first = example.position - example.peak
         n_tokens = [p.n_tokens for p in pieces]
         lowest = min(lowest, _finite(float(np.nanmin(activations[shown], initial=0.0))))
         highest = max(
-            highest, _finite(example.value), _finite(float(np.nanmax(activations[shown], initial=0.0)))
+            highest, value, _finite(float(np.nanmax(activations[shown], initial=0.0)))
         )
         rows.append(
             {
@@ -120,7 +128,7 @@ def token_view_data(
                 "peak": next(
                     i for i, p in enumerate(pieces) if p.first <= example.peak < p.first + p.n_tokens
                 ),
-                "value": _finite(example.value),
+                "value": value,
                 "first": first,
                 "start": first == example.context_start,
                 "source": example.document.source,
@@ -131,11 +139,14 @@ def token_view_data(
                 "whole": kept is not None and kept.of(names[k].partition("-")[0], _rank(names[k])),
                 "same": same[k],
                 "u": None if changes is None else [_shortened(largest), _changes(changes[k], pieces)],
+                "m": None if marks is None else _marked(marks[k], pieces),
+                "fits": None if marks is None else bool(marks[k][example.peak]),
             }
         )
     scale = max(highest, -lowest)
     return {
         "version": version,
+        "blind": blind,
         "hooks": list(hooks),
         "shown": shown,
         "entire": entire,
@@ -185,6 +196,11 @@ def _changes(changes: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[
     found = [changes[p.first : p.first + p.n_tokens] for p in pieces]
     finite = [values[np.isfinite(values)].tolist() for values in found]
     return [_shortened(max(values, key=abs)) if values else None for values in finite]
+
+
+def _marked(marks: npt.NDArray[np.bool_], pieces: Sequence[Piece]) -> list[int]:
+    """The pieces with a marked token."""
+    return [i for i, p in enumerate(pieces) if marks[p.first : p.first + p.n_tokens].any()]
 
 
 def _shortened(value: float) -> float:

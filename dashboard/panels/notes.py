@@ -7,12 +7,13 @@ from typing import Any
 import streamlit as st
 
 from dashboard.annotations.content import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
-from dashboard.components.kept_name import keep_name
+from dashboard.lab_parts.saved import links as hypothesis_links
 from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.services import annotations
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
+from dashboard.user_name import ask_name, keep_said_name
 
 _SHOWN = 50
 """Changes of the history that are shown."""
@@ -44,45 +45,19 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         _fields(place, mine)
         _status(place, me)
     else:
-        _ask_name()
+        ask_name("to label this neuron")
     for annotation in said:
         if annotation.user != me:
             _other(annotation)
+    hypothesis_links(place)
     if history:
         with st.expander(f"History, {len(history):,} change{'s' * (len(history) > 1)}", key="notes_history"):
             st.caption("  \n".join(_change(revision) for revision in history[:_SHOWN]))
 
 
-def _ask_name() -> None:
-    """Under which name labels are kept."""
-
-    def said() -> None:
-        try:
-            name = annotations.set_user_name(st.session_state["notes_name"])
-        except AnnotationError as error:
-            st.session_state["notes_name_error"] = str(error)
-        else:
-            st.session_state["notes_name_error"] = ""
-            if name:
-                st.session_state["notes_keep"] = name
-
-    st.text_input(
-        "Your name, to label this neuron",
-        key="notes_name",
-        max_chars=80,
-        on_change=said,
-        placeholder="shown beside what you write",
-        help="Asked once: this browser remembers it. Everyone who uses this dashboard sees labels and who "
-        "wrote them.",
-    )
-    if problem := st.session_state.get("notes_name_error"):
-        st.error(plain(problem))
-
-
 def _fields(place: Place, mine: Content) -> None:
     """Star, verdict, label and note; what could not be saved stays in its field."""
-    if kept := st.session_state.get("notes_keep"):
-        keep_name(annotations.COOKIE, kept)
+    keep_said_name()
     name = f"{place.model.name}_{place.layer}_{place.neuron}"
     keys = {part: f"notes_{part}_{name}" for part in ("star", "verdict", "label", "note")}
     outcome = _outcome(place)

@@ -160,6 +160,21 @@ def desk_for(place: Place, example: str, text: str, *, whole: bool = False) -> D
 
 
 def _opened_example(place: Place, name: ExampleName, source: str, whole: bool) -> Desk:
+    if name.kind == "sample":
+        tokens, detail = _sampled_context(place, name)
+    else:
+        tokens, detail = _tokens_of(place, name, whole)
+    data = b"".join(place.cache.vocabulary.token_bytes[int(t)] for t in tokens)
+    text = as_typed(data.decode("utf-8", errors="replace"))
+    return Desk(source, text, text, "Original", detail)
+
+
+def _tokens_of(place: Place, name: ExampleName, whole: bool) -> tuple[npt.NDArray[np.int32], str]:
+    """The tokens of an example, of its window or of its whole context, and what is said of it.
+
+    Raises:
+        CacheError: there is no such example, or its whole context is not kept.
+    """
     found = name.of(place.cache.neuron(place.layer, place.neuron), place.hook)
     tokens = place.cache.context(found) if whole else found.tokens
     if tokens is None:
@@ -167,9 +182,22 @@ def _opened_example(place: Place, name: ExampleName, source: str, whole: bool) -
             "the cache keeps no whole context of this example: open the words around its peak, or have "
             "`solu cache contexts` put whole contexts beside it"
         )
-    data = b"".join(place.cache.vocabulary.token_bytes[int(t)] for t in tokens)
-    text = as_typed(data.decode("utf-8", errors="replace"))
     whole = whole or found.position - found.peak == found.context_start
     seen = "from the beginning of its context" if whole else "without the text that stood before it"
-    detail = f"{name.label}, {found.value:.4g} in the corpus; here {seen}"
-    return Desk(source, text, text, "Original", detail)
+    return tokens, f"{name.label}, {found.value:.4g} in the corpus; here {seen}"
+
+
+def _sampled_context(place: Place, name: ExampleName) -> tuple[npt.NDArray[np.int32], str]:
+    """The tokens of a context of the cache's sample, and what is said of it.
+
+    Raises:
+        CacheError: the sample has no such token.
+    """
+    contexts = place.cache.sample()["tokens"]
+    tokens = contexts[name.interval].values.to_numpy() if name.interval < len(contexts) else np.array([])
+    if name.rank >= len(tokens):
+        raise CacheError(
+            f"the sample of {place.model.name} has {len(contexts)} contexts, and none holds a token "
+            f"called {name}: open it from the lab"
+        )
+    return tokens, f"{name.label}, from the beginning of the context"

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dashboard
-from dashboard.annotations import store as annotation_store
+from dashboard.annotations import database
 from dashboard.annotations.content import (
     VERDICTS,
     Annotation,
@@ -195,7 +195,7 @@ def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: 
 def test_a_locked_database_says_so_and_readers_go_on(
     url: str, store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(annotation_store, "WAIT", 0.1)
+    monkeypatch.setattr(database, "WAIT", 0.1)
     impatient = AnnotationStore(url)
     store.save(KEY, "tiny", "ada", label="x")
     other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)

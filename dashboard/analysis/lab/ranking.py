@@ -1,0 +1,98 @@
+"""Which neurons of a layer answer a hypothesis, and which simple hypotheses a neuron answers. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dashboard.analysis.lab.detection import Halves, curve_of
+from dashboard.analysis.lab.hypothesis import Marks
+
+CLASSES = {
+    "digits": "/[0-9]+/",
+    "capitals": "/\\b[A-Z]{2,}\\b/",
+    "capital letters first": "/\\b[A-Z][a-z]+/",
+    "hexadecimal": "/\\b(0x)?[0-9a-f]*[0-9][0-9a-f]{5,}\\b/i",
+    "base64": "/[A-Za-z0-9+\\/]{30,}=*/",
+    "blanks": "/\\s{2,}/",
+    "line breaks": "/\\n/",
+    "after a line break": "after /\\n/",
+    "punctuation": "/[.,;:!?]/",
+    "number before a comma": "before /,/ and /[0-9]/",
+    "after a comma": "after /,/",
+    "brackets": "/[()\\[\\]{}]/",
+    "quotes": "/[\"'`]/",
+    "operators": "/[-+*=<>|&%]/",
+    "addresses": "/https?:\\S+/",
+    "markup": "/<[^>]*>/",
+    "other alphabets": "/[^\\x00-\\x{24F}]+/",
+}
+"""Simple patterns, by what they look for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How well a neuron answers a hypothesis."""
+
+    neuron: int
+    average_precision: float
+    auc: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A simple hypothesis that a program came up with, and how well it holds on text it was not chosen by."""
+
+    text: str
+    average_precision: float
+    auc: float
+    share: float
+    """Of tokens that fit."""
+
+
+def rank(
+    activations: Sequence[Halves] | npt.NDArray[np.float16], marks: Marks, first: int = 0
+) -> list[Answer]:
+    """Neurons by average precision, the best first.
+
+    Args:
+        activations: `[M, N]`, a row a neuron, read one after another.
+        marks: `[N]` whether each token fits.
+        first: the number of the first row's neuron.
+    """
+    curves = (curve_of(np.asarray(values), marks) for values in activations)
+    return best_first(
+        Answer(neuron, curve.average_precision, curve.auc) for neuron, curve in enumerate(curves, first)
+    )
+
+
+def best_first(answers: Iterable[Answer]) -> list[Answer]:
+    """By average precision."""
+    return sorted(answers, key=lambda answer: -np.nan_to_num(answer.average_precision))
+
+
+def proposals(
+    values: Halves,
+    candidates: Sequence[tuple[str, Marks]],
+    contexts: npt.NDArray[np.int64],
+    n_shown: int = 12,
+) -> list[Proposal]:
+    """The candidates that a neuron answers best on one half of the contexts, scored on the other half.
+
+    Args:
+        values: `[N]`. candidates: texts of hypotheses, each with its `[N]` marks.
+        contexts: `[N]` which context each token is of; the even ones choose.
+    """
+    choosing = contexts % 2 == 0
+    scored = []
+    for text, marks in candidates:
+        chosen_by = curve_of(values[choosing], marks[choosing]).average_precision
+        if np.isfinite(chosen_by) and marks[~choosing].any():
+            scored.append((chosen_by, text, marks))
+    scored.sort(key=lambda row: -row[0])
+    found = []
+    for _, text, marks in scored[:n_shown]:
+        curve = curve_of(values[~choosing], marks[~choosing])
+        found.append(Proposal(text, curve.average_precision, curve.auc, float(marks.mean())))
+    return sorted(found, key=lambda p: -p.average_precision)
