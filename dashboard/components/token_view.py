@@ -117,9 +117,7 @@ def token_view_data(
         first = example.position - example.peak
         n_tokens = [p.n_tokens for p in pieces]
         lowest = min(lowest, _finite(float(np.nanmin(activations[shown], initial=0.0))))
-        highest = max(
-            highest, value, _finite(float(np.nanmax(activations[shown], initial=0.0)))
-        )
+        highest = max(highest, value, _finite(float(np.nanmax(activations[shown], initial=0.0))))
         rows.append(
             {
                 "t": [texts.setdefault(p.text, len(texts)) for p in pieces],

@@ -40,7 +40,9 @@ def run_sample(page: Page) -> None:
     button = page.get_by_role("button", name="Run the model over them")
     if button.count():
         expect(page.get_by_text(re.compile(r"Takes about \d+ s of one core, and .* MB"))).to_be_visible()
+        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
         button.click()
+        expect(button).to_have_count(0, timeout=120_000)
     expect(page.get_by_text(re.compile(r"^Over [\d,]+ tokens of \d+ contexts"))).to_be_visible()
 
 
@@ -181,7 +183,7 @@ def test_hypotheses_are_kept_shared_and_taken_back(server: str, page: Page, tmp_
         page.locator("input[type=file]").set_input_files(file)
         expect(page.get_by_text(file.name)).to_be_visible()
         page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
-        expect(page.get_by_role("alert").filter(has_text=said)).to_be_visible()
+        expect(page.get_by_text(said)).to_be_visible()
 
 
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
