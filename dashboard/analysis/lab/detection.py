@@ -16,6 +16,11 @@ Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float64]
 N_VALUES = 65_536
 
+_BITS = np.arange(N_VALUES)
+_ORDINALS = np.where(_BITS & 0x8000, 0xFFFF - _BITS, _BITS + 0x8000)
+"""By the bits of a float16, which are its sign and a number that grows with its size."""
+_ORDINALS[0x8000] = _ORDINALS[0]  # both zeros are one
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -119,8 +124,7 @@ def detection(
 
 def ordinals(values: Halves) -> npt.NDArray[np.int64]:
     """`[N]` numbers from 0 to 65,535 in the order of float16 values; both zeros are one."""
-    bits = (values + np.float16(0)).view(np.uint16).astype(np.int64)
-    return np.where(bits & 0x8000, 0xFFFF - bits, bits + 0x8000)
+    return _ORDINALS[np.ascontiguousarray(values).view(np.uint16)]
 
 
 def _values(keys: npt.NDArray[np.int64]) -> Floats:
