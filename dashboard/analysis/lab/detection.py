@@ -15,6 +15,8 @@ from dashboard.analysis.lab.hypothesis import Marks
 Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float64]
 N_VALUES = 65_536
+MOST_CLASSES = 2048
+"""Values that are told apart where contexts are drawn anew; more are joined with their neighbours."""
 
 _BITS = np.arange(N_VALUES)
 _ORDINALS = np.where(_BITS & 0x8000, 0xFFFF - _BITS, _BITS + 0x8000)
@@ -47,17 +49,13 @@ class Curve:
     @property
     def average_precision(self) -> float:
         """The mean precision, weighted by what each threshold adds to the recall; NaN where none fits."""
-        return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision))
+        return float(_average_precision(self.fitting, self.seen))
 
     @property
     def auc(self) -> float:
         """The chance that a token that fits has the higher activation than one that does not, ties counted
         by half; NaN where one of them is missing."""
-        fits = np.diff(self.fitting, prepend=0.0)
-        others = np.diff(self.seen - self.fitting, prepend=0.0)
-        pairs = fits.sum() * others.sum()
-        before = np.cumsum(fits) - fits / 2  # above each value, and half of those at it
-        return float(np.sum(others * before) / pairs) if pairs else float("nan")
+        return float(_auc(self.fitting, self.seen))
 
     @property
     def best(self) -> int:
@@ -88,8 +86,7 @@ def curve_of(values: Halves, marks: Marks) -> Curve:
     Args:
         values: `[N]` activations. marks: `[N]` whether each token fits.
     """
-    keys = ordinals(values)
-    return _curve(np.bincount(keys[marks], minlength=N_VALUES), np.bincount(keys, minlength=N_VALUES))
+    return _curve(_counts(values[marks]), _counts(values))
 
 
 def detection(
@@ -103,23 +100,23 @@ def detection(
             with replacement, since tokens of one text are alike.
     """
     curve = curve_of(values, marks)
-    used, keys = np.unique(ordinals(values), return_inverse=True)
-    random = np.random.default_rng(seed)
-    n_contexts = int(contexts.max(initial=-1)) + 1
     found = np.full((draws, 2), np.nan)
-    marked = marks.astype(np.float64)
-    for draw in range(draws if marks.any() and not marks.all() else 0):
-        weights = random.multinomial(n_contexts, np.full(n_contexts, 1 / n_contexts))[contexts]
-        fits = np.bincount(keys, weights * marked, minlength=len(used))
-        drawn = _curve(fits, np.bincount(keys, weights, minlength=len(used)))
-        found[draw] = drawn.average_precision, drawn.auc
-    return Detection(
-        curve,
-        int(marks.sum()),
-        len(marks),
-        _interval(curve.average_precision, found[:, 0]),
-        _interval(curve.auc, found[:, 1]),
-    )
+    joined = np.full(2, np.nan)
+    n_contexts = int(contexts.max(initial=-1)) + 1
+    if marks.any() and not marks.all():
+        classes, n_classes = _classes(values, curve)
+        cells, shape = contexts * n_classes + classes, (n_contexts, n_classes)
+        fits = np.bincount(cells[marks], minlength=n_contexts * n_classes).reshape(shape).astype(np.float32)
+        seen = np.bincount(cells, minlength=n_contexts * n_classes).reshape(shape).astype(np.float32)
+        weights = np.random.default_rng(seed).multinomial(
+            n_contexts, np.full(n_contexts, 1 / n_contexts), size=draws
+        )
+        times = weights.astype(np.float32)  # whole numbers below 2^24, so that sums are exact
+        joined = _scores(fits.sum(axis=0), seen.sum(axis=0))
+        found = _scores(times @ fits, times @ seen)
+    values_of = np.array([curve.average_precision, curve.auc])
+    ap, auc = (_interval(*row) for row in zip(values_of, joined, found.T, strict=True))
+    return Detection(curve, int(marks.sum()), len(marks), ap, auc)
 
 
 def ordinals(values: Halves) -> npt.NDArray[np.int64]:
@@ -133,20 +130,67 @@ def _values(keys: npt.NDArray[np.int64]) -> Floats:
     return bits.view(np.float16).astype(np.float64)
 
 
-def _curve(fits: npt.NDArray[np.generic], seen: npt.NDArray[np.generic]) -> Curve:
-    """From counts by value, ascending; of all float16 values, or of those that occur."""
+def _counts(values: Halves) -> npt.NDArray[np.int64]:
+    """`[65,536]` how often each value occurs, in the order of `ordinals`."""
+    by_bits = np.bincount(values.view(np.uint16), minlength=N_VALUES)
+    counts = np.concatenate([by_bits[:0x7FFF:-1], by_bits[:0x8000]])
+    counts[0x8000] += counts[0x7FFF]  # both zeros
+    counts[0x7FFF] = 0
+    return counts
+
+
+def _classes(values: Halves, curve: Curve) -> tuple[npt.NDArray[np.int64], int]:
+    """`[N]` the class of each token, ascending in its value, and the number of classes: a value each, or,
+    of more than `MOST_CLASSES`, neighbours joined so that about as many tokens that fit are in each, and
+    about as many that do not."""
+    used = ordinals(curve.values[::-1].astype(np.float16))
+    fits = np.diff(curve.fitting, prepend=0.0)[::-1]
+    others = np.diff(curve.seen, prepend=0.0)[::-1] - fits
+    rank = np.arange(len(used))
+    if len(used) > MOST_CLASSES:
+        half = (np.cumsum(part) - part / 2 for part in (fits, others))
+        cuts = [np.floor(part / part[-1] * (MOST_CLASSES // 2 - 1)).astype(np.int64) for part in half]
+        rank = np.cumsum(np.diff(cuts[0] + cuts[1], prepend=0) > 0)
+    by_ordinal = np.zeros(N_VALUES, dtype=np.int64)
+    by_ordinal[used] = rank
+    return by_ordinal[ordinals(values)], int(rank[-1]) + 1
+
+
+def _scores(fits: npt.NDArray[np.generic], seen: npt.NDArray[np.generic]) -> Floats:
+    """`[..., 2]` average precision and AUC from counts by class, `[..., C]`, ascending."""
+    fitting, every = (np.cumsum(counts[..., ::-1], axis=-1, dtype=np.float64) for counts in (fits, seen))
+    return np.stack([_average_precision(fitting, every), _auc(fitting, every)], axis=-1)
+
+
+def _average_precision(fitting: Floats, seen: Floats) -> Floats:
+    """Along the last axis, from counts from each threshold on, see `Curve`."""
+    added = np.diff(fitting, axis=-1, prepend=0.0)
+    with np.errstate(invalid="ignore"):
+        precise = np.sum(added * fitting / np.maximum(seen, 1e-300), axis=-1)
+        return np.asarray(precise / fitting.max(axis=-1, initial=0.0))
+
+
+def _auc(fitting: Floats, seen: Floats) -> Floats:
+    """Likewise."""
+    fits, others = np.diff(fitting, axis=-1, prepend=0.0), np.diff(seen - fitting, axis=-1, prepend=0.0)
+    with np.errstate(invalid="ignore"):  # of each value's others, fits above it and half of those at it
+        return np.asarray(
+            np.sum(others * (fitting - fits / 2), axis=-1) / (fits.sum(axis=-1) * others.sum(axis=-1))
+        )
+
+
+def _curve(fits: npt.NDArray[np.int64], seen: npt.NDArray[np.int64]) -> Curve:
+    """From counts by value, in the order of `ordinals`."""
     used = np.flatnonzero(seen)[::-1]
-    values = _values(used) if len(seen) == N_VALUES else used.astype(np.float64)
     return Curve(
-        values,
-        np.cumsum(np.asarray(fits, dtype=np.float64)[used]),
-        np.cumsum(np.asarray(seen, dtype=np.float64)[used]),
+        _values(used), np.cumsum(fits[used], dtype=np.float64), np.cumsum(seen[used], dtype=np.float64)
     )
 
 
-def _interval(value: float, drawn: Floats) -> Estimate:
+def _interval(value: float, joined: float, drawn: Floats) -> Estimate:
+    """From drawn values of a score; what the joining of classes took from the score itself is given back."""
     finite = drawn[np.isfinite(drawn)]
     if not len(finite):
         return Estimate(value, float("nan"), float("nan"))
-    low, high = np.quantile(finite, [0.025, 0.975])
+    low, high = np.clip(np.quantile(finite, [0.025, 0.975]) + value - joined, 0, 1)
     return Estimate(value, float(low), float(high))
