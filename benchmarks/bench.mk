@@ -22,3 +22,4 @@ bench-dashboard: $(VENV)/.dev chromium
 	$(BIN)/python benchmarks/bench_dashboard.py
 	$(BIN)/python benchmarks/bench_neuron_list.py
 	$(BIN)/python benchmarks/bench_editor.py
+	$(BIN)/python benchmarks/bench_lab.py

@@ -114,9 +114,9 @@ def detection(
         times = weights.astype(np.float32)  # whole numbers below 2^24, so that sums are exact
         joined = _scores(fits.sum(axis=0), seen.sum(axis=0))
         found = _scores(times @ fits, times @ seen)
-    values_of = np.array([curve.average_precision, curve.auc])
-    ap, auc = (_interval(*row) for row in zip(values_of, joined, found.T, strict=True))
-    return Detection(curve, int(marks.sum()), len(marks), ap, auc)
+    exact = (curve.average_precision, curve.auc)
+    average_precision, auc = (_interval(*row) for row in zip(exact, joined, found.T, strict=True))
+    return Detection(curve, int(marks.sum()), len(marks), average_precision, auc)
 
 
 def ordinals(values: Halves) -> npt.NDArray[np.int64]:
@@ -130,13 +130,10 @@ def _values(keys: npt.NDArray[np.int64]) -> Floats:
     return bits.view(np.float16).astype(np.float64)
 
 
-def _counts(values: Halves) -> npt.NDArray[np.int64]:
+def _counts(values: Halves) -> Floats:
     """`[65,536]` how often each value occurs, in the order of `ordinals`."""
     by_bits = np.bincount(values.view(np.uint16), minlength=N_VALUES)
-    counts = np.concatenate([by_bits[:0x7FFF:-1], by_bits[:0x8000]])
-    counts[0x8000] += counts[0x7FFF]  # both zeros
-    counts[0x7FFF] = 0
-    return counts
+    return np.bincount(_ORDINALS, by_bits, N_VALUES).astype(np.float64)
 
 
 def _classes(values: Halves, curve: Curve) -> tuple[npt.NDArray[np.int64], int]:
@@ -148,9 +145,9 @@ def _classes(values: Halves, curve: Curve) -> tuple[npt.NDArray[np.int64], int]:
     others = np.diff(curve.seen, prepend=0.0)[::-1] - fits
     rank = np.arange(len(used))
     if len(used) > MOST_CLASSES:
-        half = (np.cumsum(part) - part / 2 for part in (fits, others))
-        cuts = [np.floor(part / part[-1] * (MOST_CLASSES // 2 - 1)).astype(np.int64) for part in half]
-        rank = np.cumsum(np.diff(cuts[0] + cuts[1], prepend=0) > 0)
+        below = [np.cumsum(part) / part.sum() for part in (fits, others)]
+        cuts = sum(np.floor(share * (MOST_CLASSES // 2 - 1)) for share in below)
+        rank = np.cumsum(np.diff(cuts, prepend=0) > 0)
     by_ordinal = np.zeros(N_VALUES, dtype=np.int64)
     by_ordinal[used] = rank
     return by_ordinal[ordinals(values)], int(rank[-1]) + 1
@@ -179,12 +176,10 @@ def _auc(fitting: Floats, seen: Floats) -> Floats:
         )
 
 
-def _curve(fits: npt.NDArray[np.int64], seen: npt.NDArray[np.int64]) -> Curve:
+def _curve(fits: Floats, seen: Floats) -> Curve:
     """From counts by value, in the order of `ordinals`."""
     used = np.flatnonzero(seen)[::-1]
-    return Curve(
-        _values(used), np.cumsum(fits[used], dtype=np.float64), np.cumsum(seen[used], dtype=np.float64)
-    )
+    return Curve(_values(used), np.cumsum(fits[used]), np.cumsum(seen[used]))
 
 
 def _interval(value: float, joined: float, drawn: Floats) -> Estimate:
