@@ -13,6 +13,7 @@ FORMS = {
     "after": "after /\\n/",
     "tokens": 'token " the" "The"',
     "source": 'source "code_python"',
+    "first": "first 16",
     "and": "and",
     "or": "or",
     "not": "not",
@@ -28,6 +29,7 @@ HELP = [
     ("after /https?:/", "the token after a match"),
     ('token " left" " right"', "these tokens, written out with their blanks"),
     ('source "base64_hex"', "all of a source or language of text, as the examples name it"),
+    ("first 16", "the first 16 tokens that the model sees of a text"),
     ("X and Y, X or Y, not X, (X)", "both, one of both, the others; brackets as in arithmetic"),
     ("X within 5 of Y", "X where a Y is at most 5 tokens away"),
 ]

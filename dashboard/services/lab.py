@@ -14,7 +14,16 @@ from dashboard.analysis.lab import Consistency, Context, consistency, marks_of, 
 from dashboard.analysis.lab.consistency import sampled_consistency
 from dashboard.analysis.lab.detection import Detection, detection
 from dashboard.analysis.lab.hypothesis import Marks, Source, Tokens
-from dashboard.analysis.lab.ranking import CLASSES, Answer, Proposal, best_first, proposals, rank
+from dashboard.analysis.lab.ranking import (
+    CLASSES,
+    POSITIONS,
+    Answer,
+    Proposal,
+    before_firing,
+    best_first,
+    proposals,
+    rank,
+)
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.services.neurons import example_groups
 from dashboard.services.places import Place, Stamp, open_cache
@@ -157,9 +166,11 @@ def _proposed(
     names = {name for c in origins for name in (c.source, c.lang) if name}
     candidates = [*CLASSES.values(), *(str(Source(name)) for name in sorted(names))]
     candidates += [str(Tokens(tuple(texts[:k]))) for k in (1, 3, 10) if len(texts) >= k]
+    values, contexts = np.array(_sample.activations(hook)[neuron]), sample_contexts(_place, n)
+    every_token = [data for context in origins for data in context.token_bytes]
+    candidates += [*POSITIONS, *before_firing(values, contexts, every_token)]
     marks = [(text, sample_marks(_place, text, n)) for text in dict.fromkeys(candidates)]
-    values = np.array(_sample.activations(hook)[neuron])
-    return proposals(values, marks, sample_contexts(_place, n))
+    return proposals(values, marks, contexts)
 
 
 def counterexamples(place: Place, text: str, sample: Sample) -> Counterexamples:

@@ -15,6 +15,7 @@ from dashboard.analysis.lab.consistency import Estimate, sampled_consistency, we
 from dashboard.analysis.lab.detection import curve_of, detection, ordinals
 from dashboard.analysis.lab.hypothesis import (
     And,
+    First,
     Hypothesis,
     Match,
     Not,
@@ -22,8 +23,9 @@ from dashboard.analysis.lab.hypothesis import (
     Source,
     Tokens,
     Within,
+    compiled,
 )
-from dashboard.analysis.lab.ranking import CLASSES, best_first, proposals, rank
+from dashboard.analysis.lab.ranking import CLASSES, POSITIONS, before_firing, best_first, proposals, rank
 from dashboard.lab_parts.address import LabAddress
 from dashboard.lab_parts.box import FORMS, HELP, inserted
 from dashboard.state import Address, AddressError
@@ -38,6 +40,7 @@ leaves = st.one_of(
         st.sampled_from(["", "before", "after"]),
     ),
     st.builds(Tokens, st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=3).map(tuple)),
+    st.builds(First, st.integers(0, 999_999)),
     st.builds(Source, st.text(st.characters(codec="utf-8"))),
 )
 trees = st.recursive(
@@ -314,3 +317,41 @@ def test_the_neuron_that_was_planted_is_found() -> None:
     assert [p.text for p in found] == ["/planted/", "/other/"]
     odd = np.repeat(np.arange(20), 100) % 2 == 1
     assert found[0].average_precision == curve_of(layer[41][odd], marks[odd]).average_precision
+
+
+def test_the_first_tokens_are_those_of_the_context() -> None:
+    assert parse("first 2")(TEXT).tolist() == [True, True] + [False] * 6
+    assert parse("first 0")(TEXT).sum() == 0
+    later = replace(TEXT, start=3)  # a window that begins inside its context
+    assert parse("first 5")(later).tolist() == [True, True] + [False] * 6
+    with pytest.raises(HypothesisError, match="as in first 16"):
+        parse("first")
+
+
+def test_what_stands_before_firings_is_proposed() -> None:
+    """The neuron fires after `0x`, of two tokens, and after a line break, in contexts that choose."""
+    words = [b"a", b"0", b"x", b"hit", b" b", b"\n", b"hit", b"/", b"c"]
+    token_bytes, values, contexts = [], [], []
+    for context in range(40):
+        token_bytes += words
+        values += [0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 3.0, 0.0, 9.0 * (context % 2)]  # odd ones do not choose
+        contexts += [context] * len(words)
+    found = before_firing(np.array(values, dtype=np.float16), np.array(contexts), token_bytes)
+    assert set(found) == {"after /x/", "after /\\n/", "after /0x/", "after /\\ b\\n/"}
+    marks = [parse(text)(Context(words)) for text in found]
+    assert all(m[3] or m[6] for m in marks)
+    assert all(parse(text) for text in (*POSITIONS, *CLASSES.values()))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=4), min_size=2, max_size=6))
+def test_whatever_stands_before_a_firing_can_be_read_and_is_that(words: list[str]) -> None:
+    data = [word.encode() for word in words]
+    values = np.zeros(len(data), dtype=np.float16)
+    values[-1] = 1
+    found = before_firing(values, np.zeros(len(data), dtype=np.int64), data)
+    assert len(found) == min(2, len(data) - 1)
+    for length, text in enumerate(found, start=1):
+        tree = parse(text)
+        assert isinstance(tree, Match)
+        assert compiled(tree.pattern, False).fullmatch(b"".join(data[-1 - length : -1]))
+        assert "\n" not in text

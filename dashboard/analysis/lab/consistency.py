@@ -107,7 +107,8 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
 def context_of(example: Example, vocabulary: Vocabulary) -> Context:
     """What a hypothesis sees of an example: the tokens that are kept around its peak, not those beyond."""
     data = [vocabulary.token_bytes[int(token)] for token in example.tokens]
-    return Context(data, example.document.source, example.document.lang)
+    start = example.position - example.peak - example.context_start
+    return Context(data, example.document.source, example.document.lang, start)
 
 
 def marks_of(predicate: Predicate, examples: Sequence[Example], vocabulary: Vocabulary) -> list[Marks]:

@@ -4,6 +4,7 @@
     before /regex/     the token just before a match
     after /regex/      the token just after it
     token "a" " a"     these tokens, escaped as in JSON
+    first 16           the first 16 tokens of a context
     source "name"      every token of a document of that source or language
     not X   X and Y   X or Y   (X)   X within 5 of Y
 
@@ -47,6 +48,8 @@ class Context:
     """`[T]`."""
     source: str = ""
     lang: str = ""
+    start: int = 0
+    """Tokens of the context that stand before this stretch of it, the BOS not counted."""
 
     @property
     def ends(self) -> npt.NDArray[np.int64]:
@@ -118,6 +121,20 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class First:
+    """The first tokens of a context, the BOS not counted."""
+
+    n: int
+
+    def __call__(self, context: Context) -> Marks:
+        """Which tokens fit."""
+        return np.arange(context.start, context.start + len(context.token_bytes)) < self.n
+
+    def __str__(self) -> str:
+        return f"first {self.n}"
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """What does not fit."""
 
@@ -182,7 +199,7 @@ class Or:
         return f"{self.left} or {_bracketed(self.right, Or)}"
 
 
-Hypothesis = Match | Tokens | Source | Not | Within | And | Or
+Hypothesis = Match | Tokens | Source | First | Not | Within | And | Or
 
 
 def _bracketed(part: Hypothesis, *kinds: type) -> str:

@@ -10,6 +10,7 @@ from dashboard.analysis.lab.hypothesis import (
     MOST_DISTANCE,
     MOST_FORMS,
     And,
+    First,
     Hypothesis,
     HypothesisError,
     Match,
@@ -21,7 +22,7 @@ from dashboard.analysis.lab.hypothesis import (
     compiled,
 )
 
-_FORM = '/regex/, before /regex/, after /regex/, token "…", source "…", not, or ('
+_FORM = '/regex/, before /regex/, after /regex/, token "…", source "…", first N, not, or ('
 _BLANKS = re.compile(r"\s*")
 _WORD = re.compile(r"[A-Za-z_]+")
 _PATTERN = re.compile(r"/((?:[^/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])*)/(i?)", re.DOTALL)  # a / in [] ends nothing
@@ -102,7 +103,7 @@ class _Reader:
         if self.text.startswith("(", self.position):
             return self.bracket()
         at = self.position
-        word = self.word("not", "before", "after", "token", "source")
+        word = self.word("not", "before", "after", "token", "source", "first")
         if word == "not":
             return Not(self.single())
         if word == "token":
@@ -112,6 +113,11 @@ class _Reader:
             if len(names) > 1:
                 self.fail('expected one name; more are joined by or: source "a" or source "b"', at)
             return Source(names[0])
+        if word == "first":
+            number = self.take(_NUMBER)
+            if number is None:
+                self.fail("expected a number of tokens, as in first 16")
+            return First(int(number[0]))
         if word or self.text.startswith("/", self.position):
             return self.match(word)
         rest = self.text[self.position : self.position + 20].strip()

@@ -1,13 +1,15 @@
 """Which neurons of a layer answer a hypothesis, and which simple hypotheses a neuron answers. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import re2
 
 from dashboard.analysis.lab.detection import Halves, curve_of
-from dashboard.analysis.lab.hypothesis import Marks
+from dashboard.analysis.lab.hypothesis import Marks, Match
 
 CLASSES = {
     "digits": "/[0-9]+/",
@@ -29,6 +31,10 @@ CLASSES = {
     "other alphabets": "/[^\\x00-\\x{24F}]+/",
 }
 """Simple patterns, by what they look for."""
+POSITIONS = tuple(f"first {n}" for n in (1, 4, 16, 64))
+"""Where in a context."""
+_STRONGEST = 200
+"""Firings whose words before them are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,37 @@ class Proposal:
     auc: float
     share: float
     """Of tokens that fit."""
+
+
+def before_firing(
+    values: Halves, contexts: npt.NDArray[np.int64], token_bytes: Sequence[bytes], n_shown: int = 4
+) -> list[str]:
+    """The words of one and of two tokens that most often stand before a neuron's strongest firings, as
+    hypotheses; from the half of the contexts that chooses (`proposals`).
+
+    Args:
+        values: `[N]`. contexts: `[N]` which context each token is of. token_bytes: `[N]`.
+    """
+    chosen = np.where(contexts % 2 == 0, values.astype(np.float32), -np.inf)
+    strongest = np.argsort(-chosen, kind="stable")[:_STRONGEST]
+    strongest = strongest[chosen[strongest] > 0]
+    found = []
+    for length in (1, 2):
+        counts: Counter[bytes] = Counter()
+        for at in strongest.tolist():
+            if at >= length and contexts[at - length] == contexts[at]:
+                counts[b"".join(token_bytes[at - length : at])] += 1
+        for data, _ in counts.most_common(n_shown):
+            text = data.decode("utf-8", errors="ignore")
+            if text:
+                found.append(str(Match(_literally(text), place="after")))
+    return found
+
+
+def _literally(text: str) -> str:
+    """A pattern that finds a text and nothing else, on one line."""
+    pattern: str = re2.escape(text).replace("\\/", "/")
+    return pattern.replace("\\\n", "\\n").replace("\\\t", "\\t").replace("\\\r", "\\r")
 
 
 def rank(
