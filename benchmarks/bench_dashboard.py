@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--clicks", type=int, default=60)
     parser.add_argument("--users", type=int, default=20, help="0: leave the crowd out")
+    parser.add_argument("--crowds", type=int, default=3, help="how often the crowd comes")
     parser.add_argument("--think", type=float, default=5.0)
     parser.add_argument("--views", type=int, default=2000, help="for the memory; 0 to leave it out")
     parser.add_argument("--name", default="dashboard")
@@ -201,7 +202,7 @@ def main() -> None:
             walk(page, 5)
             rows.append({"what": "next"} | quantiles(walk(page, args.clicks)))
             print(rows[-1])
-            if args.users:
+            for _ in range(args.crowds if args.users else 0):
                 users = crowd(server.url, found, args.users, 8, args.think)
                 with ThreadPoolExecutor(1) as thread:  # this one has the loop of the other browser
                     times = thread.submit(asyncio.run, users).result()
