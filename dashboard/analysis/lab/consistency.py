@@ -79,13 +79,21 @@ class Consistency:
         return weighted([level.share for level in self.levels], weights, self.correlations)
 
 
-def wilson(n_fit: float, n_seen: float) -> Estimate:
-    """A share with Wilson's interval; the numbers need not be whole."""
+def wilson(n_fit: float, n_seen: float, n_all: float = math.inf) -> Estimate:
+    """A share with Wilson's interval; the numbers need not be whole.
+
+    Args:
+        n_all: of how many those seen were drawn, without replacement: when all were seen the share is exact.
+    """
     if not n_seen:
         return NOTHING
-    share, z2 = n_fit / n_seen, Z**2 / n_seen
+    share = n_fit / n_seen
+    if n_seen >= n_all:
+        return Estimate(share, share, share)
+    left = 1.0 if math.isinf(n_all) else (n_all - n_seen) / (n_all - 1)  # of the variance
+    z2 = Z**2 * left / n_seen
     middle = (share + z2 / 2) / (1 + z2)
-    half = Z * math.sqrt(share * (1 - share) / n_seen + z2 / n_seen / 4) / (1 + z2)
+    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
     return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
@@ -94,7 +102,7 @@ def weighted(
     weights: Sequence[float],
     correlations: npt.NDArray[np.float64] | None = None,
 ) -> Estimate:
-    """A weighted mean of shares, with its interval by MOVER.
+    """A weighted mean of shares, with its interval by MOVER, and wider by all that unseen parts may hold.
 
     Args:
         correlations: `[shares, shares]` of their errors; None: they are independent.
@@ -102,13 +110,16 @@ def weighted(
     total = float(sum(weights))
     if not total:
         return NOTHING
-    known = [Estimate(0.5, 0.0, 1.0) if math.isnan(part.value) else part for part in shares]
     w = np.asarray(weights, dtype=np.float64) / total
-    value = float(w @ [part.value for part in known])
-    below = w * [part.value - part.low for part in known]
-    above = w * [part.high - part.value for part in known]
-    together = np.eye(len(known)) if correlations is None else correlations
-    low, high = (math.sqrt(max(0.0, float(side @ together @ side))) for side in (below, above))
+    values, lows, highs = np.array([[part.value, part.low, part.high] for part in shares]).T
+    unseen = np.isnan(values)
+    half = float(w[unseen].sum()) / 2
+    value = float(w @ np.where(unseen, 0.5, values))
+    together = np.eye(len(w)) if correlations is None else correlations
+    low, high = (
+        half + math.sqrt(max(0.0, float(side @ together @ side)))
+        for side in (w * np.where(unseen, 0, apart) for apart in (values - lows, highs - values))
+    )
     return Estimate(value, max(0.0, value - low), min(1.0, value + high))
 
 
@@ -144,7 +155,7 @@ def consistency(predicate: Predicate, ranges: Sequence[RangeSample], vocabulary:
             marks = marks_of(predicate, sampled.examples, vocabulary)
             fits = sum(bool(m[e.peak]) for m, e in zip(marks, sampled.examples, strict=True))
             n_seen = len(sampled.examples)
-            share = wilson(fits, n_seen)
+            share = wilson(fits, n_seen, sampled.count)
             levels.append(Level(max(sampled.low, 0.0), sampled.high, sampled.count, fits, n_seen, share))
     return Consistency(levels)
 
