@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard.analysis.lab import Context, Hypothesis, HypothesisError, parse
@@ -75,6 +75,7 @@ def matching(pattern: str, ignore_case: bool, place: str, data: list[bytes] | tu
     return found & set(range(len(data)))
 
 
+@settings(deadline=None)
 @given(trees, contexts())
 def test_a_tree_fits_what_sets_of_tokens_say(tree: Hypothesis, context: Context) -> None:
     expected = fitting(tree, context)
