@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard.analysis.lab import Context, Hypothesis, HypothesisError, parse
-from dashboard.analysis.lab.hypothesis import And, Match, Not, Or, Source, Tokens, Within
+from dashboard.analysis.lab.hypothesis import And, First, Match, Not, Or, Source, Tokens, Within
 
 PATTERNS = ["é", "a+", "é|日本", "[^a]b", "😀.", "b$", "^a", "(?:ab)+", "[é日]{2}", "a.*b", "a?"]
 
 leaves = st.one_of(
     st.builds(Match, st.sampled_from(PATTERNS), st.booleans(), st.sampled_from(["", "before", "after"])),
     st.builds(Tokens, st.lists(st.sampled_from(["a", "b", "ab", "é"]), min_size=1, max_size=2).map(tuple)),
+    st.builds(First, st.integers(0, 20)),
     st.builds(Source, st.sampled_from(["prose", "en", "code"])),
 )
 trees = st.recursive(
@@ -37,7 +38,12 @@ def contexts(draw: st.DrawFn) -> Context:
     cuts = sorted(draw(st.sets(st.integers(1, len(data) - 1)))) if len(data) > 1 else []
     ends = [*cuts, len(data)] if data else []
     pieces = [data[low:high] for low, high in zip([0, *ends], ends, strict=False)]
-    return Context(pieces, draw(st.sampled_from(["prose", "code", ""])), draw(st.sampled_from(["en", ""])))
+    return Context(
+        pieces,
+        draw(st.sampled_from(["prose", "code", ""])),
+        draw(st.sampled_from(["en", ""])),
+        draw(st.integers(0, 15)),
+    )
 
 
 def fitting(tree: Hypothesis, context: Context) -> set[int]:
@@ -48,6 +54,8 @@ def fitting(tree: Hypothesis, context: Context) -> set[int]:
             return {k for k, token in enumerate(data) if token in [text.encode() for text in texts]}
         case Source(name):
             return set(range(len(data))) if name in (context.source, context.lang) else set()
+        case First(n):
+            return {k for k in range(len(data)) if context.start + k < n}
         case Not(part):
             return set(range(len(data))) - fitting(part, context)
         case And(left, right):

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from dashboard.analysis.lab import Context, parse
 from dashboard.analysis.lab.detection import curve_of
 from dashboard.analysis.lab.hypothesis import Marks
-from dashboard.analysis.lab.ranking import best_first, proposals, rank
+from dashboard.analysis.lab.ranking import before_firing, best_first, proposals, rank
 
 steps = st.sampled_from([-65504.0, -2.0, -0.0, 0.0, 6e-8, 0.5, 0.50048828125, 3.0, 65504.0])
 
@@ -99,3 +100,26 @@ def test_proposals_of_no_neuron_are_better_than_chance() -> None:
     assert len(found) == 12
     assert min(chosen_by) > 0.065  # of tokens that fit by chance there are 5%
     assert np.mean([p.average_precision for p in found]) == pytest.approx(0.055, abs=0.006)
+
+
+def test_words_before_firings_come_from_the_half_that_chooses() -> None:
+    """`left` stands before firings of the even contexts, `right` of the odd ones, a line's end of some."""
+    random = np.random.default_rng(8)
+    words = [b" x", b".", b"a\n", "é".encode(), b"\xc3"]
+    token_bytes = [words[k] for k in random.integers(0, len(words), 2000)]
+    values = random.uniform(-1, 0, 2000).astype(np.float16)
+    for at in range(25, 2000, 50):
+        token_bytes[at - 1] = b" left/" if CHOOSING[at] else b" right"
+        values[at] = 5
+    for at in (10, 110, 210):
+        values[at], token_bytes[at - 1] = 2, b"[a|\n"
+    for at in range(50, 2000, 50):  # the first of a context has nothing before it
+        values[at], token_bytes[at - 1] = 9, b" other"
+    found = before_firing(values, CONTEXTS, token_bytes)
+    assert found[0] == str(parse("after / left\\//"))
+    assert not any("right" in text or "other" in text for text in found)
+    marks = parse(found[0])(Context(token_bytes))
+    assert np.flatnonzero(marks).tolist() == [at for at in range(25, 2000, 50) if CHOOSING[at]]
+    after_line = np.flatnonzero(parse(found[1])(Context(token_bytes))).tolist()
+    assert after_line == [10, 110, 210]
+    assert before_firing(-abs(values), CONTEXTS, token_bytes) == []
