@@ -93,7 +93,7 @@ def _shares(place: Place, text: str) -> None:
     wide = sample is not None and st.toggle(
         f"From {sample.n_tokens:,} tokens of the corpus", value=True, key="lab_wide",
         help="In place of the few examples that the cache keeps of every range. Their intervals come from "
-        "drawing texts anew, since tokens of one text are alike.",
+        "how much texts differ, since tokens of one text are alike.",
     )  # fmt: skip
     show_levels(place, lab.examine(place, text, sample if wide else None))
     if sample is None:

@@ -103,7 +103,8 @@ def _judged_levels(place: Place, judged: Mapping[Token, Judgement]) -> dict[str,
                 fits = said.count("consistent")
                 seen = fits + said.count("inconsistent")
                 low = max(sampled.low, 0.0)
-                levels.append(Level(low, sampled.high, sampled.count, fits, seen, wilson(fits, seen)))
+                share = wilson(fits, seen, sampled.count)
+                levels.append(Level(low, sampled.high, sampled.count, fits, seen, share))
         found[hook] = Consistency(levels)
     return found
 

@@ -337,7 +337,7 @@ def test_what_stands_before_firings_is_proposed() -> None:
         values += [0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 3.0, 0.0, 9.0 * (context % 2)]  # odd ones do not choose
         contexts += [context] * len(words)
     found = before_firing(np.array(values, dtype=np.float16), np.array(contexts), token_bytes)
-    assert set(found) == {"after /x/", "after /\\n/", "after /0x/", "after /\\ b\\n/"}
+    assert set(found) == {"after /x/", "after /\\n/", "after /0x/", "after / b\\n/"}
     marks = [parse(text)(Context(words)) for text in found]
     assert all(m[3] or m[6] for m in marks)
     assert all(parse(text) for text in (*POSITIONS, *CLASSES.values()))

@@ -2,7 +2,9 @@
 
 Samples of an interval are uniform, so the share of those that fit estimates the share of all its tokens.
 Intervals are Wilson's (1927); for weighted sums of shares they are joined by MOVER (Zou, Huang and Zhang,
-Computational Statistics & Data Analysis 53, 2009).
+Computational Statistics & Data Analysis 53, 2009). Tokens of one text are alike: where texts and not tokens
+were drawn, the interval is Wilson's with as many samples as would vary as much (Korn and Graubard, Survey
+Methodology 24, 1998).
 """
 
 import math
@@ -51,6 +53,8 @@ class Consistency:
     """A neuron's levels above 0 at one hook, the lowest first."""
 
     levels: Sequence[Level]
+    correlations: npt.NDArray[np.float64] | None = None
+    """`[levels, levels]` of the errors of their shares; None where levels were sampled independently."""
 
     @property
     def whole(self) -> Estimate:
@@ -58,7 +62,9 @@ class Consistency:
 
         Levels where nothing was looked at may hold anything.
         """
-        return weighted([level.share for level in self.levels], [level.count for level in self.levels])
+        return weighted(
+            [level.share for level in self.levels], [level.count for level in self.levels], self.correlations
+        )
 
     def between(self, low: float, high: float) -> Estimate:
         """The mean share over the levels whose middles lie between parts of the maximum, each counted alike.
@@ -67,33 +73,54 @@ class Consistency:
             low: part of the maximum, 0 to 1. high: likewise.
         """
         top = self.levels[-1].high if self.levels else math.nan
-        chosen = [v.share for v in self.levels if low * top <= (v.low + v.high) / 2 < high * top and v.n_seen]
-        return weighted(chosen, [1] * len(chosen))
+        weights = [
+            float(low * top <= (v.low + v.high) / 2 < high * top and v.n_seen > 0) for v in self.levels
+        ]
+        return weighted([level.share for level in self.levels], weights, self.correlations)
 
 
-def wilson(n_fit: int, n_seen: int) -> Estimate:
-    """A share with Wilson's interval."""
+def wilson(n_fit: float, n_seen: float, n_all: float = math.inf) -> Estimate:
+    """A share with Wilson's interval; the numbers need not be whole.
+
+    Args:
+        n_all: of how many those seen were drawn, without replacement: when all were seen the share is exact.
+    """
     if not n_seen:
         return NOTHING
-    share, z2 = n_fit / n_seen, Z**2 / n_seen
+    share = n_fit / n_seen
+    if n_seen >= n_all:
+        return Estimate(share, share, share)
+    left = 1.0 if math.isinf(n_all) else (n_all - n_seen) / (n_all - 1)  # of the variance
+    z2 = Z**2 * left / n_seen
     middle = (share + z2 / 2) / (1 + z2)
-    half = Z * math.sqrt(share * (1 - share) / n_seen + z2 / n_seen / 4) / (1 + z2)
+    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
     return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
-def weighted(shares: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
-    """A weighted mean of shares, with its interval by MOVER."""
+def weighted(
+    shares: Sequence[Estimate],
+    weights: Sequence[float],
+    correlations: npt.NDArray[np.float64] | None = None,
+) -> Estimate:
+    """A weighted mean of shares, with its interval by MOVER, and wider by all that unseen parts may hold.
+
+    Args:
+        correlations: `[shares, shares]` of their errors; None: they are independent.
+    """
     total = float(sum(weights))
     if not total:
         return NOTHING
-    value = below = above = 0.0
-    for part, weight in zip(shares, weights, strict=True):
-        known = part if not math.isnan(part.value) else Estimate(0.5, 0.0, 1.0)
-        w = weight / total
-        value += w * known.value
-        below += (w * (known.value - known.low)) ** 2
-        above += (w * (known.high - known.value)) ** 2
-    return Estimate(value, max(0.0, value - math.sqrt(below)), min(1.0, value + math.sqrt(above)))
+    w = np.asarray(weights, dtype=np.float64) / total
+    values, lows, highs = np.array([[part.value, part.low, part.high] for part in shares]).T
+    unseen = np.isnan(values)
+    half = float(w[unseen].sum()) / 2
+    value = float(w @ np.where(unseen, 0.5, values))
+    together = np.eye(len(w)) if correlations is None else correlations
+    low, high = (
+        half + math.sqrt(max(0.0, float(side @ together @ side)))
+        for side in (w * np.where(unseen, 0, apart) for apart in (values - lows, highs - values))
+    )
+    return Estimate(value, max(0.0, value - low), min(1.0, value + high))
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -128,7 +155,7 @@ def consistency(predicate: Predicate, ranges: Sequence[RangeSample], vocabulary:
             marks = marks_of(predicate, sampled.examples, vocabulary)
             fits = sum(bool(m[e.peak]) for m, e in zip(marks, sampled.examples, strict=True))
             n_seen = len(sampled.examples)
-            share = wilson(fits, n_seen)
+            share = wilson(fits, n_seen, sampled.count)
             levels.append(Level(max(sampled.low, 0.0), sampled.high, sampled.count, fits, n_seen, share))
     return Consistency(levels)
 
@@ -138,13 +165,11 @@ def sampled_consistency(
     marks: Marks,
     contexts: npt.NDArray[np.int64],
     ranges: Sequence[RangeSample],
-    draws: int = 1000,
-    seed: int = 0,
 ) -> Consistency:
     """The same from whole contexts that activation had no part in choosing.
 
-    Intervals come from drawing contexts anew, with replacement, since tokens of one text are alike; where
-    all or none fit they are Wilson's, with as many samples as there are contexts.
+    Intervals follow from how much contexts differ, since tokens of one text are alike. Where all or none
+    fit they are Wilson's, with as many samples as there are contexts.
 
     Args:
         values: `[N]` activations. marks: `[N]` whether each token fits.
@@ -160,22 +185,48 @@ def sampled_consistency(
     shape, cell = (n_contexts, len(above)), contexts * len(above) + level
     seen = np.bincount(cell[fires], minlength=shape[0] * shape[1]).reshape(shape)
     fits = np.bincount(cell[fires & marks], minlength=shape[0] * shape[1]).reshape(shape)
-    weights = np.random.default_rng(seed).multinomial(
-        n_contexts, np.full(n_contexts, 1 / n_contexts), size=draws
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = (weights @ fits) / (weights @ seen)
+    n_seen, n_fit = seen.sum(axis=0), fits.sum(axis=0)
+    part = n_fit / np.maximum(n_seen, 1)
+    errors = (fits - part * seen) / np.maximum(n_seen, 1)
     found = []
     for k, sampled in enumerate(above):
-        n_fit, n_seen = int(fits[:, k].sum()), int(seen[:, k].sum())
-        if 0 < n_fit < n_seen:
-            low, high = np.nanquantile(drawn[:, k], [0.025, 0.975])
-            share = Estimate(n_fit / n_seen, float(low), float(high))
-        else:
-            texts = int((seen[:, k] > 0).sum())
-            share = wilson(texts if n_fit else 0, texts)
-        found.append(Level(max(sampled.low, 0.0), sampled.high, sampled.count, n_fit, n_seen, share))
-    return Consistency(found)
+        n_alike = _samples_worth(errors[:, k], seen[:, k], part[k])
+        share = wilson(part[k] * n_alike, n_alike)
+        found.append(
+            Level(max(sampled.low, 0.0), sampled.high, sampled.count, int(n_fit[k]), int(n_seen[k]), share)
+        )
+    return Consistency(found, _correlations(errors))
+
+
+def _samples_worth(errors: npt.NDArray[np.float64], seen: npt.NDArray[np.int64], share: float) -> float:
+    """How many tokens drawn one by one would tell as much of a share as the contexts do.
+
+    Args:
+        errors: `[C]` what each context adds to the share's error. seen: `[C]` tokens looked at in each.
+    """
+    n_contexts, n_tokens = int((seen > 0).sum()), int(seen.sum())
+    if n_contexts < 2 or share in (0, 1):
+        return n_contexts
+    variance = float(errors @ errors) * n_contexts / (n_contexts - 1)
+    worth = share * (1 - share) / variance if variance else math.inf
+    return max(1.0, min(worth, n_tokens) * (Z / _student(n_contexts - 1)) ** 2)
+
+
+def _student(freedom: float) -> float:
+    """Student's t for a 95% interval, by its expansion: Abramowitz and Stegun, 26.7.5."""
+    g1 = (Z**3 + Z) / 4
+    g2 = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
+    g3 = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
+    return Z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3
+
+
+def _correlations(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`[levels, levels]` from `[C, levels]`; 0 beside a level whose share has no error."""
+    size = np.linalg.norm(errors, axis=0)
+    unit = errors / np.where(size > 0, size, 1)
+    found = unit.T @ unit
+    np.fill_diagonal(found, 1.0)
+    return found
 
 
 def edges_of(found: Consistency) -> npt.NDArray[np.float64]:

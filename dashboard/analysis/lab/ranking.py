@@ -84,7 +84,7 @@ def before_firing(
 
 def _literally(text: str) -> str:
     """A pattern that finds a text and nothing else, on one line."""
-    pattern: str = re2.escape(text).replace("\\/", "/")
+    pattern: str = re2.escape(text).replace("\\/", "/").replace("\\ ", " ")
     return pattern.replace("\\\n", "\\n").replace("\\\t", "\\t").replace("\\\r", "\\r")
 
 
