@@ -154,7 +154,7 @@ def test_examples_are_judged_by_key_and_resumed(server: str, page: Page) -> None
     for left in (2, 1, 0):
         page.get_by_role("button", name="Undo").click()
         expect(page.get_by_text(re.compile(f"^{left} of [0-9]+ examples judged"))).to_be_visible()
-    assert page.locator(".text").inner_text() == first
+    expect(page.locator(".text")).to_have_text(first, use_inner_text=True)
 
 
 def test_hypotheses_are_kept_shared_and_taken_back(server: str, page: Page, tmp_path: Path) -> None:
