@@ -13,6 +13,7 @@ from dashboard.components.token_view import token_view
 from dashboard.hooks import HOOK_LABELS, hook_title
 from dashboard.messages import plain
 from dashboard.problems import show_problem
+from dashboard.provenance import provenance_line
 from dashboard.services import places
 from dashboard.services.ablation import underlined
 from dashboard.services.last_list import way_back
@@ -177,6 +178,7 @@ def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = 
         place.hook,
         key=key,
         second=second,
+        of=provenance_line(place, hooks),
         on_bar=show if key == "histograms" and "ranges" in place.views else None,
     )  # fmt: skip
 

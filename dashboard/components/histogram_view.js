@@ -26,6 +26,7 @@ export default function ({ data, parentElement: root, setTriggerValue }) {
   if (s.version !== version) {
     s.version = version;
     s.data = data;
+    root.querySelector('.of').textContent = data.of;
     s.second.textContent = data.second ? `outline: ${data.second}` : '';
     draw(s);
   }

@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 _mount = st.components.v2.component(
     "solu_histogram_view",
-    html='<section class="view"><div class="choices"></div><div class="panels"></div>'
+    html='<section class="view"><div class="choices"></div><div class="panels"></div><p class="of"></p>'
     '<div class="tip" role="status" hidden></div></section>',
     css=(_HERE / "histogram_view.css").read_text(encoding="utf-8"),
     js=(_HERE / "histogram_view.js").read_text(encoding="utf-8"),
@@ -58,6 +58,7 @@ def histogram_view(
     second: Second | None = None,
     on_bar: Callable[[str, float], None] | None = None,
     click: str = "samples from here",
+    of: str = "",
 ) -> None:
     """Draw histograms; log or linear, marks and the normal approximation are the reader's choice, kept there.
 
@@ -65,6 +66,7 @@ def histogram_view(
         shown: the hook whose examples are on the page, in full colour.
         on_bar: called in a callback, before the next run, with the hook and the middle of a bar clicked.
         click: what a click on a bar shows, in words.
+        of: what the figures are of, said below them.
     """
 
     def clicked() -> None:
@@ -73,7 +75,7 @@ def histogram_view(
             on_bar(*chosen)
 
     data = histogram_view_data(panels, shown, second, click if on_bar else "")
-    _mount(key=key, data=data, on_bar_change=clicked)
+    _mount(key=key, data=data | {"of": of}, on_bar_change=clicked)
 
 
 def histogram_view_data(

@@ -11,6 +11,7 @@ from dashboard.lab_parts.address import SESSION_KEY, LabAddress
 from dashboard.lab_parts.box import show_box
 from dashboard.messages import plain
 from dashboard.problems import show_problem
+from dashboard.provenance import provenance_line
 from dashboard.services import places
 from dashboard.services.places import Place
 from dashboard.state import AddressError
@@ -116,6 +117,7 @@ def page() -> None:
         on_change=moved, label_visibility="collapsed",
     )  # fmt: skip
     draw_part(lab.part, place, text)
+    st.caption(plain(provenance_line(place, place.cache.hooks)))
 
 
 page()

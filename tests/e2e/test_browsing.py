@@ -43,6 +43,8 @@ def test_a_neuron_opens_and_its_first_example_is_read(server: str, page: Page, t
     assert shown == pytest.approx(first.value, rel=1e-3)
     assert page.locator(".example").count() == 20
     expect(page.get_by_role("group", name="Histogram before the LayerNorm")).to_be_visible()
+    expect(page.locator(".of")).to_contain_text("hook_mid and hook_post")
+    expect(page.locator(".of")).to_contain_text("tokens of")
 
 
 def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
