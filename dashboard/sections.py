@@ -94,7 +94,7 @@ def compare_dialog(place: Place) -> None:
     layer = st.selectbox("Layer", layers, at, key="beside_layer")
     last = cache.d_mlp - 1
     neuron = st.number_input(f"Neuron, 0 to {last}", 0, last, min(place.neuron, last), key="beside_neuron")
-    if st.button("Put it beside", key="beside_open", type="primary"):
+    if st.button("Put it beside", key="beside_open"):
         st.query_params["beside"] = str(Beside(name, int(layer), int(neuron)))
         st.rerun()
 

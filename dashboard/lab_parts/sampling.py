@@ -55,7 +55,7 @@ def _offer(place: Place, offered: list[Sample]) -> None:
     )
     if st.session_state.get(_MAKING) != chosen.n_tokens:
         st.button(
-            "Run the model over them", key="lab_run", type="primary", icon=":material/play_arrow:",
+            "Run the model over them", key="lab_run", icon=":material/play_arrow:",
             on_click=lambda: st.session_state.update({_MAKING: chosen.n_tokens}),
         )  # fmt: skip
         return

@@ -66,7 +66,7 @@ def _form(place: Place, text: str) -> None:
             placeholder="a name, as: hexadecimal",
         )  # fmt: skip
         st.button(
-            "Keep", key="lab_keep", type="primary", icon=":material/bookmark_add:", on_click=save,
+            "Keep", key="lab_keep", icon=":material/bookmark_add:", on_click=save,
             disabled=not text,
         )  # fmt: skip
     if not text:
