@@ -1,7 +1,7 @@
 """How well a model does the tasks of the paper's Figure 2, judged by lm-eval on local files.
 
-`sets.py` reads the files, `definitions.py` says each task in lm-eval's words, `run.py` has lm-eval put them to
-a model in a process of its own (`process.py`), `results.py` is what comes back. lm-eval is an optional
+`sets.py` reads the files, `definitions.py` says each task in lm-eval's words, `run.py` has lm-eval ask
+them in a process of its own (`process.py`), `results.py` is what comes back. lm-eval is an optional
 requirement.
 """
 
