@@ -1,6 +1,7 @@
 """What came of the tasks, as a file beside the model: `tasks.json`, which the dashboard draws."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,13 @@ class TaskResults:
         with written_aside(file) as aside:
             aside.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
+    def by_group(self) -> list[TaskResult]:
+        """One result a group: sets with a common first name count as one, as the arithmetic ones do."""
+        groups: dict[str, list[TaskResult]] = {}
+        for result in self.results:
+            groups.setdefault(result.task.partition("/")[0], []).append(result)
+        return [_together(name, parts) for name, parts in groups.items()]
+
     @classmethod
     def load(cls, file: Path) -> "TaskResults":
         """Read them.
@@ -61,3 +69,19 @@ class TaskResults:
             return TypeAdapter(cls).validate_json(file.read_bytes())
         except ValidationError as error:
             raise ValueError(f"{file} holds no results of tasks: measure them again") from error
+
+
+def _together(name: str, parts: list[TaskResult]) -> TaskResult:
+    if len(parts) == 1:
+        return parts[0]
+    n_items = sum(part.n_items for part in parts)
+    weights = [part.n_items / n_items for part in parts]
+    return TaskResult(
+        task=name,
+        metric=parts[0].metric,
+        value=sum(w * part.value for w, part in zip(weights, parts, strict=True)),
+        stderr=math.hypot(*(w * part.stderr for w, part in zip(weights, parts, strict=True))),
+        n_items=n_items,
+        chance=sum(w * part.chance for w, part in zip(weights, parts, strict=True)),
+        sha256=parts[0].sha256,
+    )

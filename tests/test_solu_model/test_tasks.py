@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dashboard.cli import app
 from solu_model import load_checkpoint
-from solu_model.tasks import TaskError, TaskResults, find_sets
+from solu_model.tasks import TaskError, TaskResult, TaskResults, find_sets
 from solu_model.tasks.sets import Choice, Cloze, Open
 
 LAMBADA = [
@@ -179,3 +179,16 @@ def test_what_is_no_file_of_results_says_so(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text('{"results": [{"value": 2}]}')
     with pytest.raises(ValueError, match="measure them again"):
         TaskResults.load(tmp_path / "tasks.json")
+
+
+def test_sets_of_one_group_count_as_one() -> None:
+    rows = [
+        TaskResult("arithmetic/sum", "acc", 0.5, 0.1, 10, 0.0, "a"),
+        TaskResult("mmlu", "acc_norm", 0.25, 0.01, 100, 0.25, "b"),
+        TaskResult("arithmetic/difference", "acc", 0.1, 0.02, 30, 0.0, "a"),
+    ]
+    arithmetic, mmlu = TaskResults("0" * 64, "0.4.13", "2.13.0", rows).by_group()
+    assert mmlu == rows[1]
+    assert (arithmetic.task, arithmetic.n_items) == ("arithmetic", 40)
+    assert arithmetic.value == pytest.approx((5 + 3) / 40)
+    assert arithmetic.stderr == pytest.approx(((0.25 * 0.1) ** 2 + (0.75 * 0.02) ** 2) ** 0.5)
