@@ -75,9 +75,9 @@ class Design:
     """Tokens before a snippet's peak; where the text begins earlier, as many more come after it."""
     n_after: Annotated[int, Field(ge=0, le=500)] = 8
     """Tokens after it, likewise."""
-    min_firing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    min_firing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
     """A neuron is dead, and is never drawn, if its largest activation over the corpus is not above 0, or is
-    below this share of the median of its layer's largest activations."""
+    below this share of the median of its layer's largest activations, or if one was no number."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the neurons, the checks and, with the salt, the orders."""
     instruction: Annotated[Text, Field(min_length=1, max_length=2_000)] = INSTRUCTION
@@ -133,10 +133,10 @@ class LeftOut:
     side: int
     n_dead: int
     """By the design's `min_firing`."""
-    n_short: int
-    """Not dead, but with too few examples that `n_tokens` can be cut from."""
     n_live: int
-    """The others, which were drawn from."""
+    """The others."""
+    n_short: int
+    """Of those, passed over in drawing: with too few examples that `n_tokens` can be cut from."""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
