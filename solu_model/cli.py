@@ -63,12 +63,41 @@ def train(
 
 def evaluate(
     model: ModelOption,
-    data: DataOption,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", help="Text to measure the loss on: a file, a folder or a hub name. Repeatable."
+        ),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Questions to answer instead: names by commas, as lambada,arithmetic, or all."),
+    ] = None,
+    sets: Annotated[
+        Path | None, typer.Option(help="The folder with the files of the questions, for --tasks.")
+    ] = None,
     tokenizer_path: TokenizerOption = None,
     max_documents: Annotated[int | None, typer.Option(help="Stop after so many documents.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
+    items: Annotated[int | None, typer.Option(help="Take so many items of each task.", min=1)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the result as JSON; MODEL/tasks.json is where the dashboard finds tasks."),
+    ] = None,
 ) -> None:
-    """Loss on text, in nats a token and bits a byte, in all and by source."""
+    """Loss on text, in nats a token and bits a byte, by source; or, with --tasks, the paper's tasks."""
+    if (tasks is None) == (data is None):
+        raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
+    if data is not None:
+        _evaluate_text(model, data, tokenizer_path, max_documents, out)
+    elif sets is None:
+        raise typer.BadParameter("expected the folder with the questions' files", param_hint="--sets")
+    else:
+        _evaluate_tasks(Path(model), str(tasks), sets, tokenizer_path, items, out)
+
+
+def _evaluate_text(
+    model: str, data: list[str], tokenizer_path: str | None, max_documents: int | None, out: Path | None
+) -> None:
     from solu_model.checkpoints import load_with_tokenizer
     from solu_model.documents import read_documents
     from solu_model.evaluate import evaluate as run
@@ -94,6 +123,23 @@ def evaluate(
         }
         with written_aside(out) as aside:
             aside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _evaluate_tasks(
+    model: Path, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
+) -> None:
+    from solu_model.tasks import find_sets, run_tasks
+
+    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
+    found = run_tasks(model, find_sets(sets, wanted), tokenizer=tokenizer_path, limit=items)
+    table = Table("task", "measure", "right", "guessing", "items")
+    for result in found.results:
+        right = f"{result.value:.1%} ± {1.96 * result.stderr:.1%}"
+        guessing = f"{result.chance:.1%}" if result.chance else ""
+        table.add_row(result.task, result.metric, right, guessing, f"{result.n_items:,}")
+    Console().print(table)
+    if out is not None:
+        found.save(out)
 
 
 def info(

@@ -1,10 +1,13 @@
-"""How models were trained, read once."""
+"""How models were trained and what they can do, read once."""
+
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.catalog import FoundModel
 from dashboard.services.places import Stamp, stamp_of
+from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
 
 def loss_curve(model: FoundModel) -> pd.DataFrame | None:
@@ -19,3 +22,17 @@ def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001
     except (OSError, ValueError):  # missing, damaged (Arrow's errors are ValueErrors), or without a column
         return None
     return frame if len(frame) else None
+
+
+def task_results(model: FoundModel) -> list[TaskResult]:
+    """How well a model does the paper's tasks; empty where that was not measured or cannot be read."""
+    file = model.path / TASKS_FILE
+    return _task_results(str(file), stamp_of(file))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _task_results(path: str, stamp: Stamp) -> list[TaskResult]:  # noqa: ARG001 part of the key
+    try:
+        return TaskResults.load(Path(path)).by_group()
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,86 @@
+"""A set in lm-eval's words: a file of JSON lines of its own, and the task's configuration.
+
+Prompts and measures are those of lm-eval's own tasks of the same names, as far as the files allow.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from solu_model.tasks.sets import Choice, Cloze, Item, Open, TaskError, TaskSet
+
+_MEAN = {"aggregation": "mean", "higher_is_better": True}
+
+
+def definition(task: TaskSet, folder: Path, limit: int | None = None) -> tuple[dict[str, Any], float]:
+    """Write a task's items and say how lm-eval is to put them.
+
+    Args:
+        folder: where its lines go.
+        limit: items to take, spread evenly over the set; all where None.
+
+    Returns:
+        lm-eval's configuration, and the accuracy of guessing.
+
+    Raises:
+        TaskError: an item is damaged, or there is none.
+    """
+    items = list(task.read())
+    if limit is not None and limit < len(items):
+        items = [items[k * len(items) // limit] for k in range(limit)]
+    if not items:
+        raise TaskError(f"{task.path}: the set {task.name} is empty: fetch it again")
+    file = folder / f"{lm_eval_name(task.name)}.jsonl"
+    with open(file, "w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(asdict(item)) + "\n" for item in items)
+    config = {
+        "task": lm_eval_name(task.name),
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(file)}},
+        "test_split": "test",
+        "num_fewshot": 0,
+    }
+    return config | _PUT[type(items[0])], _by_chance(items)
+
+
+def lm_eval_name(name: str) -> str:
+    """A task's name among lm-eval's own."""
+    return "solu_" + name.replace("/", "_")
+
+
+def _by_chance(items: list[Item]) -> float:
+    """The accuracy of guessing: of answers to choose from alone."""
+    choices = [1 / len(item.choices) for item in items if isinstance(item, Choice)]
+    return sum(choices) / len(items)
+
+
+_PUT: dict[type, dict[str, Any]] = {
+    Cloze: {
+        "output_type": "loglikelihood",
+        "doc_to_text": "{{context}}",
+        "doc_to_target": "{{target}}",
+        "target_delimiter": "",
+        "metric_list": [
+            {"metric": "acc", **_MEAN},
+            {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
+        ],
+    },
+    Choice: {
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{query}}",
+        "doc_to_target": "gold",
+        "doc_to_choice": "choices",
+        "metric_list": [{"metric": "acc", **_MEAN}, {"metric": "acc_norm", **_MEAN}],
+    },
+    Open: {
+        "output_type": "generate_until",
+        "doc_to_text": "{{query}}",
+        "doc_to_target": "{{answers}}",
+        "generation_kwargs": {"until": ["\n", ".", ","], "do_sample": False, "max_gen_toks": 24},
+        "filter_list": [
+            {"name": "none", "filter": [{"function": "remove_whitespace"}, {"function": "take_first"}]}
+        ],
+        "metric_list": [{"metric": "exact_match", "ignore_case": True, "ignore_punctuation": True, **_MEAN}],
+    },
+}

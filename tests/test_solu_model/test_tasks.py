@@ -1,0 +1,194 @@
+"""The paper's tasks: files of every shape, put by lm-eval, and scored as counting by hand scores them."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dashboard.cli import app
+from solu_model import load_checkpoint
+from solu_model.tasks import TaskError, TaskResult, TaskResults, find_sets
+from solu_model.tasks.sets import Choice, Cloze, Open
+
+LAMBADA = [
+    {"context": "The lamp was lit at nine, and the widow spoke of the", "continuation": "sea"},
+    {"context": "x " * 60 + "def f0(x):\n    return", "continuation": "x"},  # longer than the model reads
+    {"context": "Chapter 1. The lamp was", "continuation": "lit"},
+]
+ARC = [
+    {"query": "Question: What was lit?", "choices": ["the lamp", "a sea", "1,024"], "gold": 0},
+    {"query": "Question: Who spoke?", "choices": ["x + 1", "the captain of the sea"], "gold": 1},
+    {"query": "Question: When?", "choices": ["at 8 o'clock", "never", "in the café"], "gold": 2},
+]
+
+
+def gzipped(path: Path, text: str) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def archived(path: Path, members: dict[str, str]) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(text.encode())
+            archive.addfile(about, io.BytesIO(text.encode()))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few items of our own in the shapes of the real files."""
+    folder = tmp_path_factory.mktemp("sets")
+    lines = {
+        "lambada_openai.jsonl.gz": LAMBADA,
+        "arc_easy.jsonl.gz": ARC,
+        "openbook_qa.jsonl.gz": ARC[:1],
+        "triviaqa_sm_sub.jsonl.gz": [
+            {"context": "Question: Who?\nAnswer:", "answer": "The Miller", "aliases": ["miller"]}
+        ],
+    }
+    for name, rows in lines.items():
+        gzipped(folder / name, "".join(json.dumps(row) + "\n" for row in rows))
+    gzipped(folder / "hellaswag_val.txt.gz", "A man sits. he\n2\nfalls\nswims\nstands\nsings\n")
+    sums = '{"context": "\\n\\nQ: What is 2 plus 3?\\n\\nA:", "completion": " 5"}\n'
+    archived(
+        folder / "gpt3_arithmetic.tar.gz", {"two_digit_addition.jsonl": sums, "sum_of_digits.jsonl": sums}
+    )
+    head = "question,choice0,choice1,choice2,choice3,answer\n"
+    archived(
+        folder / "mmlu.tar.gz",
+        {
+            "mmlu/test/formal_logic_test.csv": head + '"A, b?",w,x,"y, z",1,2\n',
+            "mmlu/dev/formal_logic_dev.csv": head + "no?,a,b,c,d,0\n",
+        },
+    )
+    return folder
+
+
+def test_every_shape_is_read(sets: Path) -> None:
+    found = {task.name: list(task.read()) for task in find_sets(sets)}
+    assert found["lambada"][0] == Cloze(LAMBADA[0]["context"], " sea")
+    assert found["arc_easy"][1] == Choice("Question: Who spoke?\nAnswer:", ARC[1]["choices"], 1)
+    assert found["openbook_qa"] == [Choice("Question: What was lit?", ARC[0]["choices"], 0)]
+    assert found["triviaqa"] == [Open("Question: Who?\nAnswer:", ["The Miller", "miller"])]
+    assert found["hellaswag"] == [Choice("A man sits. he", ["falls", "swims", "stands", "sings"], 2)]
+    assert found["arithmetic/sum_of_digits"] == [Cloze("Q: What is 2 plus 3?\n\nA:", " 5")]
+    (question,) = found["mmlu"]
+    assert question.query.endswith("about formal logic.\n\nA, b?\nA. w\nB. x\nC. y, z\nD. 1\nAnswer:")
+    assert (question.choices, question.gold) == (["A", "B", "C", "D"], 2)
+    assert [task.name for task in find_sets(sets, ["arithmetic"])] == [
+        "arithmetic/sum_of_digits", "arithmetic/two_digit_addition",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("arc_easy.jsonl.gz", '{"query": "?", "choices": ["a"], "gold": 0}\n', "item 1 is not .*1 answers"),
+        ("arc_easy.jsonl.gz", '{"query": "?", "choices": ["a", "b"], "gold": 2}\n', "got 2"),
+        ("arc_easy.jsonl.gz", '{"choices": ["a", "b"], "gold": 1}\n', "no field 'query'"),
+        ("arc_easy.jsonl.gz", '{"query": 3, "choices": ["a", "b"], "gold": 1}\n', "not one"),
+        ("lambada_openai.jsonl.gz", "[1, 2]\n", "expected a JSON object"),
+        ("lambada_openai.jsonl.gz", "{\n", "not one"),
+        ("hellaswag_val.txt.gz", "A man\n2\nfalls\n", "four endings"),
+        ("triviaqa_sm_sub.jsonl.gz", '{"context": "?", "answer": "a", "aliases": [7]}\n', "expected texts"),
+    ],
+)
+def test_a_damaged_item_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+    gzipped(tmp_path / name, text)
+    (task,) = find_sets(tmp_path)
+    with pytest.raises(TaskError, match=f"{name}: .*{said}"):
+        list(task.read())
+
+
+def test_files_that_are_not_there_or_cut_short(tmp_path: Path, sets: Path) -> None:
+    with pytest.raises(TaskError, match="holds none of lambada_openai"):
+        find_sets(tmp_path)
+    with pytest.raises(TaskError, match=r"no task 'sudoku'.*arc_easy, arithmetic"):
+        find_sets(sets, ["sudoku", "mmlu"])
+    (tmp_path / "gpt3_arithmetic.tar.gz").write_bytes((sets / "gpt3_arithmetic.tar.gz").read_bytes()[:60])
+    with pytest.raises(TaskError, match="cannot be read"):
+        find_sets(tmp_path)
+
+
+def likelihood(model: torch.nn.Module, context: list[int], target: list[int]) -> tuple[float, bool]:
+    """Log-probability of the target after BOS and context, and whether each token of it is the likeliest."""
+    n_ctx = model.config.n_ctx
+    read = [0, *context, *target[:-1]][-n_ctx:]
+    read[0] = 0  # the BOS stays where a text is too long
+    logp = model(torch.tensor([read])).logits[0].log_softmax(-1)[-len(target) :]
+    right = bool((logp.argmax(-1) == torch.tensor(target)).all())
+    return float(logp.gather(1, torch.tensor(target)[:, None]).sum()), right
+
+
+def test_scores_are_those_of_counting_by_hand(sets: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tasks.json"
+    command = [
+        "evaluate",
+        "--model",
+        str(tiny_checkpoint),
+        "--tasks",
+        "all",
+        "--sets",
+        str(sets),
+        "--out",
+        str(out),
+    ]
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0, said.output
+    found = {result.task: result for result in TaskResults.load(out).results}
+    assert sorted(found) == sorted(task.name for task in find_sets(sets))
+
+    model, tokenizer = load_checkpoint(tiny_checkpoint)
+    model.eval()
+
+    def split(context: str, rest: str) -> tuple[list[int], list[int]]:
+        """The tokens of a text, cut where its context ends."""
+        both = tokenizer(context + rest, add_special_tokens=False)["input_ids"]
+        n = len(tokenizer(context, add_special_tokens=False)["input_ids"])
+        return both[:n], both[n:]
+
+    with torch.inference_mode():
+        cloze = [likelihood(model, *split(r["context"], " " + r["continuation"])) for r in LAMBADA]
+        right = 0
+        for row in ARC:
+            query = row["query"] + "\nAnswer:"
+            scores = [likelihood(model, *split(query, " " + c))[0] / len(c) for c in row["choices"]]
+            right += scores.index(max(scores)) == row["gold"]
+    lambada, arc = found["lambada"], found["arc_easy"]
+    mean = sum(nats for nats, _ in cloze) / len(cloze)
+    assert torch.tensor(lambada.perplexity).log().item() == pytest.approx(-mean, rel=1e-4)
+    assert lambada.value == pytest.approx(sum(ok for _, ok in cloze) / len(cloze))
+    assert (arc.metric, arc.value) == ("acc_norm", pytest.approx(right / len(ARC)))
+    assert arc.chance == pytest.approx((1 / 3 + 1 / 2 + 1 / 3) / 3)
+    assert (found["mmlu"].n_items, found["triviaqa"].metric) == (1, "exact_match")
+
+
+def test_either_text_or_tasks(tiny_checkpoint: Path) -> None:
+    said = CliRunner().invoke(app, ["evaluate", "--model", str(tiny_checkpoint)])
+    assert said.exit_code == 2
+    assert "--data or --tasks" in said.output
+
+
+def test_what_is_no_file_of_results_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tasks.json").write_text('{"results": [{"value": 2}]}')
+    with pytest.raises(ValueError, match="measure them again"):
+        TaskResults.load(tmp_path / "tasks.json")
+
+
+def test_sets_of_one_group_count_as_one() -> None:
+    rows = [
+        TaskResult("arithmetic/sum", "acc", 0.5, 0.1, 10, 0.0, "a"),
+        TaskResult("mmlu", "acc_norm", 0.25, 0.01, 100, 0.25, "b"),
+        TaskResult("arithmetic/difference", "acc", 0.1, 0.02, 30, 0.0, "a"),
+    ]
+    arithmetic, mmlu = TaskResults("0" * 64, "0.4.13", "2.13.0", rows).by_group()
+    assert mmlu == rows[1]
+    assert (arithmetic.task, arithmetic.n_items) == ("arithmetic", 40)
+    assert arithmetic.value == pytest.approx((5 + 3) / 40)
+    assert arithmetic.stderr == pytest.approx(((0.25 * 0.1) ** 2 + (0.75 * 0.02) ** 2) ** 0.5)
