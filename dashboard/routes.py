@@ -26,7 +26,7 @@ from dashboard.annotations.content import AnnotationError
 from dashboard.catalog import ModelError
 from dashboard.editing import MAX_TEXT
 from dashboard.state import AddressError
-from dashboard.studies.content import StudyError
+from dashboard.studies.design import StudyError
 
 PATH = "api/reading"
 RATING_PATH = "api/rating"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.studies.store import MAX_RULE
+from dashboard.studies.ratings import MOST_RULE
 
 _HERE = Path(__file__).parent
 
@@ -36,7 +36,7 @@ snippet is bold. You can also say the rule in words and how sure you are, before
 <div class="work"><ol class="snippets" tabindex="0" aria-label="Snippets"></ol>
 <div class="answer">
 <label for="rule">The rule, in words (optional) <kbd>/</kbd></label>
-<textarea id="rule" rows="3" maxlength="{MAX_RULE}" spellcheck="false" autocomplete="off"></textarea>
+<textarea id="rule" rows="3" maxlength="{MOST_RULE}" spellcheck="false" autocomplete="off"></textarea>
 <div role="group" aria-labelledby="sure"><span id="sure">How sure (optional)</span>
 <span class="sures"><button type="button" data-do="sure" value="1" aria-pressed="false">guess <kbd>1</kbd></button>
 <button type="button" data-do="sure" value="2" aria-pressed="false">likely <kbd>2</kbd></button>

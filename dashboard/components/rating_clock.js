@@ -1,6 +1,8 @@
 // The time on one card, and what this tab keeps of it: a reload goes on where it was, and a rating that the server
 // has not acknowledged is sent when it is back.
 
+const DAY = 86400; // seconds, the most that is said of one card
+
 class Clock {
   // Seconds the card was shown, and seconds it was paused, covered by the instruction or in a tab out of sight.
   constructor({ shown = 0, hidden = 0 } = {}) {
@@ -16,7 +18,8 @@ class Clock {
 
   read() {
     this.turn(this.showing);
-    return { shown: Math.round(this.shown * 1000) / 1000, hidden: Math.round(this.hidden * 1000) / 1000 };
+    const [shown, hidden] = [this.shown, this.hidden].map((seconds) => Math.min(DAY, Math.round(seconds * 1000) / 1000));
+    return { shown, hidden };
   }
 }
 

@@ -5,13 +5,14 @@ began anew, is kept once and answered alike.
 """
 
 import json
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboard.annotations.content import Text, UserName
 from dashboard.services import studies
-from dashboard.studies.store import Rating
+from dashboard.studies.ratings import MOST_RULE, RatedAlready, Rating
 
 HEAD = 160
 """Bytes of an answer before its card, filled up with blanks."""
@@ -21,13 +22,13 @@ Name = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
 class Said(BaseModel):
-    """A verdict on a card, as in `studies.store.Rating`."""
+    """A verdict on a card, see `Rating`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     item: Name
     verdict: Literal["interpretable", "not"]
-    rule: Annotated[Text, Field(max_length=1000)] = ""
+    rule: Annotated[Text, Field(max_length=MOST_RULE)] = ""
     confidence: Literal[1, 2, 3] | None = None
     seconds: Seconds
     hidden_seconds: Seconds = 0.0
@@ -57,7 +58,8 @@ def answer(asked: Asked) -> bytes:
     """
     store = studies.store()
     if asked.rating:
-        store.rate(asked.study, Rating(rater=asked.rater, **asked.rating.model_dump()))
+        with suppress(RatedAlready):  # the same once more
+            store.rate(asked.study, Rating(rater=asked.rater, **asked.rating.model_dump()))
     elif asked.undo:
         store.undo(asked.study, asked.rater)
     item = store.next_item(asked.study, asked.rater)

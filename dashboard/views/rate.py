@@ -6,7 +6,7 @@ from dashboard.annotations.content import AnnotationError
 from dashboard.components.rating_card import rating_card
 from dashboard.problems import show_problem
 from dashboard.services import annotations, studies
-from dashboard.studies.content import StudyError
+from dashboard.studies.design import StudyError
 from dashboard.user_name import ask_name, keep_said_name
 
 
@@ -14,12 +14,16 @@ def page() -> None:
     """The card to rate, or what is in the way."""
     study = st.query_params.get("study", "")
     try:
-        instruction = studies.store().design(study).instruction
+        store = studies.store()
+        summary, instruction = store.summary(study), store.design(study).instruction
     except StudyError as error:
         show_problem("This study cannot be rated", error)
         return
     except AnnotationError as error:
         show_problem("Studies cannot be read", error)
+        return
+    if summary.closed:
+        st.info("This study is closed: it takes no more ratings. Thank you for looking in.")
         return
     rater = annotations.user_name()
     if not rater:
