@@ -167,7 +167,7 @@ function rate(s, verdict) {
 
 function draft(s) {
   const { shown, hidden } = s.clock.read();
-  return { item: s.card.item, rule: s.rule.value.trim(), confidence: s.confidence, seconds: shown, hidden_seconds: hidden };
+  return { item: s.card.item, rule: s.rule.value.trim().toWellFormed(), confidence: s.confidence, seconds: shown, hidden_seconds: hidden };
 }
 
 function choose(s, confidence) {

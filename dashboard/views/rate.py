@@ -34,4 +34,5 @@ def page() -> None:
     rating_card(study, rater, instruction)
 
 
+st.set_page_config("Rate")
 page()
