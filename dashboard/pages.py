@@ -72,6 +72,7 @@ st.navigation(
             url_path="models",
             help="The models found, and what is missing or damaged.",
         ),
+        st.Page("views/rate.py", title="Rate", url_path="rate", visibility="hidden"),
     ],
     position="top",
 ).run()

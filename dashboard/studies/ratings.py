@@ -11,6 +11,9 @@ from dashboard.studies.design import StudyError, Verdict
 
 Confidence = Literal[1, 2, 3]
 
+MOST_RULE = 2_000
+"""Characters of a rule in words."""
+
 _DAY = 86_400.0
 
 
@@ -21,7 +24,7 @@ class Rating:
     rater: UserName
     item: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     verdict: Verdict
-    rule: Annotated[Text, Field(max_length=2_000)] = ""
+    rule: Annotated[Text, Field(max_length=MOST_RULE)] = ""
     """In words, where the rater gives one."""
     confidence: Confidence | None = None
     seconds: Annotated[float, Field(ge=0, le=_DAY, allow_inf_nan=False)] = 0.0
@@ -30,6 +33,10 @@ class Rating:
     """In between, in which the page was hidden."""
     at: datetime | None = None
     """When it was kept, in UTC; the store's own clock."""
+
+
+class RatedAlready(StudyError):
+    """A rating of an item that its rater has rated."""
 
 
 @dataclass(frozen=True, slots=True)

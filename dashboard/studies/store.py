@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from dashboard.annotations.database import Database
 from dashboard.studies import tables
 from dashboard.studies.design import Design, Item, Plan, StudyError, design_of, order, plan_of
-from dashboard.studies.ratings import Progress, Rating, Summary, checked_name, checked_rating
+from dashboard.studies.ratings import Progress, RatedAlready, Rating, Summary, checked_name, checked_rating
 
 
 class StudyStore:
@@ -91,6 +91,13 @@ class StudyStore:
             )
         return dict(sorted(found.items()))
 
+    def progress_of(self, study: str, rater: str) -> Progress:
+        """Of one rater, begun or not."""
+        plan, rater = self._plan(study), checked_name(rater)
+        with self._database.reading() as connection:
+            seconds = [row.seconds for row in tables.standing(connection, study, rater)]
+        return Progress(len(seconds), len(plan.items), sum(seconds))
+
     def next_item(self, study: str, rater: str) -> str | None:
         """The first item in a rater's own order that the rater has not rated; None after the last."""
         plan, rater = self._plan(study), checked_name(rater)
@@ -110,8 +117,9 @@ class StudyStore:
         """Keep a rating; on disk when this returns.
 
         Raises:
-            StudyError: the study is closed, the item is not its, this rater has rated it already, or a part
-                of the rating is of the wrong kind or length.
+            RatedAlready: by this rater.
+            StudyError: the study is closed, the item is not its, or a part of the rating is of the wrong
+                kind or length.
         """
         checked = checked_rating(rating)
         if checked.item not in {item.name for item in self._plan(study).items}:
@@ -119,7 +127,7 @@ class StudyStore:
         with self._database.writing() as connection:
             self._lock_open(connection, study)
             if any(r.item == checked.item for r in tables.standing(connection, study, checked.rater)):
-                raise StudyError("this item is rated already: undo that rating first, or go on to the next")
+                raise RatedAlready("this item is rated already: undo that rating first, or go on to the next")
             tables.add_rating(
                 connection, study=study, rater=checked.rater, item=checked.item, verdict=checked.verdict,
                 rule=checked.rule, confidence=checked.confidence, seconds=checked.seconds,
