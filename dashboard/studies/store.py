@@ -187,6 +187,17 @@ class StudyStore:
         with self._database.reading() as connection:
             return [_rating(row) for row in tables.standing(connection, study)]
 
+    def checks_passed(self, study: str) -> dict[str, tuple[int, int]]:
+        """By rater, the attention checks answered as expected, and those answered; nothing of a model."""
+        expected = {i.name: i.expected for i in self._plan(study).items if i.kind == "check"}
+        found: dict[str, tuple[int, int]] = {}
+        for rating in self.ratings(study):
+            right, n = found.get(rating.rater, (0, 0))
+            if rating.item in expected:
+                right, n = right + (rating.verdict == expected[rating.item]), n + 1
+            found[rating.rater] = right, n
+        return found
+
     def _texts(self, study: str) -> tuple[bytes, bytes]:
         """Pre-registration and key."""
         query = sa.select(tables.STUDIES.c.public, tables.STUDIES.c.key)
