@@ -11,42 +11,53 @@ from dashboard.analysis.rating.words import interval, percent
 COLOURS = ("#8b8e95", "#4d86bd", "#d98536", "#c4605a", "#5d5f66", "#7fb0d9", "#b9741f", "#8f2f2c")
 """Of models in their order: grey, blue, orange, red, apart for the colour-blind; names stand below."""
 
-_INK = "#808389"
+_INK = "#74777e"
+_BESIDE = 0.14  # of a rater's circle, right of the interval
 _MARGIN = {"l": 8, "r": 8, "t": 12, "b": 8}
 
 
-def share_figure(found: Results, height: int = 330) -> go.Figure:
-    """A bar a model with the interval of its share, and a point a rater where there are several."""
-    measured = [side for side in found.sides if side.n_neurons]
+def share_figure(found: Results, *, dark: bool = False, height: int = 330) -> go.Figure:
+    """A bar a model with the interval of its share, and a point a rater where there are several.
+
+    Args:
+        dark: whether the page is, which the intervals are seen against.
+    """
+    ink = "#e4e4e1" if dark else "#1f2023"
+    measured = [(at, side) for at, side in enumerate(found.sides) if side.n_neurons]
+    colours = [COLOURS[at % len(COLOURS)] for at, _ in measured]
     figure = go.Figure(
         go.Bar(
-            x=[_named(side.side) for side in measured],
-            y=[side.share.value for side in measured],
+            x=[at for at, _ in measured],
+            y=[side.share.value for _, side in measured],
             width=0.55,
-            marker={"color": [COLOURS[found.sides.index(s) % len(COLOURS)] for s in measured]},
+            marker={"color": colours, "opacity": 0.5, "line": {"color": colours, "width": 2}},
             error_y={
-                "array": [side.share.high - side.share.value for side in measured],
-                "arrayminus": [side.share.value - side.share.low for side in measured],
-                "color": _INK, "thickness": 2, "width": 7,
+                "array": [side.share.high - side.share.value for _, side in measured],
+                "arrayminus": [side.share.value - side.share.low for _, side in measured],
+                "color": ink, "thickness": 2, "width": 7,
             },
-            customdata=[[interval(side.share), side.n_neurons] for side in measured],
+            customdata=[[interval(side.share), side.n_neurons] for _, side in measured],
             hovertemplate="%{customdata[0]} of %{customdata[1]} neurons<extra></extra>",
         )
     )  # fmt: skip
     if len(found.raters) > 1:
         points = [
-            (_named(side.side), rater.shares[i].share.value, escape(rater.rater))
-            for i, side in enumerate(found.sides)
+            (at + _BESIDE, rater.shares[at].share.value, escape(rater.rater))  # plotly reads tags in names
+            for at, _ in measured
             for rater in found.raters
-            if rater.shares[i].n
+            if rater.shares[at].n
         ]
         figure.add_scatter(
             x=[point[0] for point in points], y=[point[1] for point in points],
             customdata=[point[2] for point in points], mode="markers",
-            marker={"symbol": "circle-open", "size": 9, "color": _INK, "line": {"width": 2}},
+            marker={"symbol": "circle-open", "size": 9, "color": ink, "line": {"width": 2}},
             hovertemplate="%{customdata}: %{y:.0%}<extra></extra>",
         )  # fmt: skip
     _laid_out(figure, height)
+    figure.update_xaxes(
+        tickvals=[at for at, _ in measured], range=[-0.6, len(found.sides) - 0.4], showgrid=False,
+        ticktext=[f"{escape(side.side)}<br>{side.n_neurons} neurons" for _, side in measured],
+    )  # fmt: skip
     figure.update_yaxes(
         range=[0, 1], tickformat=".0%", title={"text": "neurons called interpretable", "font_size": 12}
     )
@@ -83,11 +94,6 @@ def described(found: Results) -> str:
     return "Neurons called interpretable: " + "; ".join(
         f"{side.side} {percent(side.share.value)}" for side in found.sides
     )
-
-
-def _named(side: str) -> str:
-    """A model's name under a bar; plotly reads tags in it."""
-    return escape(side)
 
 
 def _laid_out(figure: go.Figure, height: int) -> None:

@@ -47,11 +47,12 @@ def share_figure_file(found: Results, title: str, provenance: str, kind: Literal
             if side.n_neurons:
                 s = side.share
                 ends = [[s.value - s.low], [s.high - s.value]]
-                axis.bar(at, s.value, 0.55, color=COLOURS[at % len(COLOURS)])
+                colour = COLOURS[at % len(COLOURS)]
+                axis.bar(at, s.value, 0.55, color=f"{colour}80", edgecolor=colour)
                 axis.errorbar(at, s.value, ends, color="#1f2023", capsize=4, linewidth=1)
             raters = [r.shares[at].share.value for r in found.raters if r.shares[at].n]
             if len(found.raters) > 1:
-                axis.plot([at] * len(raters), raters, "o", mfc="none", color="#5d5f66", markersize=5)
+                axis.plot([at + 0.14] * len(raters), raters, "o", mfc="none", color="#5d5f66", markersize=5)
         axis.set_xticks(
             range(len(found.sides)),
             [f"{side.side}\n{side.n_neurons} neurons" for side in found.sides],

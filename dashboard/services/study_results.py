@@ -16,6 +16,9 @@ from dashboard.studies.choosing import draw, require_same_text, side_of
 from dashboard.studies.design import Design, StudyError, new_design
 from dashboard.studies.export import rating_rows
 
+WINDOW = (16, 8)
+"""Tokens shown before and after a snippet's peak, where the caches keep as many."""
+
 Choice = tuple[str, str]
 """A model's name and a hook."""
 
@@ -92,7 +95,11 @@ def create(
     caches = [places.cache_of(model) for model, _ in chosen]
     require_same_text(caches)
     sides = [side_of(m.name, c, hook, layers) for (m, hook), c in zip(chosen, caches, strict=True)]
-    plan = draw(new_design(sides=tuple(sides), **fields), caches)
+    window = {
+        "n_before": min(WINDOW[0], *(c.manifest.window_before for c in caches)),
+        "n_after": min(WINDOW[1], *(c.manifest.window_after for c in caches)),
+    }
+    plan = draw(new_design(sides=tuple(sides), **window, **fields), caches)
     done = 0
 
     def made(n: int) -> None:

@@ -62,10 +62,9 @@ def new_study() -> None:
         placeholder="Two or more", max_selections=8,
     )  # fmt: skip
     common = study_results.layers_of([found[choice] for choice in chosen])
-    layers = st.multiselect(
-        "Layers", common, key="study_layers", placeholder="All that each cache holds",
-        disabled=len(common) < 2,
-    )  # fmt: skip
+    layers: list[int] = []
+    if len(common) > 1:
+        layers = st.multiselect("Layers", common, key="study_layers", placeholder="All that each cache holds")
     with st.container(horizontal=True, gap="small"):
         n_neurons = _whole("Neurons a model", "n_neurons", 1, 2000, "The paper took 60.")
         n_repeats = _whole(
@@ -75,12 +74,15 @@ def new_study() -> None:
             "Attention checks", "n_checks", 0, 1000,
             "Items with a known answer: half plainly one token, half without any rule.",
         )  # fmt: skip
-        seed = _whole("Seed", "seed", 0, 2**53, "Fixes which neurons are drawn; with a secret, the orders.")
-    n_items = len(chosen) * n_neurons + n_repeats + n_checks
+        n_snippets = _whole("Snippets", "n_snippets", 1, 100, "The strongest ones, shown of each neuron.")
+        seed = _whole(
+            "Seed", "seed", 0, 2**53 - 1, "Fixes which neurons are drawn; with a secret, the orders."
+        )
+    n_items = max(2, len(chosen)) * n_neurons + n_repeats + n_checks
     st.caption(
-        f"{n_items:,} items a rater: about {number(n_items * 1.5 / 60, 2)} hours at 90 seconds each. "
-        f"Dead neurons are left out: those whose largest activation over the corpus is below "
-        f"{number(100 * float(_FIELDS['min_firing'].default), 2)}% of the median of their layer's. "
+        f"{n_items:,} items a rater: about {n_items * 1.5 / 60:.1f} hours at 90 seconds each. "
+        "Dead neurons are left out: those whose largest activation over the corpus is below "
+        f"{number(100 * float(_FIELDS['min_firing'].default), 1)}% of the median of their layer's. "
         "The plan is stored, with a seal over which item is which neuron, before anybody rates."
     )
     ready = bool(title.strip()) and len(chosen) > 1
@@ -93,7 +95,8 @@ def new_study() -> None:
             study = study_results.create(
                 [(found[choice], choice[1]) for choice in chosen], layers,
                 lambda part: bar.progress(part, "Drawing neurons and cutting their snippets…"),
-                title=title, n_neurons=n_neurons, n_repeats=n_repeats, n_checks=n_checks, seed=seed,
+                title=title, n_neurons=n_neurons, n_repeats=n_repeats, n_checks=n_checks,
+                n_snippets=n_snippets, seed=seed,
             )  # fmt: skip
         except (StudyError, AnnotationError, ModelError, CacheError) as error:
             bar.empty()

@@ -24,7 +24,11 @@ def invitation(study: Summary) -> None:
     here = urlsplit(st.context.url or "")
     path = here.path.rsplit("/", 1)[0] + "/rate"
     st.markdown("Send this address to raters. Each says a name, and gets an order of their own:")
-    st.code(urlunsplit((here.scheme, here.netloc, path, urlencode({"study": study.id}), "")), language=None)
+    st.code(
+        urlunsplit((here.scheme, here.netloc, path, urlencode({"study": study.id}), "")),
+        language=None,
+        wrap_lines=True,
+    )
 
 
 def registration(store: StudyStore, study: Summary) -> None:
@@ -51,7 +55,7 @@ def progress(store: StudyStore, study: Summary) -> None:
     rows = pd.DataFrame(
         {
             "rater": list(found),
-            "done": [p.done / p.total for p in found.values()],
+            "done": [100 * p.done / p.total for p in found.values()],
             "items": [f"{p.done:,} of {p.total:,}" for p in found.values()],
             "minutes": [p.seconds / 60 for p in found.values()],
             "seconds": [p.seconds / max(p.done, 1) for p in found.values()],
@@ -62,7 +66,7 @@ def progress(store: StudyStore, study: Summary) -> None:
         rows, key="study_progress", hide_index=True, row_height=30,
         column_config={
             "rater": st.column_config.TextColumn(width=160),
-            "done": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "done": st.column_config.ProgressColumn(format="%.0f%%", min_value=0, max_value=100),
             "items": st.column_config.TextColumn(width=100),
             "minutes": st.column_config.NumberColumn("minutes in all", format="%.0f", width=100),
             "seconds": st.column_config.NumberColumn("seconds an item", format="%.0f", width=110),

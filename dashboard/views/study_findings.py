@@ -30,8 +30,9 @@ def findings(store: StudyStore, study: Summary) -> None:
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.plotly_chart(
-            share_figure(found), key="study_figure", config={"displayModeBar": False}, alt=described(found)
-        )
+            share_figure(found, dark=st.context.theme.type == "dark"), key="study_figure",
+            config={"displayModeBar": False}, alt=described(found),
+        )  # fmt: skip
         circles = " Circles are single raters." if len(found.raters) > 1 else ""
         st.caption(f"Fraction of neurons called interpretable, with 95% intervals.{circles}")
     with right:
@@ -85,7 +86,7 @@ def _agreement(found: Results) -> None:
 
 
 def _figure(label: str, value: str, note: str | None) -> None:
-    with st.container(width=150, gap=None):
+    with st.container(width=138, gap=None):
         st.caption(plain(label))
         st.markdown(f"**{plain(value)}**")
         if note:
