@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,14 @@ def wait(address: str) -> None:
 
 
 def other_ways(steps: Steps) -> dict[str, Steps]:
-    """The same cards in other shades."""
+    """The same cards, shaded by magnitude, in other shades."""
     largest = np.maximum(1, steps.max(2, keepdims=True))
-    flat = steps.reshape(len(steps), -1)
-    ranks = flat.argsort(1).argsort(1) - (flat.shape[1] - 16)
     return {
         "as shown": steps,
         "steps below 2 left out": np.where(steps < 2, 0, steps),
         "steps below 4 left out": np.where(steps < 4, 0, steps),
         "4 shades": np.ceil(steps / 4).astype(np.int64) * 4,
         "each snippet on its own scale": np.rint(15 * steps / largest).astype(np.int64),
-        "the 15 strongest tokens of a card, by rank": np.clip(ranks, 0, 15).reshape(steps.shape),
     }
 
 
@@ -99,6 +97,12 @@ def secrets_of(plan: Plan, caches: list[NeuronCache], models: list[Path]) -> lis
         *(s.model for s in sides), *(s.model_sha256[:12] for s in sides), *(s.corpus[:12] for s in sides),
         *(str(m) for m in models), "hook_mid", "hook_post", "hook_pre", plan.salt, *sorted(origins)[:2_000],
     ]  # fmt: skip
+
+
+def cards_of(plan: Plan, caches: list[NeuronCache]) -> list[dict[str, Any]]:
+    """A plan's cards, in its order."""
+    made = make_cards(plan, caches)
+    return [json.loads(made[item.name]) for item in plan.items]
 
 
 def main() -> None:
@@ -134,10 +138,10 @@ def main() -> None:
                  "p95": round(float(np.quantile(painted, 0.95)), 1)})  # fmt: skip
 
     wide = draw(new_design(**(fields | {"n_neurons": given.drawn, "n_repeats": 0, "n_checks": 0})), caches)
-    made = make_cards(wide, caches)
-    cards = [json.loads(made[item.name]) for item in wide.items]
+    cards = cards_of(wide, caches)
+    by_rank = cards_of(replace(wide, design=replace(wide.design, shading="rank")), caches)
     which = np.array([item.side for item in wide.items])
-    for name, steps in other_ways(steps_of(cards)).items():
+    for name, steps in (other_ways(steps_of(cards)) | {"by rank": steps_of(by_rank)}).items():
         features = shading(steps)
         both = {k: round(area(features, which, t), 3) for k, t in (("logistic", False), ("trees", True))}
         rows.append({"what": "shading", "shades": name, "n": len(which), "auc": both})
