@@ -48,6 +48,9 @@ def create(
     min_firing: Annotated[
         float, typer.Option(help="Dead is whose maximum is below this share of its layer's median maximum.")
     ] = 0.01,
+    shading: Annotated[
+        str, typer.Option(help="What shades of red say: magnitude, as in the paper, or rank: less telling.")
+    ] = "magnitude",
     different_corpora: Annotated[
         bool, typer.Option("--different-corpora", help="Allow caches over different texts: less blind.")
     ] = False,
@@ -72,6 +75,7 @@ def create(
         sides=tuple(side_of(name, cache, hook, _layers(layers)) for name, cache, hook in opened),
         n_neurons=neurons, n_repeats=repeats, n_checks=checks, n_snippets=snippets,
         n_before=window[0], n_after=window[1], min_firing=min_firing, seed=seed,
+        shading=shading,
     )  # fmt: skip
     store = _store(annotations)
     plan = draw(design, caches)

@@ -1,8 +1,8 @@
-"""The routes of our own, beside Streamlit's: what the editor asks while a person types, and what a rater says.
+"""The routes of our own, beside Streamlit's: what the editor asks while a person types, what a rater says.
 
 A rerun of the page costs a browser tens of milliseconds a key; an answer here costs a forward pass, or a
-transaction. Whoever reaches the server can ask, so a question is small, of this site, and about what the pages
-show; nothing is kept of a text, and of a rating what the rater said.
+transaction. Whoever reaches the server can ask, so a question is small, of this site, and about what the
+pages show; nothing is kept of a text, and of a rating what the rater said.
 """
 
 import json
@@ -74,7 +74,7 @@ async def reading(request: Request) -> Response:
 
 
 async def rating(request: Request) -> Response:
-    """Keep a rating and answer with the next card, see `Asked`; what is refused is JSON too, with a `problem`.
+    """Keep a rating and answer with the next card, see `Asked`; what is refused has a `problem` instead.
 
     The answer is sent as it is: compressed, its size would say what is in it.
     """

@@ -58,6 +58,7 @@ function create(root) {
 function open(s, data, place) {
   Object.assign(s, { data, place, kept: recall(place), card: null, clock: null, sending: false });
   s.said.textContent = data.instruction;
+  s.rule.maxLength = data.most_rule;
   enter(s, 'loading');
   send(s, s.kept.pending ? { rating: s.kept.pending } : {});
 }

@@ -1,7 +1,7 @@
 """What a rater's browser asks: keep this, and show me the next card.
 
-An answer has one size for a whole study. A rating stands for itself: one that comes twice, or after the server
-began anew, is kept once and answered alike.
+An answer has one size for a whole study. A rating stands for itself: one that comes twice, or after the
+server began anew, is kept once and answered alike.
 """
 
 import json
@@ -50,7 +50,8 @@ def answer(asked: Asked) -> bytes:
     """Keep what was done, then say where the rater is.
 
     Returns:
-        JSON: `done` and `total` (cards), `seconds` (the rater's own, once all is rated) and `card` (null then).
+        JSON: `done` and `total` (cards), `seconds` (the rater's own, once all is rated), and `card` (null
+        then).
 
     Raises:
         StudyError: there is no such study, it is closed, or it has no such card.

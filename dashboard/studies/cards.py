@@ -67,4 +67,6 @@ def _of_neuron(plan: Plan, caches: Sequence[NeuronCache], item: Item) -> tuple[l
     which, layer, neuron = item.side or 0, item.layer or 0, item.neuron or 0
     hook = plan.design.sides[which].hook
     snippets = snippets_of(caches[which], layer, neuron, hook, plan.design)
-    return [s.tokens for s in snippets], Shading(steps_of(snippets), [s.peak for s in snippets])
+    steps = steps_of(snippets, plan.design.shading)
+    shading = Shading(steps, [s.peak for s in snippets], by_rank=plan.design.shading == "rank")
+    return [s.tokens for s in snippets], shading

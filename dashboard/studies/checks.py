@@ -32,6 +32,8 @@ class Shading:
     """`[n_snippets, n_tokens]`."""
     peaks: Sequence[int]
     """`[n_snippets]` index of the token that each window was cut around."""
+    by_rank: bool = False
+    """Whether its steps are of ranks, so that every card has the same few."""
 
 
 class Sample:
@@ -74,7 +76,8 @@ class Sample:
             start = chance.choice(found) + self._n_tokens - 1 - peak
             windows.append(row[start : start + self._n_tokens])
         strongest = shading.steps.max(axis=1, keepdims=True)
-        steps = np.where(np.stack(windows) == token, strongest, np.minimum(shading.steps, _BACKGROUND))
+        weak = shading.steps if shading.by_rank else np.minimum(shading.steps, _BACKGROUND)
+        steps = np.where(np.stack(windows) == token, strongest, weak)
         return windows, Shading(steps, shading.peaks)
 
     @cached_property

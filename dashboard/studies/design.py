@@ -32,6 +32,7 @@ MOST_ITEMS = 5_000
 
 Verdict = Literal["interpretable", "not"]
 Kind = Literal["neuron", "repeat", "check"]
+Shades = Literal["magnitude", "rank"]
 
 Layer = Annotated[int, Field(ge=0, lt=10_000)]
 
@@ -80,6 +81,9 @@ class Design:
     below this share of the median of its layer's largest activations, or if one was no number."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the neurons, the checks and, with the salt, the orders."""
+    shading: Shades = "magnitude"
+    """What the shades of red say: the activation above 0, in units of the largest on the card, as in the
+    paper; or its rank in the snippet, which tells less of the model and nothing of how strong a firing is."""
     instruction: Annotated[Text, Field(min_length=1, max_length=2_000)] = INSTRUCTION
     threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.8
     """Share of the strongest firings that one rule has to explain."""

@@ -7,10 +7,14 @@ import numpy.typing as npt
 
 from cache.reader import Example, NeuronCache
 from cache.vocabulary import Vocabulary
-from dashboard.studies.design import Design
+from dashboard.studies.design import Design, Shades
 
 N_STEPS = 16
 """Of the shading, 0 to 15: the same for every neuron."""
+
+
+RANKS = (15, 7, 3)
+"""Steps of a snippet's strongest tokens where they are shaded by rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,15 @@ def snippets_of(cache: NeuronCache, layer: int, neuron: int, hook: str, design: 
     return [snippet for snippet in cut if snippet is not None][: design.n_snippets]
 
 
-def steps_of(snippets: list[Snippet]) -> npt.NDArray[np.int64]:
-    """`[n_snippets, n_tokens]` steps of activation above 0, in units of the largest among them."""
+def steps_of(snippets: list[Snippet], shading: Shades) -> npt.NDArray[np.int64]:
+    """`[n_snippets, n_tokens]` steps of activation above 0, in units of the largest among them; or, by rank,
+    those of `RANKS` for the strongest of each snippet, as far as they are above 0."""
     above = np.maximum(np.stack([s.activations for s in snippets]).astype(np.float64), 0.0)
+    if shading == "rank":
+        ranks = (-above).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+        by_rank = np.zeros(max(above.shape[1], len(RANKS)), dtype=np.int64)
+        by_rank[: len(RANKS)] = RANKS
+        return np.where(above > 0, by_rank[ranks], 0)
     steps: npt.NDArray[np.int64] = np.rint((N_STEPS - 1) * above / (above.max() or 1.0)).astype(np.int64)
     return steps
 

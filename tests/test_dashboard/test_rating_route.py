@@ -67,7 +67,7 @@ def test_a_rating_that_comes_twice_or_at_once_is_one(study: Study, asked: Callab
 
 
 def test_all_answers_have_one_size_and_the_same_headers(study: Study, asked: Callable[..., Any]) -> None:
-    store, name = study
+    _, name = study
     answer = asked(name)
     sizes, headers = [len(answer.content)], [dict(answer.headers)]
     while (card := answer.json()["card"]) is not None:
