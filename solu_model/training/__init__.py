@@ -1,8 +1,8 @@
 """Training: `run.py` a run's folder, `loop.py` its steps; on one process or, under `torchrun`, on many.
 
-`recipe.py` what a run is, `batches.py` which rows a step reads, `processes.py` who does what, `sharding.py` a model
-spread over processes, `checkpoints.py` what a run goes on from, `metrics.py` what it says, `trouble.py` where a NaN
-came from.
+`recipe.py` what a run is, `batches.py` which rows a step reads, `processes.py` who does what, `sharding.py` a
+model spread over processes, `checkpoints.py` what a run goes on from, `metrics.py` what it says, `trouble.py`
+where a NaN came from.
 """
 
 from solu_model.training.checkpoints import last_checkpoint

@@ -39,7 +39,8 @@ class Batches:
         there = self.tokens.n_rows(self.n_ctx)
         if there < self.n_rows:
             raise TrainingError(
-                f"the data fills {there} rows of {self.n_ctx} tokens, a step takes {self.n_rows}: give more text"
+                f"the data fills {there} rows of {self.n_ctx} tokens, a step takes {self.n_rows}: "
+                "give more text"
             )
         if self.n_rows % self.n_parts:
             raise TrainingError(

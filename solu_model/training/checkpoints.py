@@ -1,22 +1,25 @@
 """What a run goes on from: weights, the optimizer's moments and the step, as safetensors.
 
-Every process writes its own parts (torch.distributed.checkpoint, in Hugging Face's format), and any number of
-processes in any layout reads them again. Nothing is pickled. A checkpoint is written aside and renamed when all
-of it is on disk.
+Every process writes its own parts (torch.distributed.checkpoint, in Hugging Face's format), and any number
+of processes in any layout reads them again. Nothing is pickled. A checkpoint is written aside and renamed
+when all of it is on disk.
 """
 
 import json
 import os
 import re
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
-from torch import Tensor, nn
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch import nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from solu_model.training.processes import Processes
 from solu_model.training.recipe import TrainingError
@@ -50,7 +53,8 @@ def save_checkpoint(
             aside.mkdir(parents=True)
         processes.wait()
         writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
-        dcp.save(_tensors(model, optimizer), storage_writer=writer, no_dist=processes.mesh is None)
+        with _may_be_alone():
+            state_dict_saver.save(_tensors(model, optimizer), storage_writer=writer)
         if processes.is_first:
             state = {"step": step, "processes": processes.n_parts * processes.layout.tensor}
             (aside / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -59,8 +63,8 @@ def save_checkpoint(
             aside.rename(path)
             for old in sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))[:-_KEPT]:
                 shutil.rmtree(old)
-    except (OSError, dist.checkpoint.CheckpointException, RuntimeError) as error:
-        problem = str(error) or type(error).__name__
+    except (Exception, CheckpointException) as error:  # whatever a full disk does to its writers
+        problem = _reason(error)
     if problem:
         if processes.is_first:
             shutil.rmtree(aside, ignore_errors=True)
@@ -71,9 +75,7 @@ def save_checkpoint(
     processes.wait()
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes
-) -> int:
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Read one into a model and its optimizer.
 
     Returns:
@@ -88,10 +90,11 @@ def load_checkpoint(
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
         step = int(state["step"])
         reader = HuggingFaceStorageReader(str(path))
-        dcp.load(cast(dict[str, Any], tensors), storage_reader=reader, no_dist=processes.mesh is None)
-    except Exception as error:  # whatever a damaged file does to its readers
+        with _may_be_alone():
+            state_dict_loader.load(tensors, storage_reader=reader)
+    except (Exception, CheckpointException) as error:  # whatever a damaged file does to its readers
         raise TrainingError(
-            f"{path} is damaged ({error}): remove that folder and give the same command, "
+            f"{path} is damaged ({_reason(error)}): remove that folder and give the same command, "
             "it goes on from the checkpoint before"
         ) from error
     for values in optimizer.state.values():
@@ -99,9 +102,24 @@ def load_checkpoint(
     return step
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+@contextmanager
+def _may_be_alone() -> Iterator[None]:
+    """One process is no mistake that needs a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, without the traceback that torch makes part of it."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return str(error) or type(error).__name__
+
+
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """All that changes while a model is trained, by name."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
         found[f"model.{name}"] = parameter.detach()
         for moment in _MOMENTS:

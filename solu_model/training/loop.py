@@ -38,6 +38,18 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
+def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Forward, backward and clip.
+
+    Returns:
+        This process's mean loss in nats a token, and the norm of the whole gradient before it was clipped.
+    """
+    with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=recipe.bf16):
+        loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss
+    loss.backward()
+    return loss.detach(), clip_gradients(model, recipe.max_grad_norm)
+
+
 def run_steps(
     model: SoluForCausalLM,
     batches: Batches,
@@ -61,7 +73,7 @@ def run_steps(
     optimizer = optimizer_of(model, recipe)
     done = 0
     if (path := last_checkpoint(checkpoints)) is not None:
-        done = load_checkpoint(path, model, optimizer, processes)
+        done = load_checkpoint(path, model, optimizer)
     begin(done)
     model.train()
     if recipe.compile:
@@ -71,16 +83,13 @@ def run_steps(
         rate = recipe.learning_rate_at(step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(processes.device.type, torch.bfloat16, enabled=recipe.bf16):
-            loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
-        loss.backward()
-        norm = clip_gradients(model, recipe.max_grad_norm)
-        losses.append(loss.detach())
+        loss, norm = loss_and_gradients(model, tokens, recipe)
+        losses.append(loss)
         if not math.isfinite(float(norm)):  # that of all processes: where one has a NaN, all stop
+            trouble = first_trouble(model, tokens, recipe.bf16)
             raise TrainingError(
-                f"the loss is {float(losses[-1])} at step {step + 1}: {first_trouble(model, tokens, recipe.bf16)}. "
-                f"Start again in another --out with a --learning-rate below {recipe.learning_rate}. "
-                "What was saved is kept"
+                f"the loss is {float(losses[-1])} at step {step + 1}: {trouble}. Start again in another "
+                f"--out with a --learning-rate below {recipe.learning_rate}. What was saved is kept"
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -16,8 +16,8 @@ class RunMetrics:
     """A row of metrics every so many steps, and a progress bar.
 
     Args:
-        file: `metrics.jsonl`. tokens_per_step: of all processes. batches: which know how long they were waited for.
-        writes: whether this process is the one that says anything.
+        file: `metrics.jsonl`. tokens_per_step: of all processes. batches: which know how long they were
+            waited for. writes: whether this process is the one that says anything.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The processes of a run, as `torchrun` starts them, and who does what: replicas, shards, tensor parallel parts."""
+"""The processes of a run, as `torchrun` starts them, and who does what: replicas, shards, parts of MLPs."""
 
 import os
 from collections.abc import Iterator
@@ -25,6 +25,18 @@ class Layout:
         if self.shard < 1 or self.tensor < 1:
             raise TrainingError(f"expected positive numbers of processes, got {self.shard} and {self.tensor}")
 
+    def check(self, n_mlp_blocks: int) -> None:
+        """Refuse a model whose blocks of neurons the tensor parallel processes cannot share.
+
+        Raises:
+            TrainingError: a block would be on several of them.
+        """
+        if n_mlp_blocks % self.tensor:
+            raise TrainingError(
+                f"{self.tensor} tensor parallel processes cannot share {n_mlp_blocks} blocks of neurons: "
+                f"train with --n-mlp-blocks {self.tensor}, a block a process"
+            )
+
     def replicas(self, world: int) -> int:
         """How many times the model is there.
 
@@ -33,8 +45,8 @@ class Layout:
         """
         if world % (self.shard * self.tensor):
             raise TrainingError(
-                f"{world} processes cannot be laid out as shards of {self.shard} and tensor parallel groups of "
-                f"{self.tensor}: start a multiple of {self.shard * self.tensor} (torchrun --nproc-per-node)"
+                f"{world} processes cannot be laid out as shards of {self.shard} and tensor parallel groups "
+                f"of {self.tensor}: start a multiple of {self.shard * self.tensor} (torchrun)"
             )
         return world // (self.shard * self.tensor)
 
@@ -84,6 +96,8 @@ class Processes:
 def processes(layout: Layout) -> Iterator[Processes]:
     """The processes that `torchrun` started, or this one alone.
 
+    Their process group is made and ended here, unless there is one already.
+
     Raises:
         TrainingError: they cannot be laid out so.
     """
@@ -96,10 +110,13 @@ def processes(layout: Layout) -> Iterator[Processes]:
     if world == 1:
         yield Processes(layout, device, None)
         return
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    begun = dist.is_initialized()
+    if not begun:
+        dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         names = ("replicate", "shard", "tensor")
         shape = (replicas, layout.shard, layout.tensor)
         yield Processes(layout, device, init_device_mesh(device.type, shape, mesh_dim_names=names))
     finally:
-        dist.destroy_process_group()
+        if not begun:
+            dist.destroy_process_group()

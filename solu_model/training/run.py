@@ -5,21 +5,23 @@ The run's folder, which all processes have to see:
     tokenizer.json ...      learned from a sample of the data
     tokens/                 the data, packed (solu_model.token_file)
     checkpoints/            step-N folders, there once they are whole
-    run.json                which run it is; another one is refused
+    run.json, run.lock      which run it is; another one is refused, and a second process while there is one
     metrics.jsonl           a row every `log_every` steps
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
 """
 
+import fcntl
 import json
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,15 +75,16 @@ def train(
         TrainingError: `out` holds another run, the data is too small for a step, the processes cannot be laid
             out so, the loss stopped being a number, or a checkpoint cannot be written.
     """
+    layout = layout or Layout()
+    layout.check(config.n_mlp_blocks)
     keep_freed_memory()
-    with processes(layout or Layout()) as those:
+    with processes(layout) as those, _held(out) if those.is_first else nullcontext():
         tokens = _prepared(config, recipe, data, out, those, progress=progress and those.is_first)
         rows = max(1, recipe.batch_tokens // config.n_ctx)
         batches = Batches(tokens, config.n_ctx, rows, recipe.seed, those.part, those.n_parts)
         set_seed(recipe.seed)
-        model = SoluForCausalLM(deepcopy(config)).to(
-            those.device
-        )  # saving a model writes to its configuration
+        model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
+        cast(torch.nn.Module, model).to(those.device)
         _warn_when_short(batches, recipe, config)
         spread(model, those)
         metrics = RunMetrics(
@@ -99,8 +102,27 @@ def train(
         metrics.close()
         weights = {name: whole(t.detach()).to(torch.bfloat16) for name, t in model.state_dict().items()}
         if those.is_first:
-            _save_result(out, model.config, weights, recipe, data, tokens)
+            _save_result(out, cast(SoluConfig, model.config), weights, recipe, data, tokens)
         those.wait()
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Keep other runs out of the folder for as long as this process lives.
+
+    Raises:
+        TrainingError: one is in it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "run.lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"another process is training in {out}: wait for it, or end it (where its torchrun was "
+                "killed, its workers may still be there)"
+            ) from error
+        yield
 
 
 def _prepared(
@@ -115,7 +137,6 @@ def _prepared(
     """The packed data, which the first process makes while the others wait."""
     waiting = None if those.mesh is None else dist.new_group(backend="gloo", timeout=timedelta(days=2))
     if those.is_first:
-        out.mkdir(parents=True, exist_ok=True)
         _claim(out, config, recipe, data)
         _token_file(out, _tokenizer(out, config, recipe, data), data, progress=progress)
     if waiting is not None:

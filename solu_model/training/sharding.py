@@ -1,8 +1,9 @@
 """A model spread over processes: MLPs by neurons (paper 4.4), all weights by FSDP2.
 
 Tensor parallelism follows the paper: W_in is split by columns and W_out by rows, so that each process has the
-pre-activations of its own neurons; softmax and LayerNorm run over blocks of neurons, each whole on one process;
-what crosses is the one sum of the MLP's output. Attention and embeddings are the same on every process of a group.
+pre-activations of its own neurons; softmax and LayerNorm run over blocks of neurons, each whole on one
+process; what crosses is the one sum of the MLP's output. Attention and embeddings are the same in all of a
+group.
 """
 
 from collections import defaultdict
@@ -19,7 +20,6 @@ from torch.nn.utils import get_total_norm
 from solu_model.model import MLP, Block, SoluForCausalLM
 from solu_model.taps import Taps
 from solu_model.training.processes import Processes
-from solu_model.training.recipe import TrainingError
 
 _BY_NEURON = {"W_in": 1, "b_in": 0, "W_out": 0, "ln.w": 0, "ln.b": 0}
 """An MLP's parameters that are split, and the dimension of the neurons."""
@@ -28,8 +28,8 @@ _BY_NEURON = {"W_in": 1, "b_in": 0, "W_out": 0, "ln.w": 0, "ln.b": 0}
 class TensorParallelMLP(MLP):
     """An MLP of which every process of `mesh` holds a part of the neurons; names and shapes stay.
 
-    Takes the parameters of `mlp` over. The only communication of a forward pass is the sum of the outputs over
-    the mesh, and of a backward pass the sum of the gradients of the input.
+    Takes the parameters of `mlp` over. The only communication of a forward pass is the sum of the outputs,
+    and of a backward pass the sum of the gradients of the input.
     """
 
     def __init__(self, mlp: MLP, mesh: DeviceMesh) -> None:
@@ -71,12 +71,8 @@ def spread(model: SoluForCausalLM, processes: Processes) -> None:
     if processes.mesh is None:
         return
     blocks = [cast(Block, block) for block in model.blocks]
-    if (tensor := processes.layout.tensor) > 1:
-        if model.config.n_mlp_blocks % tensor:
-            raise TrainingError(
-                f"{tensor} tensor parallel processes cannot share {model.config.n_mlp_blocks} blocks of neurons: "
-                f"train with --n-mlp-blocks {tensor}, a block a process"
-            )
+    processes.layout.check(model.config.n_mlp_blocks)
+    if processes.layout.tensor > 1:
         for block in blocks:
             block.mlp = TensorParallelMLP(block.mlp, processes.mesh["tensor"])
     if processes.n_parts > 1:

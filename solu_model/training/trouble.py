@@ -35,7 +35,7 @@ def first_trouble(model: nn.Module, tokens_BT: Tensor, bf16: bool) -> str:
 
 
 def _watch(name: str, found: list[str]) -> Any:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
         if any(not bool(torch.isfinite(t).all()) for t in _tensors(output)):
             found.append(name)
 
