@@ -16,7 +16,7 @@ from rich.console import Console
 from cache.cli import app as cache_app
 from dashboard.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
 from dashboard.settings import BUILDS_VARIABLE
-from solu_model.cli import evaluate, info, train
+from solu_model.cli import evaluate, info, multiplier, train
 from solu_model.cli_convert import convert
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(info)
+app.command()(multiplier)
 app.command()(convert)
 app.add_typer(cache_app, name="cache")
 
