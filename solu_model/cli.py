@@ -39,6 +39,9 @@ def train(
         int | None, typer.Option(help="Blocks of neurons, each with its own softmax and LayerNorm.")
     ] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write the metrics for TensorBoard too, into OUT/tensorboard.")
+    ] = False,
     shard: Annotated[
         int, typer.Option(help="Under torchrun: processes that hold a part of every weight each (FSDP2).")
     ] = 1,
@@ -67,7 +70,7 @@ def train(
         learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
         compile=compile,
     )
-    run(config, recipe, data, out, layout=Layout(shard, tensor))
+    run(config, recipe, data, out, layout=Layout(shard, tensor), tensorboard=tensorboard)
     if os.environ.get("RANK", "0") == "0":
         Console().print(
             f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"

@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from solu_model.files import written_aside
 from solu_model.training.batches import Batches
-from solu_model.training.recipe import Recipe
+from solu_model.training.recipe import Recipe, TrainingError
 
 
 class RunMetrics:
@@ -17,7 +18,11 @@ class RunMetrics:
 
     Args:
         file: `metrics.jsonl`. tokens_per_step: of all processes. batches: which know how long they were
-            waited for. writes: whether this process is the one that says anything.
+            waited for. writes: whether this process is the one that says anything. board: a folder for
+            TensorBoard's events; none where None.
+
+    Raises:
+        TrainingError: TensorBoard is not installed.
     """
 
     def __init__(
@@ -29,7 +34,10 @@ class RunMetrics:
         *,
         writes: bool,
         progress: bool,
+        board: Path | None = None,
     ) -> None:
+        self._open_board = _writer(board) if board is not None and writes else None
+        self._board: Any = None
         self.file, self.writes, self.batches = file, writes, batches
         self.tokens_per_step = tokens_per_step
         self.bar: Any = tqdm(
@@ -46,6 +54,8 @@ class RunMetrics:
             rows = [row for row in read_metrics(self.file) if row["step"] <= done]
             with written_aside(self.file) as aside:
                 aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        if self._open_board is not None:
+            self._board = self._open_board(purge_step=done + 1)
 
     def tick(self) -> None:
         """A step is done."""
@@ -70,11 +80,27 @@ class RunMetrics:
         if self.writes:
             with open(self.file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "waiting"):
+                self._board.add_scalar(name, row[name], step)
         self.bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
 
     def close(self) -> None:
-        """End the bar."""
+        """End the bar, and what TensorBoard reads."""
         self.bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _writer(folder: Path) -> Any:
+    """What opens TensorBoard's event file."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out"
+        ) from error
+    return partial(SummaryWriter, log_dir=str(folder))
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:

@@ -59,6 +59,7 @@ def train(
     *,
     layout: Layout | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> None:
     """Train to the end of the recipe, going on from the last checkpoint in `out`.
 
@@ -70,6 +71,7 @@ def train(
             or recipe is refused.
         layout: how the processes that `torchrun` started share the work; replicas where None.
         progress: draw progress bars.
+        tensorboard: write the metrics for TensorBoard too, into `out/tensorboard`.
 
     Raises:
         TrainingError: `out` holds another run, the data is too small for a step, the processes cannot be laid
@@ -88,13 +90,9 @@ def train(
         _warn_when_short(batches, recipe, config)
         spread(model, those)
         metrics = RunMetrics(
-            out / "metrics.jsonl",
-            recipe,
-            rows * config.n_ctx,
-            batches,
-            writes=those.is_first,
-            progress=progress,
-        )
+            out / "metrics.jsonl", recipe, rows * config.n_ctx, batches, writes=those.is_first,
+            progress=progress, board=out / "tensorboard" if tensorboard else None,
+        )  # fmt: skip
         run_steps(
             model, batches, recipe, out / "checkpoints", those,
             begin=metrics.begin, tick=metrics.tick, log=metrics.log,

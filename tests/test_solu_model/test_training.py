@@ -37,7 +37,7 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train(CONFIG, RECIPE, [corpus], out, progress=False)
+    train(CONFIG, RECIPE, [corpus], out, progress=False, tensorboard=True)
     return out
 
 
@@ -72,6 +72,20 @@ def test_the_curve_is_on_disk(run):
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert all(r["tokens_per_s"] > 0 for r in rows)
     assert json.loads((run / "training.json").read_text())["steps"] == 40
+
+
+def test_tensorboard_has_the_same_curve_also_after_a_resume(run, corpus, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    shutil.rmtree(out / "tensorboard")
+    shutil.rmtree(out / "checkpoints/step-000000040")
+    train(CONFIG, RECIPE, [corpus], out, progress=False, tensorboard=True)  # from step 36
+    for folder, first in [(run, 2), (out, 38)]:
+        events = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("loss")
+        curve = {r["step"]: r["loss"] for r in read_metrics(folder / "metrics.jsonl") if r["step"] >= first}
+        assert {e.step: e.value for e in events} == pytest.approx(curve)
 
 
 KILLED = """
