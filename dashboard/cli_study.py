@@ -1,4 +1,4 @@
-"""`solu study create | status | export | unblind`: a blinded rating study from the command line."""
+"""`solu study create | status | export | unblind | power`: a blinded rating study from the command line."""
 
 import getpass
 import os
@@ -158,6 +158,26 @@ def unblind(
     typer.echo(
         f"{study} is unblinded: `solu study export {study} --out FOLDER` writes the key and the ratings"
     )
+
+
+@app.command()
+def power(
+    first: Annotated[float, typer.Argument(help="Fraction interpretable of one model, as 0.35.")],
+    second: Annotated[float, typer.Argument(help="Of the other, as 0.6.")],
+    wanted: Annotated[float, typer.Option("--power", help="Chance of seeing the difference.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="p-value from which on it counts as seen.")] = 0.05,
+) -> None:
+    """How many neurons a model a study needs, by the exact test itself."""
+    from dashboard.analysis.rating import n_for, power_of
+
+    try:
+        n = n_for(first, second, wanted, alpha)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if n is None:
+        typer.echo("more than 2,000 neurons a model")
+    else:
+        typer.echo(f"{n:,} neurons a model: power {power_of(n, first, second, alpha):.1%}")
 
 
 def _store(url: str | None) -> "StudyStore":

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact
+from typer.testing import CliRunner
 
+from dashboard import cli_study
 from dashboard.analysis.lab import difference, wilson
 from dashboard.analysis.rating import (
     Rated,
@@ -31,6 +33,8 @@ from dashboard.analysis.rating import (
 from dashboard.analysis.rating.agreement import alpha, checks_passed, cohen, kappas, self_consistency
 from dashboard.analysis.rating.exact import fisher, holm, sums
 from dashboard.analysis.rating.shares import majority_share, mean_share, scores
+from dashboard.charts.study import share_figure
+from dashboard.exports.study import share_figure_file
 from dashboard.studies.design import Item, Side, Verdict, new_design
 from dashboard.studies.export import rating_rows, to_csv
 from dashboard.studies.ratings import Rating
@@ -285,3 +289,22 @@ def test_a_model_twice_is_told_apart_by_its_hook() -> None:
         if row["model"] == "solu":
             row |= {"model": "base", "hook": "hook_mid"}
     assert [s.side for s in results(rated(rows)).sides] == ["base hook_mid", "base hook_post"]
+
+
+def test_the_sample_size_on_the_command_line() -> None:
+    said = CliRunner().invoke(cli_study.app, ["power", "0.35", "0.6"])
+    assert said.output.startswith("70 neurons a model: power 80.")
+    assert "more than 2,000" in CliRunner().invoke(cli_study.app, ["power", "0.5", "0.5"]).output
+    assert CliRunner().invoke(cli_study.app, ["power", "35", "60"]).exit_code == 2
+
+
+def test_the_figure_for_a_paper_takes_any_name_and_no_ratings() -> None:
+    hostile = "a $x$ <b>"
+    found = results([of(r, i, i % 3 == 0, hostile) for r in "xy" for i in range(9)], [hostile, "b"])
+    svg = share_figure_file(found, "t", "p", "svg")
+    assert b"a $x$ &lt;b&gt;" in svg
+    assert b"<b>" not in svg
+    drawn = share_figure(found)
+    assert drawn.layout.xaxis.ticktext == ("a $x$ &lt;b&gt;<br>9 neurons",)
+    assert drawn.data[0].y[0] == found.sides[0].share.value
+    assert share_figure_file(results([], ["a", "b"]), "t", "p", "png").startswith(b"\x89PNG")
