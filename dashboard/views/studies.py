@@ -108,7 +108,7 @@ def new_study() -> None:
 def _whole(label: str, name: str, least: int, most: int, help_text: str) -> int:
     default = int(_FIELDS[name].default)
     return int(
-        st.number_input(label, least, most, default, step=1, key=f"study_{name}", help=help_text, width=150)
+        st.number_input(label, least, most, default, step=1, key=f"study_{name}", help=help_text, width=124)
     )
 
 

@@ -38,6 +38,9 @@ def findings(store: StudyStore, study: Summary) -> None:
     with right:
         for sentence in in_words(found):
             st.markdown(plain(sentence))
+        if len(found.raters) > 1:
+            shares = "; ".join(f"{side.side} {interval(side.majority)}" for side in found.sides)
+            st.caption(plain(f"Called so by more than half of their raters: {shares}."))
         _agreement(found)
     _by_rater(found)
     if len(found.layers) > len(found.sides):
