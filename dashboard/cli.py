@@ -15,6 +15,7 @@ from rich.console import Console
 
 from cache.cli import app as cache_app
 from dashboard.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
+from dashboard.cli_study import app as study_app
 from dashboard.settings import BUILDS_VARIABLE
 from solu_model.cli import evaluate, info, multiplier, train
 from solu_model.cli_convert import convert
@@ -28,6 +29,7 @@ app.command()(info)
 app.command()(multiplier)
 app.command()(convert)
 app.add_typer(cache_app, name="cache")
+app.add_typer(study_app, name="study")
 
 
 @app.command()

@@ -72,6 +72,15 @@ st.navigation(
             url_path="models",
             help="The models found, and what is missing or damaged.",
         ),
+        st.Page(
+            "views/studies.py",
+            title="Studies",
+            icon=":material/ballot:",
+            url_path="studies",
+            help="Blinded rating: which model's neurons follow one rule?",
+        ),
+        st.Page("views/study.py", title="Study", url_path="study", visibility="hidden"),
+        st.Page("views/rate.py", title="Rate", url_path="rate", visibility="hidden"),
     ],
     position="top",
 ).run()

@@ -1,17 +1,20 @@
-"""The one route of our own, beside Streamlit's: what the editor asks while a person types.
+"""The routes of our own, beside Streamlit's: what the editor asks while a person types, what a rater says.
 
-A rerun of the page costs a browser tens of milliseconds a key; this costs a forward pass. Whoever reaches the
-server can ask, so a question is small, of this site, and about what the pages show; nothing is kept of it.
+A rerun of the page costs a browser tens of milliseconds a key; an answer here costs a forward pass, or a
+transaction. Whoever reaches the server can ask, so a question is small, of this site, and about what the
+pages show; nothing is kept of a text, and of a rating what the rater said.
 """
 
 import json
+import logging
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -19,14 +22,14 @@ from streamlit import config
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from cache.schema import CacheError
+from dashboard.annotations.content import AnnotationError
 from dashboard.catalog import ModelError
 from dashboard.editing import MAX_TEXT
 from dashboard.state import AddressError
-
-if TYPE_CHECKING:
-    from dashboard.services.answers import Question
+from dashboard.studies.design import StudyError
 
 PATH = "api/reading"
+RATING_PATH = "api/rating"
 MOST_BYTES = 12 * MAX_TEXT + 100_000
 """Of a question: two texts of code units that JSON spells in six bytes each, and the rest."""
 MOST_AT_ONCE = 2
@@ -34,7 +37,11 @@ MOST_AT_ONCE = 2
 MOST_WAITING = 64
 """Questions that wait for their turn; more are refused, and asked again by the browser."""
 
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_Asked = TypeVar("_Asked", bound=BaseModel)
 _turns = anyio.CapacityLimiter(MOST_AT_ONCE)
+_rating_turns = anyio.CapacityLimiter(MOST_AT_ONCE)
+_log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -48,27 +55,62 @@ class Refused(Exception):
 def routes() -> list[BaseRoute]:
     """The routes to serve beside Streamlit's, below its base path."""
     base = str(config.get_option("server.baseUrlPath")).strip("/")
-    return [Route(f"/{base}/{PATH}" if base else f"/{PATH}", reading, methods=["POST"])]
+    prefix = f"/{base}" if base else ""
+    return [
+        Route(f"{prefix}/{PATH}", reading, methods=["POST"]),
+        Route(f"{prefix}/{RATING_PATH}", rating, methods=["POST"]),
+    ]
 
 
 async def reading(request: Request) -> Response:
     """Answer a question about a text, see `Question`; what is refused is JSON too, with a `problem`."""
     # Imported when the server runs: what services keep is set up then.
-    from dashboard.services.answers import answer
+    from dashboard.services.answers import Question, answer
 
+    def answered(question: Question) -> Response:
+        return _json(answer(question))
+
+    return await _answered(request, Question, answered, _turns)
+
+
+async def rating(request: Request) -> Response:
+    """Keep a rating and answer with the next card, see `Asked`; what is refused has a `problem` instead.
+
+    The answer is sent as it is: compressed, its size would say what is in it.
+    """
+    from dashboard.services.rating import Asked, answer
+
+    def answered(asked: Asked) -> Response:
+        headers = _HEADERS | {"Content-Encoding": "identity"}
+        return Response(answer(asked), headers=headers, media_type="application/json")
+
+    return await _answered(request, Asked, answered, _rating_turns)
+
+
+async def _answered(
+    request: Request,
+    kind: type[_Asked],
+    answer: Callable[[_Asked], Response],
+    turns: anyio.CapacityLimiter,
+) -> Response:
+    """The answer to a request of a kind, or why there is none."""
     try:
         check_origin(request)
-        question = parsed(await body_of(request))
-        if _turns.statistics().tasks_waiting >= MOST_WAITING:
+        asked = parsed(kind, await body_of(request))
+        if turns.statistics().tasks_waiting >= MOST_WAITING:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many ask at once: ask again in a moment")
-        async with _turns:
+        async with turns:
             if await request.is_disconnected():
                 raise ClientDisconnect
-            return _json(await anyio.to_thread.run_sync(answer, question))
+            return await anyio.to_thread.run_sync(answer, asked)
     except Refused as refused:
         return _json({"problem": str(refused)}, refused.status)
-    except (AddressError, ModelError, CacheError) as error:
+    except (AddressError, ModelError, CacheError, StudyError) as error:
         return _json({"problem": str(error)}, HTTPStatus.CONFLICT)
+    except AnnotationError as error:  # says where the database is: for the log
+        _log.warning("%s", error)
+        problem = "the server's database does not answer: its log says why"
+        return _json({"problem": problem}, HTTPStatus.SERVICE_UNAVAILABLE)
     except ClientDisconnect:  # nobody waits for the answer any more
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -115,16 +157,14 @@ async def body_of(request: Request) -> bytes:
     return bytes(found)
 
 
-def parsed(body: bytes) -> "Question":
+def parsed(kind: type[_Asked], body: bytes) -> _Asked:
     """The question of a request.
 
     Raises:
         Refused: it is none.
     """
-    from dashboard.services.answers import Question
-
     try:
-        return Question.model_validate(json.loads(body))
+        return kind.model_validate(json.loads(body))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"][:3])[:80]
@@ -134,4 +174,4 @@ def parsed(body: bytes) -> "Question":
 
 
 def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return JSONResponse(content, status, {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+    return JSONResponse(content, status, _HEADERS)

@@ -1,7 +1,7 @@
 """What many tests stand on: a corpus of a few documents and a tiny, randomly initialised model."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,12 @@ import torch
 from cache.build import build_cache
 from cache.engine import Options
 from cache.kept import Window
+from cache.reader import NeuronCache
+from dashboard.annotations.database import Database
+from dashboard.studies.cards import make_cards
+from dashboard.studies.choosing import draw, side_of
+from dashboard.studies.design import new_design
+from dashboard.studies.store import StudyStore
 from solu_model.config import SoluConfig
 from solu_model.documents import Document, read_documents
 from solu_model.model import SoluForCausalLM
@@ -95,3 +101,18 @@ def two_models(tiny_model: Path, corpus: Path, tmp_path_factory: pytest.TempPath
     narrow = Options(window=Window(6, 3))
     build_cache(folder / "other", [corpus], folder / "other" / "neurons", narrow, progress=False)
     return folder
+
+
+@pytest.fixture
+def make_study(two_models: Path, labels: Path) -> Callable[..., tuple[StudyStore, str]]:
+    """Makes a study of the tiny model and the other one: the open store, and the study's id."""
+
+    def made(**fields: object) -> tuple[StudyStore, str]:
+        caches = [NeuronCache.open(two_models / name / "neurons") for name in ("tiny", "other")]
+        sides = side_of("tiny", caches[0], "hook_mid"), side_of("other", caches[1])
+        small = {"n_neurons": 3, "n_repeats": 1, "n_checks": 0, "n_snippets": 4, "n_before": 4, "n_after": 2}
+        plan = draw(new_design(title="first look", sides=sides, **(small | fields)), caches)
+        store = StudyStore(Database(f"sqlite:///{labels}"))
+        return store, store.create(plan, make_cards(plan, caches))
+
+    return made

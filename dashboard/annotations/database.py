@@ -19,15 +19,17 @@ class Database:
 
     Args:
         url: as SQLAlchemy takes it, e.g. `sqlite:////home/me/annotations.sqlite`.
+        keeps: what is kept in it, as its errors call that.
 
     Raises:
         AnnotationError: it cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
-        with _explained("the address given"):
+    def __init__(self, url: str, keeps: str = "labels") -> None:
+        self._keeps = keeps
+        with _explained("the address given", keeps):
             self._url = sa.make_url(url)
-        with _explained(self._url):
+        with _explained(self._url, keeps):
             self._is_sqlite = self._url.get_backend_name() == "sqlite"
             if self._is_sqlite and self._url.database:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ class Database:
         Raises:
             AnnotationError: the database cannot be read.
         """
-        with _explained(self._url), self._engine.connect() as connection:
+        with _explained(self._url, self._keeps), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -57,7 +59,7 @@ class Database:
         Raises:
             AnnotationError: the database cannot be written.
         """
-        with _explained(self._url), self._engine.connect() as connection:
+        with _explained(self._url, self._keeps), self._engine.connect() as connection:
             if self._is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -84,14 +86,16 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _explained(url: sa.URL | str) -> Iterator[None]:
+def _explained(url: sa.URL | str, keeps: str) -> Iterator[None]:
     """Turn a database's errors into ours, which name the next step."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
         said = str(getattr(error, "orig", None) or error)
         name = url.render_as_string(hide_password=True) if isinstance(url, sa.URL) else url
-        raise AnnotationError(f"labels cannot be kept in {name} ({said}): {_advice(said.lower())}") from error
+        raise AnnotationError(
+            f"{keeps} cannot be kept in {name} ({said}): {_advice(said.lower())}"
+        ) from error
 
 
 def _advice(said: str) -> str:

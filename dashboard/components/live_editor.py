@@ -7,6 +7,15 @@ import streamlit as st
 
 _HERE = Path(__file__).parent
 
+_SCRIPTS = (
+    "tokens.js",
+    "quantities.js",
+    "live_tokens.js",
+    "live_paint.js",
+    "live_draft.js",
+    "live_editor.js",
+)
+
 _mount = st.components.v2.component(
     "solu_live_editor",
     html="""<section class="editor">
@@ -22,10 +31,7 @@ _mount = st.components.v2.component(
 <div class="tip" role="tooltip" hidden></div>
 </section>""",
     css=(_HERE / "live_editor.css").read_text(encoding="utf-8"),
-    js="".join(
-        (_HERE / name).read_text(encoding="utf-8")
-        for name in ("tokens.js", "live_tokens.js", "live_paint.js", "live_draft.js", "live_editor.js")
-    ),
+    js="".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
 )
 
 

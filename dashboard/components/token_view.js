@@ -141,31 +141,6 @@ function underline(token, example, i) {
   token.style.setProperty('--u', Math.sqrt(share).toFixed(3)); // small ones are to be seen too
 }
 
-// Blanks that would not be seen get a mark: line breaks and tabs always, spaces where a token is nothing
-// else. Marks are drawn by the style sheet over the real characters, so that selected text is the text.
-function drawToken(text) {
-  const token = element('span', 'tok');
-  const blank = text.trim() === '';
-  let run = '';
-  const flush = () => {
-    if (run) token.append(document.createTextNode(run));
-    run = '';
-  };
-  for (const c of text.replace(ODD, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)) {
-    if (c !== '\n' && c !== '\t' && !(c === ' ' && blank)) {
-      run += c;
-      continue;
-    }
-    flush();
-    const mark = element('i', c === ' ' ? 'mark space' : 'mark', c === '\n' ? undefined : c);
-    mark.dataset.mark = SEEN[c];
-    token.append(mark);
-    if (c === '\n') token.append(element('br'));
-  }
-  flush();
-  return token;
-}
-
 // --- numbers ---
 
 // A value kept as one of 256 steps, with the digits that the step allows.

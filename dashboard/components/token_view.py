@@ -24,7 +24,9 @@ _mount = st.components.v2.component(
     html='<section class="view">\n<div class="bar"></div><ol class="list"></ol>'
     '<div class="tip" id="tip" role="tooltip" hidden></div></section>',
     css=(_HERE / "token_view.css").read_text(encoding="utf-8"),
-    js="".join((_HERE / name).read_text(encoding="utf-8") for name in ("tokens.js", "token_view.js")),
+    js="".join(
+        (_HERE / name).read_text(encoding="utf-8") for name in ("tokens.js", "quantities.js", "token_view.js")
+    ),
 )
 
 

@@ -67,6 +67,18 @@ def models() -> list[FoundModel]:
     return catalog.find_models(settings.model_roots())
 
 
+def names_by_weights() -> dict[str, str]:
+    """The names of the models that are here with their cache, by the SHA-256 of their weights."""
+    found = {}
+    for model in models():
+        if model.has_cache:
+            try:
+                found[cache_of(model).manifest.model.sha256] = model.name
+            except (ModelError, CacheError):
+                continue
+    return found
+
+
 def find_place(address: Address) -> Place:
     """What an address names; what it does not say is the first model with a cache, its first layer, hook
     and that layer's featured neuron.

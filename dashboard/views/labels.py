@@ -5,10 +5,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cache.schema import CacheError
 from dashboard.annotations.content import VERDICTS, Annotation, AnnotationError
 from dashboard.annotations.files import LARGEST, from_file, to_csv, to_json
-from dashboard.catalog import ModelError
 from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.services import annotations, places
@@ -16,18 +14,6 @@ from dashboard.state import Address
 
 NEURON = "views/neuron.py"
 _SHOWN = 5_000  # rows of the table; a search finds the others
-
-
-def models_by_weights() -> dict[str, str]:
-    """The names of the models that are here, by the SHA-256 of their weights."""
-    found = {}
-    for model in places.models():
-        if model.has_cache:
-            try:
-                found[places.cache_of(model).manifest.model.sha256] = model.name
-            except (ModelError, CacheError):
-                continue
-    return found
 
 
 def chosen(everything: list[Annotation]) -> list[Annotation]:
@@ -163,7 +149,7 @@ def page() -> None:
     if everything:
         found = chosen(everything)
         if found:
-            table(found, models_by_weights())
+            table(found, places.names_by_weights())
             more = f"; the table shows the newest {_SHOWN:,}" if len(found) > _SHOWN else ""
             st.caption(f"{len(found):,} of {len(everything):,} labels{more}. Select one to open its neuron.")
         else:

@@ -1,0 +1,1 @@
+"""Blinded rating studies: design, sealed key, cards, ratings. No Streamlit, no torch."""
