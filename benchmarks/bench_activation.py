@@ -22,7 +22,7 @@ from records import device_name, draw_activation, write_record
 from torch import Tensor
 
 from solu_model.activation import backend_name, solu_ln
-from solu_model.training import _keep_freed_memory
+from solu_model.training.memory import keep_freed_memory
 
 WIDTHS = (1024, 2048, 4096, 8192, 16384, 32768)
 VALUES = 2**23
@@ -64,7 +64,7 @@ def main() -> None:
     rows = []
     for kept in [m == "kept" for m in args.freed_memory] if device == "cpu" else [True]:
         if kept:
-            _keep_freed_memory()
+            keep_freed_memory()
         for width in args.widths:
             rows += measure(width, dtype, device, args.repeats, kept)
             record = write_record(name, device, settings, rows)

@@ -20,7 +20,7 @@ from solu_model.activation import backend_name
 from solu_model.activation.op import ENVIRONMENT_VARIABLE
 from solu_model.config import SoluConfig
 from solu_model.model import SoluForCausalLM
-from solu_model.training import _keep_freed_memory
+from solu_model.training.memory import keep_freed_memory
 
 CONTESTANTS = {
     "gelu": ("gelu", ""),
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the files in results/")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    _keep_freed_memory()
+    keep_freed_memory()
     print(f"{device_name(device)}, backend {backend_name(device, torch.bfloat16)}")
     name = args.name or "-".join(["training-step", device, *(m for m in args.modes if m != "eager")])
     settings = {"batch": args.batch, "n_ctx": 512, "autocast": "bfloat16", "backend": backend_name(device)}

@@ -17,7 +17,7 @@ from cache.cli import app as cache_app
 from dashboard.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
 from dashboard.cli_study import app as study_app
 from dashboard.settings import BUILDS_VARIABLE
-from solu_model.cli import evaluate, info, train
+from solu_model.cli import evaluate, info, multiplier, train
 from solu_model.cli_convert import convert
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(info)
+app.command()(multiplier)
 app.command()(convert)
 app.add_typer(cache_app, name="cache")
 app.add_typer(study_app, name="study")

@@ -1,6 +1,7 @@
 """`solu train`, `solu evaluate`, `solu info`: the commands that run a model."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -34,10 +35,25 @@ def train(
     d_mlp: Annotated[int | None, typer.Option(help="Neurons a layer.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak, in place of the preset's.")] = None,
+    n_mlp_blocks: Annotated[
+        int | None, typer.Option(help="Blocks of neurons, each with its own softmax and LayerNorm.")
+    ] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write the metrics for TensorBoard too, into OUT/tensorboard.")
+    ] = False,
+    shard: Annotated[
+        int, typer.Option(help="Under torchrun: processes that hold a part of every weight each (FSDP2).")
+    ] = 1,
+    tensor: Annotated[
+        int, typer.Option(help="Under torchrun: processes that share every MLP's blocks of neurons.")
+    ] = 1,
 ) -> None:
-    """Train a model: tokenizer, packed data, training, weights in bf16. Resumes after a kill."""
-    from solu_model.training import PRESETS
+    """Train a model: tokenizer, packed data, training, weights in bf16. Resumes after a kill.
+
+    On several processes: torchrun --nproc-per-node N --no-python solu train ...
+    """
+    from solu_model.training import PRESETS, Layout
     from solu_model.training import train as run
 
     if preset not in PRESETS:
@@ -45,9 +61,8 @@ def train(
             f"expected one of {', '.join(PRESETS)}, got {preset!r}", param_hint="--preset"
         )
     config, recipe = PRESETS[preset]
-    config = type(config).from_dict(
-        config.to_dict() | {k: v for k, v in (("d_vocab", d_vocab), ("d_mlp", d_mlp)) if v is not None}
-    )
+    sizes = {"d_vocab": d_vocab, "d_mlp": d_mlp, "n_mlp_blocks": n_mlp_blocks}
+    config = type(config).from_dict(config.to_dict() | {k: v for k, v in sizes.items() if v is not None})
     recipe = replace(
         recipe,
         n_tokens=recipe.n_tokens if tokens is None else tokens,
@@ -55,10 +70,11 @@ def train(
         learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
         compile=compile,
     )
-    run(config, recipe, data, out)
-    Console().print(
-        f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"
-    )
+    run(config, recipe, data, out, layout=Layout(shard, tensor), tensorboard=tensorboard)
+    if os.environ.get("RANK", "0") == "0":
+        Console().print(
+            f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"
+        )
 
 
 def evaluate(
@@ -140,6 +156,27 @@ def _evaluate_tasks(
     Console().print(table)
     if out is not None:
         found.save(out)
+
+
+def multiplier(
+    baseline: Annotated[
+        list[Path], typer.Option(help="A baseline's folder, with evaluation.json. Two sizes at least.")
+    ],
+    model: Annotated[list[Path], typer.Option(help="The folder of a model to compare. Repeatable.")],
+    noise: Annotated[
+        float, typer.Option(help="Standard deviation of a loss from seed to seed, nats a token.", min=0)
+    ],
+) -> None:
+    """What models are worth in baselines: how much larger one would have to be for the same loss."""
+    from solu_model.multiplier import measured, multipliers
+
+    table = Table("model", "parameters", "nats a token", "worth", "95% interval")
+    for found in multipliers([measured(b) for b in baseline], [measured(m) for m in model], noise):
+        size, loss = f"{found.model.n_parameters:,}", f"{found.model.loss:.4f}"
+        table.add_row(
+            found.model.name, size, loss, f"{found.value:.2f}", f"{found.low:.2f} to {found.high:.2f}"
+        )
+    Console().print(table)
 
 
 def info(

@@ -44,17 +44,6 @@ class LayerNorm(nn.Module):
         return layer_norm(x, self.w, self.b, self.eps)
 
 
-class BlockedLayerNorm(LayerNorm):
-    """The MLP's extra LayerNorm: each of `n_blocks` blocks of neurons has its own mean and variance."""
-
-    def __init__(self, width: int, eps: float, n_blocks: int) -> None:
-        super().__init__(width, eps)
-        self.n_blocks = n_blocks
-
-    def forward(self, x: Tensor) -> Tensor:
-        return blocked_layer_norm(x, self.w, self.b, self.eps, self.n_blocks)
-
-
 class RMSNorm(nn.Module):
     """x / rms(x) * w over the last dimension: the final norm where `final_rms`."""
 
@@ -133,13 +122,14 @@ class MLP(nn.Module):
         self.b_out = nn.Parameter(torch.zeros(config.d_model))
         self.act_fn, self.n_blocks = config.act_fn, config.n_mlp_blocks
         eps = config.layer_norm_eps if config.mlp_layer_norm_eps is None else config.mlp_layer_norm_eps
-        self.ln = BlockedLayerNorm(config.d_mlp, eps, self.n_blocks) if config.has_mlp_norm else None
+        self.ln = LayerNorm(config.d_mlp, eps) if config.has_mlp_norm else None  # blockwise, see `activate`
         self.prefix = f"blocks.{layer}.mlp."
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
         want_mid = taps is not None and self.prefix + "hook_mid" in taps.wanted
-        mid_BTM, post_BTM = self._activate(pre_BTM, want_mid)
+        norm = None if self.ln is None else (self.ln.w, self.ln.b)
+        mid_BTM, post_BTM = self.activate(pre_BTM, norm, want_mid=want_mid)
         if taps is not None:
             taps.take(self.prefix + "hook_pre", pre_BTM)
             if mid_BTM is not None:
@@ -147,20 +137,26 @@ class MLP(nn.Module):
             taps.take(self.prefix + "hook_post", post_BTM)
         return F.linear(post_BTM, self.W_out.T, self.b_out)
 
-    def _activate(self, pre_BTM: Tensor, want_mid: bool) -> tuple[Tensor | None, Tensor]:
-        """`hook_mid`, None where there is none or the fused norm need not write it, and `hook_post`."""
-        if self.ln is None:
+    def activate(
+        self, pre_BTM: Tensor, norm: tuple[Tensor, Tensor] | None, *, want_mid: bool = False
+    ) -> tuple[Tensor | None, Tensor]:
+        """`hook_mid`, None where there is none or the fused norm need not write it, and `hook_post`.
+
+        Args:
+            pre_BTM: of `n_blocks` whole blocks of neurons.
+            norm: weight and bias of the extra LayerNorm for those neurons, where the model has one.
+        """
+        if self.ln is None or norm is None:
             return None, solu(pre_BTM, self.n_blocks) if self.act_fn == "solu" else gelu(pre_BTM)
+        w, b = norm
         if self.act_fn == "gelu_ln":
             mid_BTM = gelu(pre_BTM)
-            return mid_BTM, self.ln(mid_BTM)
+            return mid_BTM, blocked_layer_norm(mid_BTM, w, b, self.ln.eps, self.n_blocks)
         fused = exp_ln if self.act_fn == "exp_ln" else solu_ln
         if want_mid:
-            post_BTM, mid_BTM = fused(
-                pre_BTM, self.ln.w, self.ln.b, self.ln.eps, self.n_blocks, return_mid=True
-            )
+            post_BTM, mid_BTM = fused(pre_BTM, w, b, self.ln.eps, self.n_blocks, return_mid=True)
             return mid_BTM, post_BTM
-        return None, fused(pre_BTM, self.ln.w, self.ln.b, self.ln.eps, self.n_blocks)
+        return None, fused(pre_BTM, w, b, self.ln.eps, self.n_blocks)
 
 
 class Block(nn.Module):

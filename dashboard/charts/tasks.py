@@ -61,9 +61,10 @@ def tasks_figure(found: Mapping[str, Sequence[TaskResult]], row_height: int = 34
         )  # fmt: skip
     figure.update_layout(
         height=70 + row_height * len(tasks), margin={"l": 8, "r": 8, "t": 6, "b": 8}, dragmode=False,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )  # fmt: skip
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", fixedrange=True)
+    most = max((r.value + 1.96 * r.stderr for results in found.values() for r in results), default=1.0)
+    figure.update_xaxes(tickformat=".0%", range=[-0.01 * most, 1.05 * most], zeroline=False, fixedrange=True)
     figure.update_yaxes(
         tickvals=list(rows.values()), ticktext=[TITLES.get(task, task) for task in rows], fixedrange=True,
         zeroline=False, range=[-0.6, len(tasks) - 0.4],

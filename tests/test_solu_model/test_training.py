@@ -1,25 +1,31 @@
 """A run: its folder, what it says on disk, and that a kill loses nothing."""
 
+import fcntl
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from solu_model import SoluConfig, load_checkpoint
 from solu_model.documents import read_documents
 from solu_model.evaluate import evaluate
 from solu_model.files import written_aside
-from solu_model.run_metrics import TrainingError, read_metrics
-from solu_model.training import Recipe, last_checkpoint, train
+from solu_model.model import SoluForCausalLM
+from solu_model.token_file import TokenFile
+from solu_model.training import Recipe, TrainingError, last_checkpoint, read_metrics, train
+from solu_model.training.trouble import first_trouble
 
 CONFIG = SoluConfig(d_vocab=300, n_ctx=16, d_model=16, n_heads=2, d_head=8, d_mlp=24)
 RECIPE = Recipe(
@@ -31,7 +37,7 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train(CONFIG, RECIPE, [corpus], out, progress=False)
+    train(CONFIG, RECIPE, [corpus], out, progress=False, tensorboard=True)
     return out
 
 
@@ -68,6 +74,20 @@ def test_the_curve_is_on_disk(run):
     assert json.loads((run / "training.json").read_text())["steps"] == 40
 
 
+def test_tensorboard_has_the_same_curve_also_after_a_resume(run, corpus, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    shutil.rmtree(out / "tensorboard")
+    shutil.rmtree(out / "checkpoints/step-000000040")
+    train(CONFIG, RECIPE, [corpus], out, progress=False, tensorboard=True)  # from step 36
+    for folder, first in [(run, 2), (out, 38)]:
+        events = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("loss")
+        curve = {r["step"]: r["loss"] for r in read_metrics(folder / "metrics.jsonl") if r["step"] >= first}
+        assert {e.step: e.value for e in events} == pytest.approx(curve)
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -81,19 +101,17 @@ train(SoluConfig.from_dict({config!r}), Recipe(**{recipe!r}), [{corpus!r}], Path
 
 
 def test_killed_and_resumed_ends_where_it_would_have(run, corpus, tmp_path):
-    from dataclasses import asdict
-
     code = KILLED.format(tests="", config=CONFIG.to_dict(), recipe=asdict(RECIPE), corpus=str(corpus))
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
-    while not list((tmp_path / "run/checkpoints").glob("checkpoint-*/complete")):
+    while not list((tmp_path / "run/checkpoints").glob("step-*/state.json")):
         assert time.monotonic() < deadline, "no checkpoint was written"
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     # As if the kill had come while the next checkpoint and metrics row were being written.
-    (tmp_path / "run/checkpoints/checkpoint-999").mkdir()
+    (tmp_path / "run/checkpoints/.step-000000999").mkdir()
     with open(tmp_path / "run/metrics.jsonl", "a") as stream:
         stream.write('{"step": 99')
     assert last_checkpoint(tmp_path / "run/checkpoints") is not None
@@ -114,16 +132,134 @@ def test_another_run_in_the_folder_is_refused(run, corpus):
         train(CONFIG, replace(RECIPE, learning_rate=0.5), [corpus], run, progress=False)
 
 
+def test_a_folder_in_use_is_refused(run, corpus):
+    with open(run / "run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TrainingError, match="another process is training in"):
+            train(CONFIG, RECIPE, [corpus], run, progress=False)
+
+
 def test_too_little_text_is_refused(tmp_path, corpus):
     with pytest.raises(TrainingError, match=r"fills .* rows of 16 tokens, a step takes 6250"):
         train(CONFIG, replace(RECIPE, batch_tokens=100_000), [corpus], tmp_path / "run", progress=False)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path, corpus):
+def test_a_loss_that_is_no_number_says_where_it_came_from(tmp_path, corpus):
     recipe = replace(RECIPE, learning_rate=float("inf"), warmup_steps=30, log_every=1, save_every=1)
-    with pytest.raises(TrainingError, match=r"the loss is nan at step \d+: start again in another --out"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step 2: the weights embed.W_E are not finite. Start again"
+    ):
         train(CONFIG, recipe, [corpus], tmp_path / "run", progress=False)
     assert last_checkpoint(tmp_path / "run/checkpoints") is not None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda m: m.blocks[0].mlp.W_in.fill_(torch.nan), r"the weights blocks.0.mlp.W_in are"),
+        (lambda m: m.blocks[0].attn.b_V.fill_(3e38), r"what blocks.0.attn gives"),
+        (lambda m: m.ln_final.w.fill_(3e38), r"what ln_final gives|from finite activations"),
+    ],
+)
+def test_trouble_is_found_where_it_begins(spoil, said):
+    torch.manual_seed(0)
+    model = SoluForCausalLM(CONFIG).train()
+    with torch.no_grad():
+        spoil(model)
+    tokens = torch.arange(32).reshape(2, 16)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    assert re.search(said, first_trouble(model, tokens, bf16=False))
+
+
+def test_trouble_in_a_gradient_alone_is_named():
+    torch.manual_seed(0)
+    model = SoluForCausalLM(CONFIG).train()
+    tokens = torch.arange(32).reshape(2, 16)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    model.unembed.b_U.grad[3] = torch.inf
+    assert "the gradient of unembed.b_U is not finite" in first_trouble(model, tokens, bf16=False)
+
+
+def test_steps_are_those_of_transformers_trainer(run, tmp_path):
+    """Order of the data, initial weights, optimizer, schedule and clipping: to the last bit of the loss."""
+
+    class Rows(torch.utils.data.Dataset):
+        tokens = TokenFile(run / "tokens")
+
+        def __len__(self):
+            return self.tokens.n_rows(16)
+
+        def __getitem__(self, index):
+            row = torch.from_numpy(self.tokens.row(index, 16))
+            return {"input_ids": row, "labels": row}
+
+    class Plain(transformers.Trainer):
+        def get_decay_parameter_names(self, model):
+            return [n for n, _ in model.named_parameters() if n.rpartition(".")[2].startswith("W_")]
+
+    losses = []
+
+    class Losses(transformers.TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if "loss" in logs:
+                losses.append((state.global_step, logs["loss"], float(logs["grad_norm"])))
+
+    transformers.set_seed(0)
+    model = SoluForCausalLM(SoluConfig.from_dict(CONFIG.to_dict()))
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), max_steps=40, per_device_train_batch_size=4, learning_rate=1e-2,
+        lr_scheduler_type="linear", warmup_steps=4, weight_decay=0.05, adam_beta2=0.98, max_grad_norm=1.0,
+        optim="adamw_torch_fused", use_cpu=True, seed=0, data_seed=0, logging_steps=2, save_strategy="no",
+        dataloader_drop_last=True, remove_unused_columns=False, disable_tqdm=True, report_to=[],
+    )  # fmt: skip
+    Plain(model=model, args=arguments, train_dataset=Rows(), callbacks=[Losses()]).train()
+    ours = [(r["step"], r["loss"], r["grad_norm"]) for r in read_metrics(run / "metrics.jsonl")]
+    assert ours == losses
+
+
+LIMITED = (
+    """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # the next checkpoint is larger
+"""
+    + KILLED
+)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(run, corpus, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    shutil.rmtree(out / "checkpoints/step-000000040")
+    code = LIMITED.format(tests="", config=CONFIG.to_dict(), recipe=asdict(RECIPE), corpus=str(corpus))
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    assert "step 40 cannot be kept in" in ended.stderr
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-000000036"]
+    train(CONFIG, RECIPE, [corpus], out, progress=False)
+    whole, resumed = (load_file(p / "model.safetensors") for p in (run, out))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("damage", ["short", "gone", "no state"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(run, corpus, tmp_path, damage):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    last = last_checkpoint(out / "checkpoints")
+    (shard,) = last.glob("*.safetensors")
+    if damage == "short":
+        os.truncate(shard, 1000)
+    elif damage == "gone":
+        shard.unlink()
+    else:
+        (last / "state.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"step-000000040 is damaged .*: remove that folder"):
+        train(CONFIG, RECIPE, [corpus], out, progress=False)
+    shutil.rmtree(last)
+    train(CONFIG, RECIPE, [corpus], out, progress=False)
+    whole, resumed = (load_file(p / "model.safetensors") for p in (run, out))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -1,0 +1,80 @@
+"""Which rows of the token file a step reads: the same whatever number of processes share them.
+
+Every epoch is a permutation of the rows that follows from seed and epoch alone; a step takes the next rows of
+it, and each data-parallel process its part of those. So a run that goes on elsewhere reads on where it was.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from solu_model.token_file import TokenFile
+from solu_model.training.recipe import TrainingError
+
+
+@dataclass
+class Batches:
+    """The rows of a run's steps, for one of the processes that share them.
+
+    Raises:
+        TrainingError: the data is too small for a step, or a step's rows cannot be shared evenly.
+    """
+
+    tokens: TokenFile
+    n_ctx: int
+    n_rows: int
+    """Rows a step, of all processes together."""
+    seed: int
+    part: int = 0
+    n_parts: int = 1
+    seconds_waiting: float = field(default=0.0, init=False)
+    """Spent waiting for rows since the start."""
+
+    def __post_init__(self) -> None:
+        there = self.tokens.n_rows(self.n_ctx)
+        if there < self.n_rows:
+            raise TrainingError(
+                f"the data fills {there} rows of {self.n_ctx} tokens, a step takes {self.n_rows}: "
+                "give more text"
+            )
+        if self.n_rows % self.n_parts:
+            raise TrainingError(
+                f"a step's {self.n_rows} rows cannot be shared evenly by {self.n_parts} processes: "
+                f"let the batch be a multiple of {self.n_parts * self.n_ctx} tokens, or use other processes"
+            )
+        self.steps_per_epoch = there // self.n_rows
+        self._order: tuple[int, Tensor] | None = None
+
+    def rows_of(self, step: int) -> list[int]:
+        """Rows of the token file that this process reads in step `step`, from 0."""
+        epoch, at = divmod(step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            chance = torch.Generator().manual_seed(self.seed + epoch)
+            self._order = epoch, torch.randperm(self.tokens.n_rows(self.n_ctx), generator=chance)
+        mine = self.n_rows // self.n_parts
+        first = at * self.n_rows + self.part * mine
+        found: list[int] = self._order[1][first : first + mine].tolist()
+        return found
+
+    def steps(self, first: int, last: int, device: torch.device) -> Iterator[Tensor]:
+        """`[rows, n_ctx]` token ids for each step from `first` to `last`, read one step ahead."""
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(self._read, first, device)
+            for step in range(first, last):
+                began = time.perf_counter()
+                tokens = coming.result()
+                self.seconds_waiting += time.perf_counter() - began
+                if step + 1 < last:
+                    coming = thread.submit(self._read, step + 1, device)
+                yield tokens
+
+    def _read(self, step: int, device: torch.device) -> Tensor:
+        rows = torch.from_numpy(np.stack([self.tokens.row(row, self.n_ctx) for row in self.rows_of(step)]))
+        if device.type == "cuda":
+            return rows.pin_memory().to(device, non_blocking=True)
+        return rows

@@ -1,0 +1,116 @@
+"""What a run says while it trains: rows of metrics on disk, and a progress bar in tokens."""
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from solu_model.files import written_aside
+from solu_model.training.batches import Batches
+from solu_model.training.recipe import Recipe, TrainingError
+
+
+class RunMetrics:
+    """A row of metrics every so many steps, and a progress bar.
+
+    Args:
+        file: `metrics.jsonl`. tokens_per_step: of all processes. batches: which know how long they were
+            waited for. writes: whether this process is the one that says anything. board: a folder for
+            TensorBoard's events; none where None.
+
+    Raises:
+        TrainingError: TensorBoard is not installed.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        recipe: Recipe,
+        tokens_per_step: int,
+        batches: Batches,
+        *,
+        writes: bool,
+        progress: bool,
+        board: Path | None = None,
+    ) -> None:
+        self._open_board = _writer(board) if board is not None and writes else None
+        self._board: Any = None
+        self.file, self.writes, self.batches = file, writes, batches
+        self.tokens_per_step = tokens_per_step
+        self.bar: Any = tqdm(
+            unit="tok", unit_scale=True, desc="training", disable=not (progress and writes),
+            total=recipe.n_steps() * tokens_per_step,
+        )  # fmt: skip
+        self._since = (0.0, 0, 0.0)
+
+    def begin(self, done: int) -> None:
+        """Drop rows beyond the checkpoint that the run goes on from."""
+        self._since = (time.perf_counter(), done, 0.0)
+        self.bar.n = self.bar.initial = done * self.tokens_per_step
+        if self.writes:
+            rows = [row for row in read_metrics(self.file) if row["step"] <= done]
+            with written_aside(self.file) as aside:
+                aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        if self._open_board is not None:
+            self._board = self._open_board(purge_step=done + 1)
+
+    def tick(self) -> None:
+        """A step is done."""
+        self.bar.update(self.tokens_per_step)
+
+    def log(self, step: int, loss: float, norm: float, learning_rate: float) -> None:
+        """Add a row; arguments as in `loop.Log`."""
+        then, before, waited = self._since
+        now, waiting = time.perf_counter(), self.batches.seconds_waiting
+        self._since = (now, step, waiting)
+        seconds = max(now - then, 1e-9)
+        rate = (step - before) * self.tokens_per_step / seconds
+        row = {
+            "step": step,
+            "tokens": step * self.tokens_per_step,
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "grad_norm": norm,
+            "tokens_per_s": round(rate, 1),
+            "waiting": round((waiting - waited) / seconds, 4),
+        }
+        if self.writes:
+            with open(self.file, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "waiting"):
+                self._board.add_scalar(name, row[name], step)
+        self.bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
+
+    def close(self) -> None:
+        """End the bar, and what TensorBoard reads."""
+        self.bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _writer(folder: Path) -> Any:
+    """What opens TensorBoard's event file."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out"
+        ) from error
+    return partial(SummaryWriter, log_dir=str(folder))
+
+
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """Rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

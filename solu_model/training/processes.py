@@ -1,0 +1,122 @@
+"""The processes of a run, as `torchrun` starts them, and who does what: replicas, shards, parts of MLPs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from solu_model.training.recipe import TrainingError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How processes share the work; what is left over are replicas that read different rows."""
+
+    shard: int = 1
+    """Processes that hold a part of every weight each, and read different rows (FSDP2)."""
+    tensor: int = 1
+    """Processes that hold a part of every MLP's neurons each, and read the same rows."""
+
+    def __post_init__(self) -> None:
+        if self.shard < 1 or self.tensor < 1:
+            raise TrainingError(f"expected positive numbers of processes, got {self.shard} and {self.tensor}")
+
+    def check(self, n_mlp_blocks: int) -> None:
+        """Refuse a model whose blocks of neurons the tensor parallel processes cannot share.
+
+        Raises:
+            TrainingError: a block would be on several of them.
+        """
+        if n_mlp_blocks % self.tensor:
+            raise TrainingError(
+                f"{self.tensor} tensor parallel processes cannot share {n_mlp_blocks} blocks of neurons: "
+                f"train with --n-mlp-blocks {self.tensor}, a block a process"
+            )
+
+    def replicas(self, world: int) -> int:
+        """How many times the model is there.
+
+        Raises:
+            TrainingError: that many processes cannot be laid out so.
+        """
+        if world % (self.shard * self.tensor):
+            raise TrainingError(
+                f"{world} processes cannot be laid out as shards of {self.shard} and tensor parallel groups "
+                f"of {self.tensor}: start a multiple of {self.shard * self.tensor} (torchrun)"
+            )
+        return world // (self.shard * self.tensor)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Those of this run, and this one's place among them."""
+
+    layout: Layout
+    device: torch.device
+    mesh: DeviceMesh | None
+    """`replicate` x `shard` x `tensor`; None where there is one process."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes what is written once."""
+        return self.mesh is None or dist.get_rank() == 0
+
+    @property
+    def n_parts(self) -> int:
+        """Into how many parts a step's rows are cut."""
+        return 1 if self.mesh is None else self.mesh.size() // self.layout.tensor
+
+    @property
+    def part(self) -> int:
+        """Which of them this process reads."""
+        if self.mesh is None:
+            return 0
+        replica, shard = self.mesh.get_local_rank("replicate"), self.mesh.get_local_rank("shard")
+        return replica * self.layout.shard + shard
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.mesh is not None:
+            dist.barrier()
+
+    def mean(self, value: torch.Tensor) -> float:
+        """The mean of a number over all of them."""
+        if self.mesh is not None:
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.mesh.size()
+        return float(value)
+
+
+@contextmanager
+def processes(layout: Layout) -> Iterator[Processes]:
+    """The processes that `torchrun` started, or this one alone.
+
+    Their process group is made and ended here, unless there is one already.
+
+    Raises:
+        TrainingError: they cannot be laid out so.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    replicas = layout.replicas(world)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    if world == 1:
+        yield Processes(layout, device, None)
+        return
+    begun = dist.is_initialized()
+    if not begun:
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        names = ("replicate", "shard", "tensor")
+        shape = (replicas, layout.shard, layout.tensor)
+        yield Processes(layout, device, init_device_mesh(device.type, shape, mesh_dim_names=names))
+    finally:
+        if not begun:
+            dist.destroy_process_group()

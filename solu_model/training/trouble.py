@@ -1,0 +1,50 @@
+"""Where a number that is none came from."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from solu_model.training.sharding import whole
+
+
+def first_trouble(model: nn.Module, tokens_BT: Tensor, bf16: bool) -> str:
+    """The first tensor of a step that is not finite: weights, then activations in order, then gradients.
+
+    Every process of a run has to ask, with the gradients of the step still there.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(whole(parameter.detach())).all()):
+            return f"the weights {name} are not finite"
+    found: list[str] = []
+    with ExitStack() as stack, torch.no_grad():
+        for name, module in model.named_modules():
+            if name:
+                hook = module.register_forward_hook(_watch(name, found))
+                stack.callback(hook.remove)
+        with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=bf16):
+            model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False)
+    if found:
+        return f"what {found[0]} gives is not finite, from finite weights"
+    for name, parameter in reversed(list(model.named_parameters())):
+        if parameter.grad is not None and not bool(torch.isfinite(whole(parameter.grad)).all()):
+            return f"the gradient of {name} is not finite, from finite activations"
+    return "the loss is not finite, from finite activations"
+
+
+def _watch(name: str, found: list[str]) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if any(not bool(torch.isfinite(t).all()) for t in _tensors(output)):
+            found.append(name)
+
+    return hook
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, dict | list | tuple):
+        for value in output.values() if isinstance(output, dict) else output:
+            yield from _tensors(value)
