@@ -23,3 +23,8 @@ bench-dashboard: $(VENV)/.dev chromium
 	$(BIN)/python benchmarks/bench_neuron_list.py
 	$(BIN)/python benchmarks/bench_editor.py
 	$(BIN)/python benchmarks/bench_lab.py
+
+# Whether anything that a rater's browser gets tells the model: about 3 minutes.
+.PHONY: bench-blindness
+bench-blindness: $(VENV)/.dev chromium
+	$(BIN)/python benchmarks/blindness.py $(MODELS)
