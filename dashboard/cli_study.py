@@ -109,7 +109,8 @@ def status(
     console = Console(soft_wrap=True, highlight=False)
     table = Table(box=None, pad_edge=False)
     if study is None:
-        for column in ("study", "title", "items", "raters", "ratings", "state"):
+        table.add_column("study", no_wrap=True)  # whole, to be copied
+        for column in ("title", "items", "raters", "ratings", "state"):
             table.add_column(column)
         for s in store.studies():
             state = f"unblinded {s.closed:%Y-%m-%d}" if s.closed else "blind"

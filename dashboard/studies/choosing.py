@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from cache.reader import NeuronCache
@@ -120,11 +119,9 @@ def live_neurons(cache: NeuronCache, layer: int, hook: str, min_firing: float) -
     """The neurons of a layer that are not dead, by the rule of `Design.min_firing`."""
     table = cache.table(layer, hook)
     largest = table["max"].to_numpy().astype(np.float64)
-    usable = (table["n_nan"].to_numpy() + table["n_inf"].to_numpy() == 0) & np.isfinite(largest)
-    if not usable.any():
-        return []
-    live: npt.NDArray[np.bool_] = usable & (largest > 0)
-    live &= largest >= min_firing * float(np.median(largest[usable]))
+    live = (table["n_nan"].to_numpy() + table["n_inf"].to_numpy() == 0) & np.isfinite(largest) & (largest > 0)
+    if live.any():
+        live &= largest >= min_firing * float(np.median(largest[live]))
     return [int(i) for i in np.flatnonzero(live)]
 
 

@@ -78,7 +78,7 @@ class Design:
     """Tokens after it, likewise."""
     min_firing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
     """A neuron is dead, and is never drawn, if its largest activation over the corpus is not above 0, or is
-    below this share of the median of its layer's largest activations, or if one was no number."""
+    below this share of the median of its layer's that are, or if any was no number."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the neurons, the checks and, with the salt, the orders."""
     shading: Shades = "magnitude"

@@ -16,6 +16,7 @@ from dashboard.studies.design import Design, StudyError
 from dashboard.studies.ratings import Summary
 
 STUDY, RATE = "views/study.py", "views/rate.py"
+SHADES = {"magnitude": "by strength", "rank": "by rank"}
 _FIELDS = Design.__dataclass_fields__
 
 
@@ -78,6 +79,13 @@ def new_study() -> None:
         seed = _whole(
             "Seed", "seed", 0, 2**53 - 1, "Fixes which neurons are drawn; with a secret, the orders."
         )
+    shading = st.segmented_control(
+        "Shades of red", list(SHADES), format_func=lambda s: SHADES[s], default="magnitude",
+        key="study_shading", required=True,
+        help="By strength, as in the paper: a GELU neuron is pale on most tokens and a SoLU neuron red on "
+        "few, so that a rater who learns the look can tell them apart. By rank only the three strongest "
+        "tokens of a snippet are shaded, alike for every neuron.",
+    )  # fmt: skip
     n_items = max(2, len(chosen)) * n_neurons + n_repeats + n_checks
     st.caption(
         f"{n_items:,} items a rater: about {n_items * 1.5 / 60:.1f} hours at 90 seconds each. "
@@ -87,7 +95,7 @@ def new_study() -> None:
     )
     ready = bool(title.strip()) and len(chosen) > 1
     if st.button(
-        "Create the study", type="primary", icon=":material/lock:", key="study_create", disabled=not ready,
+        "Create the study", icon=":material/lock:", key="study_create", disabled=not ready,
         help="Give it a title and two models first." if not ready else None,
     ):  # fmt: skip
         bar = st.progress(0.0, "Drawing neurons and cutting their snippets…")
@@ -96,7 +104,7 @@ def new_study() -> None:
                 [(found[choice], choice[1]) for choice in chosen], layers,
                 lambda part: bar.progress(part, "Drawing neurons and cutting their snippets…"),
                 title=title, n_neurons=n_neurons, n_repeats=n_repeats, n_checks=n_checks,
-                n_snippets=n_snippets, seed=seed,
+                n_snippets=n_snippets, seed=seed, shading=shading,
             )  # fmt: skip
         except (StudyError, AnnotationError, ModelError, CacheError) as error:
             bar.empty()

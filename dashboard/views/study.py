@@ -96,7 +96,7 @@ def unblinding(store: StudyStore, study: Summary) -> None:
             "To go on, type the study's title", key="study_typed", placeholder=study.title, live="250ms"
         )
         fits = " ".join((typed or "").split()) == " ".join(study.title.split())
-        if st.button("Unblind", type="primary", key="study_unblind", disabled=not fits):
+        if st.button("Unblind", key="study_unblind", disabled=not fits):
             try:
                 store.unblind(study.id, user)
             except (StudyError, AnnotationError) as error:

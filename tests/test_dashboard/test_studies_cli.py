@@ -1,0 +1,118 @@
+"""`solu study`: a study made, looked at, unblinded and exported from the command line."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cache.reader import NeuronCache
+from dashboard.annotations.database import Database
+from dashboard.cli_study import app
+from dashboard.studies.design import StudyError
+from dashboard.studies.export import files
+from dashboard.studies.ratings import Rating
+from dashboard.studies.store import StudyStore
+
+SMALL = ["--neurons", "3", "--repeats", "2", "--checks", "2", "--snippets", "3", "--window", "3", "2"]
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_models: Path) -> str:
+    monkeypatch.setenv("SOLU_MODELS", str(two_models))
+    return f"sqlite:///{tmp_path}/studies.sqlite"
+
+
+def solu(*arguments: str, told: str = "") -> str:
+    done = CliRunner().invoke(app, list(arguments), input=told, env={"COLUMNS": "160"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_a_study_from_the_command_line(url: str, tmp_path: Path, two_models: Path):
+    at = ["--annotations", url]
+    assert "none yet" in solu("status", *at)
+    models = ["--model", "tiny:hook_mid", "--model", str(two_models / "other")]
+    said = solu(
+        "create", "[red]Which <b>rules</b>?", *models, *SMALL, "--out", str(tmp_path / "plan.json"), *at
+    )
+    registered = (tmp_path / "plan.json").read_bytes()
+    assert hashlib.sha256(registered).hexdigest() in said
+    store = StudyStore(Database(url))
+    study = store.studies()[0].id
+    assert f"/rate?study={study}" in said
+    assert "[red]Which <b>rules</b>?" in solu("status", *at)
+    assert "10" in solu("status", *at)
+    assert [s.hook for s in store.design(study).sides] == ["hook_mid", "hook_post"]
+
+    rules = ["=HYPERLINK(1)", "“a”, 'b'\nc", ""]
+    for rule in rules:
+        store.rate(study, Rating("@Ann", store.next_item(study, "@Ann"), "not", rule, 2, 60.0))
+    assert "@Ann" in solu("status", study, *at)
+    assert "3.0" in solu("status", study, *at)
+
+    solu("export", study, "--out", str(tmp_path / "blind"), *at)
+    assert sorted(f.name for f in (tmp_path / "blind").iterdir()) == [
+        "preregistration.json", "ratings.csv", "ratings.json",
+    ]  # fmt: skip
+    ratings = (tmp_path / "blind" / "ratings.csv").read_text() + (
+        tmp_path / "blind" / "ratings.json"
+    ).read_text()
+    assert not any(word in ratings for word in ("tiny", "other", "hook_", "neuron", "layer", "check"))
+
+    assert "cannot be taken back" in solu("unblind", study, *at, told="n\n")
+    assert store.summary(study).closed is None
+    solu("unblind", study, "--by", "Ann", "--yes", *at)
+    solu("export", study, "--out", str(tmp_path / "open"), *at)
+    key = (tmp_path / "open" / "key.json").read_bytes()
+    assert (tmp_path / "open" / "preregistration.json").read_bytes() == registered
+    assert json.loads(registered)["commitment"] == hashlib.sha256(key).hexdigest()
+    by_name = {item["name"]: item for item in json.loads(key)["items"]}
+    rows = json.loads((tmp_path / "open" / "ratings.json").read_text())
+    assert [row["rule"] for row in rows] == rules
+    for row in rows:
+        item = by_name[row["item"]]
+        assert (row["kind"], row["layer"], row["neuron"]) == (item["kind"], item["layer"], item["neuron"])
+        model = None if item["side"] is None else ["tiny", "other"][item["side"]]
+        assert row["model"] == model
+    table = list(csv.DictReader(io.StringIO((tmp_path / "open" / "ratings.csv").read_text())))
+    assert [row["rule"] for row in table] == ["'=HYPERLINK(1)", rules[1], ""]
+    assert {row["rater"] for row in table} == {"'@Ann"}
+    assert set(files(store, study)) == {f.name for f in (tmp_path / "open").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "tiny"], "at least 2 items"),
+        (["--model", "tiny", "--model", "nobody"], "found 'nobody'"),
+        (["--model", "tiny", "--model", "tiny:hook_post", "--layers", "9"], "not 9"),
+        (["--model", "tiny", "--model", "other:hook_mid"], "holds hook_post, not 'hook_mid'"),
+        (["--model", "tiny", "--model", "other", "--neurons", "1000"], "that are not dead"),
+    ],
+)
+def test_what_cannot_be_studied_is_said_and_nothing_is_kept(url: str, arguments: list[str], said: str):
+    with pytest.raises(StudyError, match=said):
+        solu("create", "x", *SMALL, *arguments, "--annotations", url)
+    assert StudyStore(Database(url)).studies() == []
+
+
+def test_other_texts_only_when_asked_for(url: str, monkeypatch: pytest.MonkeyPatch):
+    opened = NeuronCache.open
+
+    def elsewhere(path: Path) -> NeuronCache:
+        cache = opened(path)
+        if path.parent.name == "other":
+            corpus = cache.manifest.corpus.model_copy(update={"sha256": "0" * 64})
+            cache.manifest = cache.manifest.model_copy(update={"corpus": corpus})
+        return cache
+
+    monkeypatch.setattr(NeuronCache, "open", elsewhere)
+    create = ["create", "x", "--model", "tiny", "--model", "other", *SMALL, "--annotations", url]
+    with pytest.raises(StudyError, match="--different-corpora"):
+        solu(*create)
+    assert "rate at" in solu(*create, "--different-corpora")
