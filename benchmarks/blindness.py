@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-def rated(models: list[Path], study: str, url: str) -> Capture:
-    """Everything received while a study is rated, from a server that shows the models."""
+@contextmanager
+def serving(models: list[Path], url: str) -> Iterator[str]:
+    """The address of a dashboard that shows the models and keeps studies at `url`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,15 +57,20 @@ def rated(models: list[Path], study: str, url: str) -> Capture:
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait(f"http://127.0.0.1:{port}/_stcore/health")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
-            capture = Capture(page)
-            capture.rate_all(f"http://127.0.0.1:{port}/rate?study={study}")
-            browser.close()
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(30)
+
+
+def rated(models: list[Path], study: str, url: str) -> Capture:
+    """Everything received while a study is rated, from a server that shows the models."""
+    with serving(models, url) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        capture = Capture(page)
+        capture.rate_all(f"{address}/rate?study={study}")
+        browser.close()
     return capture
 
 
