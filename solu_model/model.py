@@ -44,6 +44,17 @@ class LayerNorm(nn.Module):
         return layer_norm(x, self.w, self.b, self.eps)
 
 
+class BlockedLayerNorm(LayerNorm):
+    """The MLP's extra LayerNorm: each of `n_blocks` blocks of neurons has its own mean and variance."""
+
+    def __init__(self, width: int, eps: float, n_blocks: int) -> None:
+        super().__init__(width, eps)
+        self.n_blocks = n_blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        return blocked_layer_norm(x, self.w, self.b, self.eps, self.n_blocks)
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * w over the last dimension: the final norm where `final_rms`."""
 
@@ -122,7 +133,7 @@ class MLP(nn.Module):
         self.b_out = nn.Parameter(torch.zeros(config.d_model))
         self.act_fn, self.n_blocks = config.act_fn, config.n_mlp_blocks
         eps = config.layer_norm_eps if config.mlp_layer_norm_eps is None else config.mlp_layer_norm_eps
-        self.ln = LayerNorm(config.d_mlp, eps) if config.has_mlp_norm else None  # blockwise, see `activate`
+        self.ln = BlockedLayerNorm(config.d_mlp, eps, self.n_blocks) if config.has_mlp_norm else None
         self.prefix = f"blocks.{layer}.mlp."
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
