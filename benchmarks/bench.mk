@@ -16,6 +16,11 @@ bench-cache: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_cache.py $(TEXT) --layers 4
 	$(BIN)/python benchmarks/bench_cache_read.py $(CACHE)
 
+# `solu train` beside a plain loop over TEXT; about 7 minutes.
+.PHONY: bench-training
+bench-training: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_training.py --data $(TEXT)
+
 # How long a person waits, over the bundled model; about 15 minutes, most of it the memory over 2,000 neurons.
 .PHONY: bench-dashboard
 bench-dashboard: $(VENV)/.dev chromium
