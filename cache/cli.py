@@ -1,17 +1,17 @@
-"""`solu cache build | merge | contexts | verify | info | sources`."""
+"""`solu cache build | merge | contexts | trim`, and the commands of `cache.cli_look`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+
+from cache.cli_look import info, named, size_of, sources, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cache.corpus import Part
-    from cache.reader import NotFinite
     from cache.schema import Kind
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect neuron caches.")
@@ -191,46 +191,42 @@ def contexts(
 
 
 @app.command()
-def verify(
-    paths: Annotated[list[Path], typer.Argument(help="A cache folder, or all shard files of one cache.")],
-    model: Annotated[
-        Path | None, typer.Option(help="The checkpoint folder that it should be built from.")
+def trim(
+    path: Annotated[Path, typer.Argument(help="A cache folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it may be the same.")],
+    top_k: Annotated[
+        int | None, typer.Option(help="Strongest and weakest examples a neuron and hook.")
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", help="The text that it should be built from, read again. Repeatable."),
+    range_samples: Annotated[
+        int | None, typer.Option(help="Tokens sampled an interval of activation.")
     ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
+    window: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Tokens before and after a strongest example's peak."),
     ] = None,
+    sample_window: Annotated[
+        tuple[int, int] | None, typer.Option(help="The same for sampled and weakest examples.")
+    ] = None,
+    sample_tokens: Annotated[int | None, typer.Option(help="Tokens in the sample of contexts.")] = None,
 ) -> None:
-    """Check that no byte has changed, that numbers fit together, and that it belongs to model and text."""
-    from cache.verify import cache_problems, shard_problems
+    """Write a smaller copy of a cache: fewer examples, shorter windows, every count as it was.
 
-    console, errors = Console(), Console(stderr=True)
-    if len(paths) == 1 and not paths[0].is_file():
-        what = str(paths[0])
-        found = cache_problems(paths[0], model=model, data=data or [], tokenizer=tokenizer, progress=True)
-    else:
-        what = f"{len(paths)} shard{'s' * (len(paths) > 1)}"
-        found = shard_problems(paths, model=model, data=data or [], tokenizer=tokenizer, progress=True)
-    n_problems = 0
-    for problem in found:
-        n_problems += 1
-        errors.print(f"- {problem}", markup=False, highlight=False, soft_wrap=True)
-    if n_problems:
-        errors.print(
-            f"{what}: {n_problems} problem{'s' * (n_problems > 1)} found", markup=False, soft_wrap=True
-        )
-        raise typer.Exit(1)
-    unread = [] if model else ["model and tokenizer (--model)"]
-    unread += [] if data else ["text (--data)"]
-    aside = f"; not compared with {' and '.join(unread)}" if unread else ""
-    console.print(
-        f"{what} is whole{aside}" if len(paths) == 1 else f"{what} are whole{aside}",
-        markup=False,
-        soft_wrap=True,
+    What is not named stays as it is. Files are read in full first, so that a damaged one is not copied.
+    """
+    from cache.kept import Window
+    from cache.trim import Sizes
+    from cache.trim import trim as write_trimmed
+
+    sizes = Sizes(
+        top_k,
+        range_samples,
+        Window(*window) if window else None,
+        Window(*sample_window) if sample_window else None,
+        sample_tokens,
     )
+    before = size_of(path)
+    write_trimmed(path, out, sizes)
+    Console().print(f"{out}: {size_of(out) / 1e6:.1f} MB of {before / 1e6:.1f} MB")
 
 
 def _asked_to_stop() -> "Callable[[], bool]":
@@ -249,15 +245,8 @@ def _warn_not_finite(path: Path) -> None:
 
     if found := NeuronCache.open(path).not_finite():
         Console(stderr=True).print(
-            f"warning: NaN or infinite activations, left out of everything but their count: {_named(found)}"
+            f"warning: NaN or infinite activations, left out of everything but their count: {named(found)}"
         )
-
-
-def _named(found: "list[NotFinite]", most: int = 20) -> str:
-    """Neurons by name, as many as one wants to read."""
-    names = list(dict.fromkeys(f"L{one.layer}/{one.neuron}" for one in found))
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{len(names):,} neuron{'s' * (len(names) > 1)}: {', '.join(names[:most])}{more}"
 
 
 def _part(text: str) -> "Part":
@@ -269,42 +258,5 @@ def _part(text: str) -> "Part":
     return Part(int(k), int(n))
 
 
-@app.command()
-def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
-    """What a cache holds and what it was made from."""
-    from cache.reader import NeuronCache
-
-    cache = NeuronCache.open(path)
-    manifest = cache.manifest
-    table = Table(show_header=False)
-    table.add_row(
-        "model", f"{manifest.model.name} ({manifest.model.act_fn}), weights {manifest.model.sha256[:12]}"
-    )
-    table.add_row("neurons", f"{len(cache.layers)} x {cache.d_mlp}")
-    table.add_row("hooks", ", ".join(cache.hooks))
-    table.add_row("corpus", ", ".join(manifest.corpus.names))
-    table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
-    if found := cache.not_finite():
-        table.add_row("NaN or infinity", _named(found))
-    table.add_row("format", f"version {manifest.version}")
-    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    table.add_row("on disk", f"{size / 1e6:.1f} MB")
-    Console().print(table)
-
-
-@app.command()
-def sources(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
-    """Where the text in a cache comes from: packages and licences, as Markdown."""
-    from collections import Counter
-
-    from cache.reader import NeuronCache
-
-    packages = Counter(
-        (d.source, d.origin.partition(":")[0], d.licence) for d in NeuronCache.open(path).documents().values()
-    )
-    typer.echo("| source | from | licence | documents |\n| --- | --- | --- | --- |")
-    for (source, package, licence), n in sorted(packages.items()):
-        cells = (
-            text.replace("|", "\\|").replace("\n", " ") or "unknown" for text in (source, package, licence)
-        )
-        typer.echo(f"| {' | '.join(cells)} | {n} |")
+for command in (verify, info, sources):
+    app.command()(command)

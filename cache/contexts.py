@@ -73,7 +73,7 @@ def add_contexts(
             f"{found_hash[:12]}: give the model that the cache was built from"
         )
     n_ranks = n_ranks or max(manifest.top_k, manifest.range_samples or 0)
-    wanted = _wanted(cache, kinds, n_ranks)
+    wanted = contexts_of(cache, kinds, n_ranks)
     corpus = Corpus(data, manifest.corpus.sample, manifest.corpus.seed)
     texts = corpus.texts(tokenizer, only={document for document, _ in wanted})
     n_documents = len({document for document, _ in wanted})
@@ -97,12 +97,18 @@ def add_contexts(
             "context_start": [start for _, start in names],
             "tokens": [found[name] for name in names],
         },
-        schema=schema.SAMPLE_SCHEMA.with_metadata({"kinds": ",".join(sorted(kinds)), "ranks": str(n_ranks)}),
+        schema=schema.SAMPLE_SCHEMA,
     )
     with written(path / schema.CONTEXTS) as aside:
-        pq.write_table(table, aside, row_group_size=_IN_GROUP, **COMPRESSION)
+        write_contexts(table, kinds, n_ranks, aside)
     renew_checksum(path, schema.CONTEXTS)
     return len(names)
+
+
+def write_contexts(table: pa.Table, kinds: Sequence[Kind], n_ranks: int, file: Path) -> None:
+    """Write the contexts of the first `n_ranks` examples of some kinds, by document and start."""
+    said = {"kinds": ",".join(sorted(kinds)), "ranks": str(n_ranks)}
+    pq.write_table(table.replace_schema_metadata(said), file, row_group_size=_IN_GROUP, **COMPRESSION)
 
 
 def context_problems(cache: NeuronCache) -> Iterator[str]:
@@ -129,7 +135,8 @@ def context_problems(cache: NeuronCache) -> Iterator[str]:
         yield f"{schema.CONTEXTS} has other words than {other:,} examples"
 
 
-def _wanted(cache: NeuronCache, kinds: Sequence[Kind], n_ranks: int) -> set[Name]:
+def contexts_of(cache: NeuronCache, kinds: Sequence[Kind], n_ranks: int) -> set[Name]:
+    """The contexts that the first `n_ranks` examples of some kinds come from."""
     found: set[Name] = set()
     for table in _examples(cache, kinds, n_ranks, ["document", "context_start"]):
         found.update(zip(*(column.to_pylist() for column in table.columns), strict=True))

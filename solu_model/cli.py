@@ -32,7 +32,12 @@ def train(
     preset: Annotated[str, typer.Option(help="Model and recipe.")] = "solu-1l",
     tokens: Annotated[int | None, typer.Option(help="Tokens to train on, in place of the preset's.")] = None,
     d_vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to learn.")] = None,
+    d_model: Annotated[
+        int | None,
+        typer.Option(help="Width; the number of heads and four times as many neurons follow from it."),
+    ] = None,
     d_mlp: Annotated[int | None, typer.Option(help="Neurons a layer.")] = None,
+    n_layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak, in place of the preset's.")] = None,
     n_mlp_blocks: Annotated[
@@ -61,7 +66,13 @@ def train(
             f"expected one of {', '.join(PRESETS)}, got {preset!r}", param_hint="--preset"
         )
     config, recipe = PRESETS[preset]
-    sizes = {"d_vocab": d_vocab, "d_mlp": d_mlp, "n_mlp_blocks": n_mlp_blocks}
+    sizes = {"d_vocab": d_vocab, "d_mlp": d_mlp, "n_layers": n_layers, "n_mlp_blocks": n_mlp_blocks}
+    if d_model is not None:
+        if d_model < 1 or d_model % config.d_head:
+            raise typer.BadParameter(
+                f"expected a multiple of d_head = {config.d_head}, got {d_model}", param_hint="--d-model"
+            )
+        sizes |= {"d_model": d_model, "n_heads": d_model // config.d_head, "d_mlp": d_mlp or 4 * d_model}
     config = type(config).from_dict(config.to_dict() | {k: v for k, v in sizes.items() if v is not None})
     recipe = replace(
         recipe,

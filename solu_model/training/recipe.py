@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from solu_model.config import SoluConfig
+from solu_model.config import ActFn, SoluConfig
 
 
 class TrainingError(RuntimeError):
@@ -53,11 +53,16 @@ class Recipe:
         return self.learning_rate * max(0.0, left)
 
 
+def _two_layers(act_fn: ActFn) -> SoluConfig:
+    """Half as wide as one layer's: of the two, the embeddings are most of the size."""
+    return SoluConfig(n_layers=2, d_model=192, n_heads=3, d_mlp=768, act_fn=act_fn)
+
+
 PRESETS: dict[str, tuple[SoluConfig, Recipe]] = {
     "solu-1l": (SoluConfig(), Recipe(n_tokens=60_000_000)),
     "gelu-1l": (SoluConfig(act_fn="gelu"), Recipe(n_tokens=60_000_000)),
     "gelu-ln-1l": (SoluConfig(act_fn="gelu_ln"), Recipe(n_tokens=60_000_000)),
     "solu-plain-1l": (SoluConfig(act_fn="solu"), Recipe(n_tokens=60_000_000)),
-    "solu-2l": (SoluConfig(n_layers=2), Recipe(n_tokens=60_000_000)),
-    "gelu-2l": (SoluConfig(n_layers=2, act_fn="gelu"), Recipe(n_tokens=60_000_000)),
+    "solu-2l": (_two_layers("solu_ln"), Recipe(n_tokens=60_000_000)),
+    "gelu-2l": (_two_layers("gelu"), Recipe(n_tokens=60_000_000)),
 }

@@ -17,7 +17,9 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from dashboard.cli import app
 from solu_model import SoluConfig, load_checkpoint
 from solu_model.documents import read_documents
 from solu_model.evaluate import evaluate
@@ -278,3 +280,20 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         aside.write_text("new")
     assert target.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_another_width_brings_its_heads_and_neurons(corpus, tmp_path):
+    arguments = ["train", "--preset", "gelu-2l", "--data", str(corpus), "--out", str(tmp_path / "run")]
+    sizes = ["--d-vocab", "290", "--d-model", "64", "--n-layers", "1"]
+    done = CliRunner().invoke(app, [*arguments, *sizes])
+    assert "give more text" in str(
+        done.exception
+    )  # too few rows for a step of the preset's, and said so late
+    said = json.loads((tmp_path / "run/run.json").read_text())["config"]
+    wanted = {"d_model": 64, "n_heads": 1, "d_head": 64, "d_mlp": 256, "n_layers": 1, "act_fn": "gelu"}
+    assert {name: said[name] for name in wanted} == wanted
+    done = CliRunner().invoke(app, [*arguments, "--d-model", "100"])
+    assert done.exit_code == 2
+    assert "expected a multiple of d_head = 64, got 100" in " ".join(
+        re.sub(r"[│\n]", " ", done.output).split()
+    )

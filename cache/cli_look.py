@@ -1,0 +1,103 @@
+"""`solu cache verify | info | sources`: what a cache is, without changing it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cache.reader import NotFinite
+
+
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="A cache folder, or all shard files of one cache.")],
+    model: Annotated[
+        Path | None, typer.Option(help="The checkpoint folder that it should be built from.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="The text that it should be built from, read again. Repeatable."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
+    ] = None,
+) -> None:
+    """Check that no byte has changed, that numbers fit together, and that it belongs to model and text."""
+    from cache.verify import cache_problems, shard_problems
+
+    console, errors = Console(), Console(stderr=True)
+    if len(paths) == 1 and not paths[0].is_file():
+        what = str(paths[0])
+        found = cache_problems(paths[0], model=model, data=data or [], tokenizer=tokenizer, progress=True)
+    else:
+        what = f"{len(paths)} shard{'s' * (len(paths) > 1)}"
+        found = shard_problems(paths, model=model, data=data or [], tokenizer=tokenizer, progress=True)
+    n_problems = 0
+    for problem in found:
+        n_problems += 1
+        errors.print(f"- {problem}", markup=False, highlight=False, soft_wrap=True)
+    if n_problems:
+        errors.print(
+            f"{what}: {n_problems} problem{'s' * (n_problems > 1)} found", markup=False, soft_wrap=True
+        )
+        raise typer.Exit(1)
+    unread = [] if model else ["model and tokenizer (--model)"]
+    unread += [] if data else ["text (--data)"]
+    aside = f"; not compared with {' and '.join(unread)}" if unread else ""
+    console.print(
+        f"{what} is whole{aside}" if len(paths) == 1 else f"{what} are whole{aside}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
+    """What a cache holds and what it was made from."""
+    from cache.reader import NeuronCache
+
+    cache = NeuronCache.open(path)
+    manifest = cache.manifest
+    table = Table(show_header=False)
+    table.add_row(
+        "model", f"{manifest.model.name} ({manifest.model.act_fn}), weights {manifest.model.sha256[:12]}"
+    )
+    table.add_row("neurons", f"{len(cache.layers)} x {cache.d_mlp}")
+    table.add_row("hooks", ", ".join(cache.hooks))
+    table.add_row("corpus", ", ".join(manifest.corpus.names))
+    table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
+    if found := cache.not_finite():
+        table.add_row("NaN or infinity", named(found))
+    table.add_row("format", f"version {manifest.version}")
+    table.add_row("on disk", f"{size_of(path) / 1e6:.1f} MB")
+    Console().print(table)
+
+
+def sources(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
+    """Where the text in a cache comes from: packages and licences, as Markdown."""
+    from collections import Counter
+
+    from cache.reader import NeuronCache
+
+    packages = Counter(
+        (d.source, d.origin.partition(":")[0], d.licence) for d in NeuronCache.open(path).documents().values()
+    )
+    typer.echo("| source | from | licence | documents |\n| --- | --- | --- | --- |")
+    for (source, package, licence), n in sorted(packages.items()):
+        cells = (
+            text.replace("|", "\\|").replace("\n", " ") or "unknown" for text in (source, package, licence)
+        )
+        typer.echo(f"| {' | '.join(cells)} | {n} |")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a folder's files."""
+    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+
+
+def named(found: "list[NotFinite]", most: int = 20) -> str:
+    """Neurons by name, as many as one wants to read."""
+    names = list(dict.fromkeys(f"L{one.layer}/{one.neuron}" for one in found))
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{len(names):,} neuron{'s' * (len(names) > 1)}: {', '.join(names[:most])}{more}"
