@@ -5,6 +5,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from dashboard.charts.marks import Mark
 from solu_model.tasks.results import TaskResult
 
 TITLES = {
@@ -17,23 +18,17 @@ TITLES = {
     "mmlu": "MMLU",
     "hellaswag": "HellaSwag",
 }
-_COLOURS = ("#c4605a", "#5b8fc0", "#a06a2c", "#6b8f3c", "#8a6bb0", "#6d6f75")
-_SYMBOLS = (
-    "circle",
-    "square",
-    "diamond",
-    "triangle-up",
-    "cross",
-    "x",
-)  # so that colour is not all that tells
 _BETWEEN = 0.16  # rows between one model's marks and the next's
 
 
-def tasks_figure(found: Mapping[str, Sequence[TaskResult]], row_height: int = 34) -> go.Figure:
+def tasks_figure(
+    found: Mapping[str, Sequence[TaskResult]], marks: Mapping[str, Mark], row_height: int = 34
+) -> go.Figure:
     """Shares with 95% intervals, a row a task; a grey line where guessing would be.
 
     Args:
         found: by model.
+        marks: how each model looks.
     """
     tasks = list(dict.fromkeys(result.task for results in found.values() for result in results))
     rows = {task: len(tasks) - 1 - index for index, task in enumerate(tasks)}
@@ -46,11 +41,7 @@ def tasks_figure(found: Mapping[str, Sequence[TaskResult]], row_height: int = 34
             error_x={"array": [1.96 * result.stderr for result in results], "thickness": 1.5, "width": 3},
             mode="markers",
             name=escape(model),  # plotly reads tags in names
-            marker={
-                "size": 8,
-                "color": _COLOURS[index % len(_COLOURS)],
-                "symbol": _SYMBOLS[index % len(_SYMBOLS)],
-            },
+            marker={"size": 8, "color": marks[model].colour, "symbol": marks[model].symbol},
             customdata=[(result.metric, result.n_items, 1.96 * result.stderr) for result in results],
             hovertemplate="%{x:.1%} ± %{customdata[2]:.1%}<br>%{customdata[0]}, %{customdata[1]:,} items",
         )

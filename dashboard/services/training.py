@@ -1,7 +1,9 @@
 """How models were trained and what they can do, read once."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -18,10 +20,21 @@ def loss_curve(model: FoundModel) -> pd.DataFrame | None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001 part of the key
     try:
-        frame = pd.read_parquet(path, columns=["tokens", "loss"])
-    except (OSError, ValueError):  # missing, damaged (Arrow's errors are ValueErrors), or without a column
+        frame = pd.read_parquet(path, columns=["tokens", "loss"]).astype(float)
+    except (OSError, ValueError, TypeError):  # missing, damaged, without a column, or with other things in it
         return None
-    return frame if len(frame) else None
+    numbers = frame[(frame["tokens"] > 0) & np.isfinite(frame["loss"])]
+    return numbers if len(numbers) else None
+
+
+def source_losses(model: FoundModel) -> dict[str, float]:
+    """Bits a byte on text it was not trained on, by source and of `all`; empty where not measured."""
+    found = {}
+    for source, said in model.evaluation.items():
+        value = said.get("bits_per_byte") if isinstance(said, dict) else None
+        if isinstance(value, int | float) and math.isfinite(value):
+            found[source] = float(value)
+    return found
 
 
 def task_results(model: FoundModel) -> list[TaskResult]:

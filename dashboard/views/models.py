@@ -7,13 +7,11 @@ import streamlit as st
 from cache.schema import CacheError
 from dashboard import settings
 from dashboard.catalog import FoundModel, ModelError
-from dashboard.charts.loss import loss_figure
-from dashboard.charts.tasks import tasks_figure
 from dashboard.messages import plain
 from dashboard.services import places
-from dashboard.services.training import loss_curve, task_results
 from dashboard.settings import MODELS_VARIABLE
 from dashboard.views.model_builds import build_section
+from dashboard.views.model_measures import measured
 
 NEURON = "views/neuron.py"
 LIST = "views/neurons.py"
@@ -66,14 +64,6 @@ def card(model: FoundModel) -> None:
     with st.container(border=True):
         st.subheader(plain(model.name), anchor=False)
         st.markdown("  \n".join(description(model)))
-        if (curve := loss_curve(model)) is not None:
-            st.caption("Training loss in nats a token, by tokens seen")
-            st.plotly_chart(
-                loss_figure(curve),
-                key=f"curve-{model.name}",
-                config={"displayModeBar": False},
-                alt=f"Training loss of {model.name} in nats a token, by tokens seen",
-            )
         problem: object = None
         if model.has_cache:
             try:
@@ -108,23 +98,6 @@ def card(model: FoundModel) -> None:
         st.caption(plain(model.path))
 
 
-def tasks(models: list[FoundModel]) -> None:
-    """What the models can do beside each other, of those for which it was measured."""
-    if not models:
-        return
-    st.subheader("The paper's tasks", anchor=False)
-    st.caption(
-        "Share answered rightly, zero-shot, with 95% intervals; dotted: guessing. "
-        "`solu evaluate --tasks all` measures it with lm-eval."
-    )
-    st.plotly_chart(
-        tasks_figure({model.name: task_results(model) for model in models}),
-        key="tasks",
-        config={"displayModeBar": False},
-        alt="Share of each task that each model answers rightly",
-    )
-
-
 def page() -> None:
     """A card for each model, or what to do when there is none."""
     found = places.models()
@@ -145,7 +118,7 @@ def page() -> None:
     for index, model in enumerate(found):
         with columns[index % 2]:
             card(model)
-    tasks([model for model in found if task_results(model)])
+    measured(found)
     st.caption(
         f"Searched: {', '.join(plain(r) for r in roots)}. More folders: `solu dashboard --models FOLDER`, "
         f"or the environment variable `{MODELS_VARIABLE}`."

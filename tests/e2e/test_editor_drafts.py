@@ -55,7 +55,8 @@ def settled(page: Page, text: str) -> None:
 
 
 def test_a_draft_is_there_after_a_reload_and_can_be_undone(server: str, page: Page) -> None:
-    neuron = f"{server}/?model=tiny&layer=0&neuron=5&hook=hook_mid"
+    # All that the page would add: an address that it completes is one more step back, when it gets there.
+    neuron = f"{server}/?model=tiny&layer=0&neuron=5&hook=hook_mid&view=top&panel=numbers"
     address = f"{server}/editor?model=tiny&layer=0&neuron=5&hook=hook_mid"
     example_opened(page, neuron)
     area = drawn(page)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.catalog import FoundModel
+from dashboard.charts.marks import marks_of
 from dashboard.charts.tasks import tasks_figure
 from dashboard.services.training import task_results
 from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
@@ -14,7 +15,8 @@ TRIVIA = TaskResult("triviaqa", "exact_match", 0.002, 0.001, 3000, 0.0, "b" * 64
 
 
 def test_every_model_has_a_mark_in_each_row_of_its_own() -> None:
-    figure = tasks_figure({"solu-1l": [ARC, TRIVIA], "<b>other</b>": [ARC]})
+    found = {"solu-1l": [ARC, TRIVIA], "<b>other</b>": [ARC]}
+    figure = tasks_figure(found, marks_of(found))
     one, other = figure.data
     assert list(one.x) == [0.31, 0.002]
     assert list(one.error_x.array) == pytest.approx([0.0196, 0.00196])

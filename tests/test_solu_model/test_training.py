@@ -286,9 +286,7 @@ def test_another_width_brings_its_heads_and_neurons(corpus, tmp_path):
     arguments = ["train", "--preset", "gelu-2l", "--data", str(corpus), "--out", str(tmp_path / "run")]
     sizes = ["--d-vocab", "290", "--d-model", "64", "--n-layers", "1"]
     done = CliRunner().invoke(app, [*arguments, *sizes])
-    assert "give more text" in str(
-        done.exception
-    )  # too few rows for a step
+    assert "give more text" in str(done.exception)  # too few rows for a step
     said = json.loads((tmp_path / "run/run.json").read_text())["config"]
     wanted = {"d_model": 64, "n_heads": 1, "d_head": 64, "d_mlp": 256, "n_layers": 1, "act_fn": "gelu"}
     assert {name: said[name] for name in wanted} == wanted
