@@ -21,6 +21,11 @@ bench-cache: $(VENV)/.dev
 bench-training: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_training.py --data $(TEXT)
 
+# Whether one run in every layout of processes, killed and resumed, is the same run; about 3 minutes.
+.PHONY: bench-parallel
+bench-parallel: $(VENV)/.dev
+	$(BIN)/python benchmarks/parallel_training.py --data $(TEXT)
+
 # How long a person waits, over the bundled model; about 15 minutes, most of it the memory over 2,000 neurons.
 .PHONY: bench-dashboard
 bench-dashboard: $(VENV)/.dev chromium
