@@ -1,5 +1,7 @@
 """What ships in models/: it loads, its cache is of its weights, and its numbers come out again."""
 
+import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +26,22 @@ def test_stored_activations_are_recomputed(folder):
     assert cache.manifest.model.sha256 == weights_hash(folder)
     model, tokenizer = load_checkpoint(folder)
     checked = 0
-    for neuron in range(0, cache.d_mlp, 48):
-        for hook in cache.hooks:
-            for example in cache.neuron(0, neuron).top(hook):
-                if example.position - example.peak != example.context_start:
-                    continue  # the window does not show all that the model saw before the peak
-                tokens = torch.tensor([[tokenizer.bos_token_id, *example.tokens.tolist()]])
-                names = {h: f"blocks.0.mlp.{h}" for h in cache.hooks}
-                _, acts = model.run_with_cache(tokens, names.values())
-                again = acts[names[hook]][0, 1 + example.peak, neuron]
-                assert float(again) == pytest.approx(example.value, rel=1e-4, abs=1e-5)
-                for h, name in names.items():
-                    stored, now = example.activations[h], acts[name][0, 1:, neuron].numpy()
-                    np.testing.assert_allclose(stored, now, atol=(np.ptp(now) + 1e-6) / 500, rtol=1e-4)
-                checked += 1
+    places = [(layer, neuron) for layer in cache.layers for neuron in range(0, cache.d_mlp, 48)]
+    for (layer, neuron), hook in product(places, cache.hooks):
+        rows = cache.files.examples(layer, neuron, hook, "top")
+        for example, row in zip(cache.neuron(layer, neuron).top(hook), rows, strict=True):
+            if example.position - example.peak != example.context_start:
+                continue  # the window does not show all that the model saw before the peak
+            tokens = torch.tensor([[tokenizer.bos_token_id, *example.tokens.tolist()]])
+            names = {h: f"blocks.{layer}.mlp.{h}" for h in cache.hooks}
+            _, acts = model.run_with_cache(tokens, names.values())
+            again = acts[names[hook]][0, 1 + example.peak, neuron]
+            assert float(again) == pytest.approx(example.value, rel=1e-4, abs=1e-5)
+            for h, name in names.items():
+                stored, now = example.activations[h], acts[name][0, 1:, neuron].numpy()
+                step = (row[f"high_{h}"] - row[f"low_{h}"]) / 255
+                np.testing.assert_allclose(stored, now, atol=0.51 * step + 1e-5, rtol=1e-4)
+            checked += 1
     assert checked > 20
 
 
@@ -48,3 +52,30 @@ def test_every_text_has_its_source_and_licence(folder):
     assert all(d.source and d.licence and d.origin for d in documents.values())
     listed = (MODELS / "DATA.md").read_text(encoding="utf-8")
     assert {d.licence for d in documents.values() if d.licence not in listed} == set()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_the_card_says_what_was_measured(folder):
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    training, losses = (json.loads((folder / f"{n}.json").read_text()) for n in ("training", "evaluation"))
+    manifest = NeuronCache.open(folder / "neurons").manifest
+    assert f"| {training['tokens']:,}, in {training['steps']:,} steps" in card
+    for source, loss in losses.items():
+        name = "**all**" if source == "all" else source
+        row = (
+            f"| {name} | {loss['n_tokens']:,} | {loss['nats_per_token']:.3f} | {loss['bits_per_byte']:.3f} |"
+        )
+        assert row in card
+    assert f"| {manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents" in card
+    assert manifest.corpus.n_tokens >= 20_000_000
+    assert f"--top-k {manifest.top_k} --range-samples {manifest.range_samples} " in card
+
+
+def test_pairs_saw_the_same_text_with_the_same_seed():
+    said = {f.name: json.loads((f / "training.json").read_text()) for f in FOLDERS}
+    same = ("steps", "tokens", "data", "data_tokens", "data_documents", "data_bytes")
+    recipes = [{k: v for k, v in s["recipe"].items() if k != "save_every"} for s in said.values()]
+    assert all(recipe == recipes[0] for recipe in recipes)
+    assert all(s[name] == said["solu-1l"][name] for s in said.values() for name in same)
+    tokenizers = {NeuronCache.open(f / "neurons").manifest.model.tokenizer for f in FOLDERS}
+    assert len(tokenizers) == 1

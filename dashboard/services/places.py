@@ -197,12 +197,17 @@ def _find_model(name: str | None) -> FoundModel:
             "`solu dashboard --models FOLDER`"
         )
     if name is None:
-        return next((m for m in found if m.has_cache), found[0])
+        return min(found, key=_turn)
     for model in found:
         if model.name == name:
             return model
     names = ", ".join(m.name for m in found)
     raise ModelError(f"there is no model {name!r}: expected one of {names}")
+
+
+def _turn(model: FoundModel) -> tuple[bool, bool]:
+    """Of its place among those to open where none is named: with a cache, then with SoLU, first."""
+    return not model.has_cache, not str(model.config.get("act_fn")).startswith("solu")
 
 
 def stamp_of(file: Path) -> Stamp:
