@@ -14,7 +14,7 @@ import psutil
 from transformers import PreTrainedTokenizerFast
 
 from cache.corpus import Corpus, Part
-from cache.disk import NotWritten
+from cache.disk import NotWritten, check_place
 from cache.engine import Engine, Options, Pass
 from cache.progress import shown_progress
 from cache.schema import CacheError, Manifest
@@ -62,11 +62,12 @@ def build_cache(
 
     Raises:
         CheckpointError, CorpusError: the model or the text cannot be read.
-        CacheError: there is no text to read, or `OUT.state` is another build's.
+        CacheError: there is no text to read, `OUT.state` is another build's, or `out` is no cache.
         Stopped: `stop` said so; the same call goes on from `OUT.state`.
         NotWritten: the disk is full; an older cache stays, and what was read too where there is room for it.
     """
     options = options or Options()
+    check_place(out)
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = out.with_name(out.name + ".state")
     corpus = Corpus(data, options.sample, options.seed)

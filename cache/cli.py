@@ -226,7 +226,8 @@ def trim(
     )
     before = size_of(path)
     write_trimmed(path, out, sizes)
-    Console().print(f"{out}: {size_of(out) / 1e6:.1f} MB of {before / 1e6:.1f} MB")
+    said = f"{out}: {size_of(out) / 1e6:.1f} MB of {before / 1e6:.1f} MB"
+    Console().print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _asked_to_stop() -> "Callable[[], bool]":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from cache.schema import CacheError
+from cache.schema import MANIFEST, CacheError
 from solu_model.files import written_aside
 
 
@@ -35,6 +35,17 @@ def written(target: Path, n_bytes: int | None = None) -> Iterator[Path]:
             f"{target} cannot be written ({error}). {needed}{_free(target)}. Make room there or name another "
             "place, then run the same command again"
         ) from error
+
+
+def check_place(out: Path) -> None:
+    """Raise CacheError where writing a cache would take something else away."""
+    if (out.exists() or out.is_symlink()) and not (out / MANIFEST).is_file():
+        if out.is_dir() and not any(out.iterdir()):
+            return
+        raise CacheError(
+            f"{out} is there and holds no neuron cache: it would be replaced. Name a folder of the cache's "
+            f"own, such as {out / 'neurons'}"
+        )
 
 
 def _free(target: Path) -> str:

@@ -37,7 +37,7 @@ class Example:
     peak: int
     """Index in `tokens` of the token that it is an example of."""
     activations: dict[str, npt.NDArray[np.float32]]
-    """By hook, `[n]`: one of 256 even steps between the window's lowest and highest value."""
+    """By hook, `[n]`: one of 256 even steps from the lowest to the highest value of the window as built."""
     position: int
     """Index of the peak's token in its document."""
     context_start: int

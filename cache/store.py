@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cache import by_token, schema
 from cache.checksums import write_checksums
-from cache.disk import written
+from cache.disk import check_place, written
 from cache.rows import BEST, Columns, example_rows, neuron_rows
 from cache.schema import Manifest
 from cache.state import BuildState
@@ -42,8 +42,10 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
         The manifest that was written.
 
     Raises:
+        CacheError: `out` is something else than a cache.
         NotWritten: there is no room for it.
     """
+    check_place(out)
     state.canonical()
     manifest = state.manifest()
     with written(out) as aside:

@@ -3,7 +3,7 @@
 solu cache trim runs/neurons --out small --top-k 12 --window 31 12
 
 The best k of a list are the first k of a longer one, and the first n of a sample are a sample of n: what is
-left is what a build with the smaller numbers would have kept.
+left is what a build with the smaller numbers would have kept, but for the steps of its windows' levels.
 """
 
 import shutil
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cache import schema
 from cache.checksums import damaged_files, write_checksums
 from cache.contexts import contexts_of, write_contexts
-from cache.disk import written
+from cache.disk import check_place, written
 from cache.kept import Window
 from cache.reader import NeuronCache
 from cache.schema import CacheError, Manifest
@@ -56,10 +56,15 @@ def trim(source: Path, out: Path, sizes: Sizes, *, progress: bool = True) -> Man
         The manifest of the copy.
 
     Raises:
-        CacheError: the cache is of an older version or damaged, or holds less than is asked for.
+        CacheError: the cache is of an older version or damaged, or holds less than is asked for; `out` is
+            something else than a cache, or within the source or around it.
         NotWritten: the disk is full; an older cache at `out` stays.
     """
     cache = NeuronCache.open(source)
+    there, place = source.resolve(), out.resolve()
+    if there != place and (there in place.parents or place in there.parents):
+        raise CacheError(f"{out} is within {source} or around it: name a folder beside it, or the same one")
+    check_place(out)
     if cache.manifest.version != schema.VERSION:
         raise CacheError(
             f"{source} is of version {cache.manifest.version}, expected {schema.VERSION}: build it again"
@@ -110,8 +115,8 @@ def _trimmed(manifest: Manifest, sizes: Sizes) -> Manifest:
         least, most = int(name in ("top_k", "range_samples")), getattr(manifest, name)
         if not least <= value <= most:
             raise CacheError(
-                f"{name}: expected {least:,} to {most:,}, what the cache holds, got {value:,}: ask for less, "
-                "or build it again with more"
+                f"{name}: expected {least:,} to {most:,}, what the cache holds, got {value:,}: a copy cannot "
+                "hold more than that; build it again for more"
             )
     return manifest.model_copy(update=changes)
 
@@ -138,10 +143,13 @@ def _examples(source: Path, target: Path, manifest: Manifest) -> list[Integers]:
         pq.ParquetWriter(target, schema.EXAMPLES_SCHEMA, **small_groups(schema.EXAMPLES_SCHEMA)) as writer,
     ):
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, use_threads=False)
+            table = file.read_row_group(group, use_threads=False).combine_chunks()
             sampled = pc.equal(table["kind"], "range")
             most = pc.if_else(sampled, manifest.range_samples, manifest.top_k)
-            table = _cut(table.filter(pc.less(table["rank"], most)), manifest)
+            try:
+                table = _cut(table.filter(pc.less(table["rank"], most)), manifest)
+            except ValueError as error:
+                raise CacheError(f"{source} is damaged ({error}): build the cache again") from error
             writer.write_table(table, row_group_size=max(len(table), 1))
             documents.append(table["document"].to_numpy())
     return documents
@@ -155,16 +163,21 @@ def _cut(table: pa.Table, manifest: Manifest) -> pa.Table:
     after = np.where(top, manifest.window_after, manifest.sample_window_after or 0)
     peak = table["peak"].to_numpy().astype(np.int64)
     first, last = np.maximum(peak - before, 0), peak + after + 1
+    lengths = pc.list_value_length(table["tokens"]).to_numpy()
+    if not ((peak >= 0) & (peak < lengths)).all():
+        raise ValueError("peaks outside their window")
 
     def put(name: str, column: pa.Array) -> None:
         nonlocal table
         table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
 
     put("peak", pa.array(peak - first, pa.int32()))
-    for name in ("tokens", "levels_hook_mid", "levels_hook_post"):
-        column = _array(table[name])
-        if not column.null_count:  # a hook that the cache does not hold has nothing to cut
-            put(name, _slices(column, first, last))
+    put("tokens", _slices(_array(table["tokens"]), first, last))
+    for name in (f"levels_{hook}" for hook in manifest.hooks):
+        levels = _array(table[name])
+        if levels.null_count or (pc.binary_length(levels).to_numpy() != lengths).any():
+            raise ValueError("windows without an activation a token")
+        put(name, _slices(levels, first, last))
     return table
 
 

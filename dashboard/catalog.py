@@ -1,6 +1,7 @@
 """What model folders hold, found out without loading a model: names, sizes, what is missing or damaged."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,9 +59,7 @@ class FoundModel:
     @property
     def bits_per_byte(self) -> float | None:
         """Validation loss in bits a byte, where it was measured."""
-        everything = self.evaluation.get("all")
-        value = everything.get("bits_per_byte") if isinstance(everything, dict) else None
-        return float(value) if isinstance(value, int | float) else None
+        return bits_per_byte(self.evaluation.get("all"))
 
     @property
     def has_cache(self) -> bool:
@@ -87,6 +86,17 @@ class FoundModel:
         if not self.has_cache:
             found.append(Problem("No neuron cache yet. Build one from any text:", self.build_command))
         return found
+
+
+def bits_per_byte(said: object) -> float | None:
+    """That of one source in `evaluation.json`; None where it is no finite number."""
+    value = said.get("bits_per_byte") if isinstance(said, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def find_models(roots: Sequence[Path]) -> list[FoundModel]:

@@ -72,7 +72,11 @@ def train(
             raise typer.BadParameter(
                 f"expected a multiple of d_head = {config.d_head}, got {d_model}", param_hint="--d-model"
             )
-        sizes |= {"d_model": d_model, "n_heads": d_model // config.d_head, "d_mlp": d_mlp or 4 * d_model}
+        sizes |= {
+            "d_model": d_model,
+            "n_heads": d_model // config.d_head,
+            "d_mlp": 4 * d_model if d_mlp is None else d_mlp,
+        }
     config = type(config).from_dict(config.to_dict() | {k: v for k, v in sizes.items() if v is not None})
     recipe = replace(
         recipe,

@@ -25,13 +25,21 @@ def smoothed(curve: pd.DataFrame) -> pd.DataFrame:
         curve: columns `tokens` (rising, from 1) and `loss`.
 
     Returns:
-        The same columns: the last number of tokens of each stretch, and its mean loss.
+        The same columns, by stretch: its last number of tokens, and its mean loss.
     """
-    stretch = np.floor(np.log2(curve["tokens"].to_numpy(np.float64)) * _PER_OCTAVE)
+    stretch = np.floor(np.log2(curve["tokens"].to_numpy(np.float64)) * _PER_OCTAVE).astype(int)
     end = stretch == stretch[-1]
     if 2 * end.sum() < (stretch == stretch[-1] - 1).sum():  # a few last steps would be a tail of noise
         stretch[end] -= 1
-    return curve.groupby(stretch).agg({"tokens": "max", "loss": "mean"}).reset_index(drop=True)
+    return curve.groupby(stretch).agg({"tokens": "max", "loss": "mean"})
+
+
+def difference(curve: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """How much more a loss is than another's, over the stretches of tokens that both have seen."""
+    last = min(curve["tokens"].iloc[-1], other["tokens"].iloc[-1])
+    one, two = (smoothed(c[c["tokens"] <= last]) for c in (curve, other))
+    both = one.index.intersection(two.index)
+    return pd.DataFrame({"tokens": one["tokens"][both], "loss": one["loss"][both] - two["loss"][both]})
 
 
 def curves_figure(
@@ -45,33 +53,27 @@ def curves_figure(
     Args:
         curves: by model, columns `tokens` and `loss` (nats a token).
         marks: how each model looks.
-        baseline: a model from which the others' differences are drawn, instead of the losses.
+        baseline: a model of these from which the others' differences are drawn, instead of the losses.
     """
     figure = go.Figure()
-    beside = smoothed(curves[baseline]) if baseline is not None and baseline in curves else None
     for model, curve in curves.items():
         if model == baseline:
             continue
-        line = smoothed(curve)
-        if beside is not None:
-            line = line[line["tokens"].between(beside["tokens"].iloc[0], beside["tokens"].iloc[-1])]
-            line = line.assign(
-                loss=line["loss"] - np.interp(line["tokens"], beside["tokens"], beside["loss"])
-            )
+        line = smoothed(curve) if baseline is None else difference(curve, curves[baseline])
         figure.add_scatter(
             x=line["tokens"], y=line["loss"], mode="lines", name=escape(model),  # plotly reads tags in names
             line={"width": 2, "color": marks[model].colour, "dash": marks[model].dash},
-            hovertemplate=f"%{{y:{'+' * (beside is not None)}.3f}} nats at %{{x:.3s}} tokens",
+            hovertemplate=f"%{{y:{'+' * (baseline is not None)}.3f}} nats at %{{x:.3s}} tokens",
         )  # fmt: skip
     figure.update_layout(
         height=height, margin=_MARGIN, dragmode=False, hovermode="closest", showlegend=True, legend=_LEGEND
     )
     figure.update_xaxes(type="log", fixedrange=True, dtick=1, exponentformat="SI", title="tokens seen")
-    if beside is None:
+    if baseline is None:
         figure.update_yaxes(type="log", fixedrange=True, nticks=8, title="nats a token")
     else:
         figure.update_yaxes(
-            fixedrange=True, zerolinecolor=_ZERO, title=f"nats a token more than {escape(str(baseline))}"
+            fixedrange=True, zerolinecolor=_ZERO, title=f"nats a token more than {escape(baseline)}"
         )
     return figure
 

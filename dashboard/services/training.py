@@ -1,13 +1,12 @@
 """How models were trained and what they can do, read once."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.catalog import FoundModel
+from dashboard.catalog import FoundModel, bits_per_byte
 from dashboard.services.places import Stamp, stamp_of
 from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
@@ -21,7 +20,7 @@ def loss_curve(model: FoundModel) -> pd.DataFrame | None:
 def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001 part of the key
     try:
         frame = pd.read_parquet(path, columns=["tokens", "loss"]).astype(float)
-    except (OSError, ValueError, TypeError):  # missing, damaged, without a column, or with other things in it
+    except (OSError, ValueError, TypeError, KeyError):  # missing, damaged, or with other things in it
         return None
     numbers = frame[(frame["tokens"] > 0) & np.isfinite(frame["loss"])]
     return numbers if len(numbers) else None
@@ -29,12 +28,8 @@ def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001
 
 def source_losses(model: FoundModel) -> dict[str, float]:
     """Bits a byte on text it was not trained on, by source and of `all`; empty where not measured."""
-    found = {}
-    for source, said in model.evaluation.items():
-        value = said.get("bits_per_byte") if isinstance(said, dict) else None
-        if isinstance(value, int | float) and math.isfinite(value):
-            found[source] = float(value)
-    return found
+    found = {source: bits_per_byte(said) for source, said in model.evaluation.items()}
+    return {source: value for source, value in found.items() if value is not None}
 
 
 def task_results(model: FoundModel) -> list[TaskResult]:

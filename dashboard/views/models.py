@@ -54,8 +54,8 @@ def description(model: FoundModel) -> list[str]:
         )
     if isinstance(tokens := model.training.get("tokens"), int):
         loss = model.bits_per_byte
-        measured = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
-        lines.append(f"Trained on {tokens:,} tokens{measured}")
+        said = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
+        lines.append(f"Trained on {tokens:,} tokens{said}")
     return lines
 
 

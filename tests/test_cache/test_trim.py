@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from cache import schema
 from cache.build import build_cache
+from cache.checksums import renew_checksum
 from cache.cli import app
 from cache.contexts import add_contexts
 from cache.engine import Options
@@ -178,3 +180,37 @@ def test_one_hook_is_cut_too(two_models, tmp_path):
         e for layer in cache.layers for i in range(20) for e in cache.neuron(layer, i).top("hook_post")
     ]
     assert max(len(e.tokens) for e in examples) == 4
+
+
+def test_nothing_but_a_cache_is_replaced(tiny_model, tmp_path):
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    before = bytes_of(model)
+    for out, message in [
+        (model, "is within .* or around it"),
+        (model / "neurons" / "small", "is within .* or around it"),
+        (tmp_path, "is within .* or around it"),
+    ]:
+        with pytest.raises(CacheError, match=message):
+            trim(model / "neurons", out, SMALL, progress=False)
+    with pytest.raises(CacheError, match="holds no neuron cache: it would be replaced"):
+        trim(tiny_model / "neurons", model, SMALL, progress=False)
+    with pytest.raises(CacheError, match="holds no neuron cache: it would be replaced"):
+        build_cache(tiny_model, [tmp_path], model, Options(), progress=False)
+    assert bytes_of(model) == before
+    (tmp_path / "empty").mkdir()
+    trim(tiny_model / "neurons", tmp_path / "empty", SMALL, progress=False)
+    assert NeuronCache.open(tmp_path / "empty").manifest.top_k == 5
+
+
+@pytest.mark.parametrize("column", ["peak", "levels_hook_mid"])
+def test_files_that_were_made_wrong_are_named(tiny_model, tmp_path, column):
+    folder = Path(shutil.copytree(tiny_model / "neurons", tmp_path / "neurons"))
+    name = "examples/0000/00000.parquet"
+    table = pq.read_table(folder / name)
+    wrong = pa.array([-1 if column == "peak" else b"short"] * len(table), table.schema.field(column).type)
+    at = table.column_names.index(column)
+    pq.write_table(table.set_column(at, table.schema.field(at), wrong), folder / name)
+    renew_checksum(folder, name)
+    with pytest.raises(CacheError, match=r"00000\.parquet is damaged"):
+        trim(folder, tmp_path / "out", SMALL, progress=False)
+    assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dashboard.catalog import FoundModel
-from dashboard.charts.loss import curves_figure, smoothed, sources_figure
+from dashboard.charts.loss import curves_figure, difference, smoothed, sources_figure
 from dashboard.charts.marks import marks_of
 from dashboard.services.training import loss_curve, source_losses
 
@@ -37,12 +37,20 @@ def test_each_model_has_a_line_that_tells_without_its_colour() -> None:
     assert other.name == "&lt;b&gt;other&lt;/b&gt;"
 
 
-def test_differences_along_the_run_are_where_both_were() -> None:
+def test_differences_along_the_run_are_over_what_both_have_seen() -> None:
     long = pd.DataFrame({"tokens": [10, 100, 1000, 10_000], "loss": [9.0, 7.0, 5.0, 4.0]})
     short = pd.DataFrame({"tokens": [10, 100, 1000], "loss": [9.0, 6.5, 4.0]})
     (line,) = curves_figure({ONE: short, OTHER: long}, MARKS, ONE).data
     assert list(line.x) == [10, 100, 1000]
     assert list(line.y) == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_a_run_that_was_cut_short_does_not_differ_from_itself() -> None:
+    tokens = np.arange(1, 3000) * 1000
+    whole = pd.DataFrame({"tokens": tokens, "loss": np.random.default_rng(0).normal(4, 1, len(tokens))})
+    apart = difference(whole.iloc[:1777], whole)
+    assert len(apart) > 80
+    assert (apart["loss"] == 0).all()
 
 
 def test_a_few_last_steps_are_no_stretch_of_their_own() -> None:

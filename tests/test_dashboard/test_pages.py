@@ -1,11 +1,13 @@
 """The pages, through the app's entry point, without a browser."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -134,6 +136,34 @@ def test_the_models_page_shows_what_was_found(models: Path) -> None:
     text = " ".join(m.value for m in opened("models").markdown).replace("\\", "")
     assert "1 layer of 48 neurons" in text
     assert "Neurons cached over" in text
+
+
+def test_models_are_compared_with_one_of_them(
+    two_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(two_models, tmp_path / "models"))
+    monkeypatch.setattr(settings, "model_roots", lambda: [folder])
+    assert not any(box.key == "baseline" for box in opened("models").selectbox)  # nothing was measured
+    for name, loss in (("tiny", 2.0), ("other", 2.5)):
+        said = {"all": {"bits_per_byte": loss}, name: {"bits_per_byte": 1.0}}
+        (folder / name / "evaluation.json").write_text(json.dumps(said))
+    curve = pd.DataFrame({"tokens": [8, 16], "loss": [5.0, 4.0]})
+    curve.to_parquet(folder / "tiny" / "curve.parquet")
+    app = opened("models")
+    headings = {s.value for s in app.subheader}
+    assert {"While they were trained", "On text they were not trained on"} <= headings
+    assert len(app.get("plotly_chart")) == 2
+    app.selectbox(key="baseline").set_value("tiny").run()
+    assert not app.exception
+    assert [i.value for i in app.info] == ["There is no curve of tiny and another model to compare."]
+    (figure,) = app.get("plotly_chart")
+    assert "bits a byte more than tiny" in figure.proto.spec
+
+
+def test_a_model_with_solu_is_opened_first(two_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "model_roots", lambda: [two_models])
+    assert [m.name for m in catalog.find_models([two_models])] == ["other", "tiny"]
+    assert opened().query_params["model"] == "tiny"
 
 
 def test_pages_import_no_torch(tiny_model: Path) -> None:
