@@ -21,7 +21,9 @@ import numpy as np
 from records import RESULTS, plt, write_record
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
+from solu_model.files import written_aside
 from solu_model.multiplier import Sized, measured, multipliers
 
 BASELINE = "gelu-1l"
@@ -29,6 +31,10 @@ LOOKS = {"gelu-1l": ("GELU", "#5b8fc0", "s"), "solu-1l": ("SoLU, LayerNorm", "#c
 LOOKS |= {"solu-plain-1l": ("SoLU alone", "#a06a2c", "D"), "gelu-ln-1l": ("GELU, LayerNorm", "#6b8f3c", "^")}
 SHARED = ("tokenizer.json", "tokenizer_config.json", "tokens")
 """Of a run's folder what all of them have in common: made once, linked into the others."""
+
+
+SEEDS = 3
+"""Of the narrowest models: what chance does is measured where it costs least."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ class Member:
 
 def family(presets: list[str], widths: list[int]) -> list[Member]:
     """All members, the widest first: they take longest."""
-    second = [Member(preset, min(widths), 1) for preset in presets]
-    return [Member(p, w, 0) for w in sorted(widths, reverse=True) for p in presets] + second
+    again = [Member(preset, min(widths), seed) for seed in range(1, SEEDS) for preset in presets]
+    return [Member(p, w, 0) for w in sorted(widths, reverse=True) for p in presets] + again
 
 
 def solu(*arguments: object) -> None:
@@ -61,31 +67,32 @@ def solu(*arguments: object) -> None:
 
 
 def made(member: Member, said: argparse.Namespace, first: Path) -> None:
-    """Train and evaluate a member, unless that was done; the text is packed by the `first`."""
+    """Train and evaluate a member; what is done is not done again. The text is packed by the `first`."""
     out = said.out / member.name
     if out != first and not out.exists():
-        (out / "tokens").mkdir(parents=True)
-        for name in SHARED:
-            for file in [first / name] if (first / name).is_file() else sorted((first / name).iterdir()):
-                os.link(file, out / file.relative_to(first))
+        with written_aside(out) as aside:
+            (aside / "tokens").mkdir(parents=True)
+            for name in SHARED:
+                there = first / name
+                for file in sorted(there.iterdir()) if there.is_dir() else [there]:
+                    os.link(file, aside / file.relative_to(first))
     data = [word for path in said.data for word in ("--data", path)]
     val = [word for path in said.val for word in ("--data", path)]
-    if not (out / "training.json").exists():
-        solu(
-            "train", "--preset", member.preset, "--d-model", member.d_model, "--seed", member.seed,
-            "--tokens", said.tokens, "--compile", *data, "--out", out,
-        )  # fmt: skip
+    solu(  # refuses a folder with another recipe
+        "train", "--preset", member.preset, "--d-model", member.d_model, "--seed", member.seed,
+        "--tokens", said.tokens, "--compile", *data, "--out", out,
+    )  # fmt: skip
     if not (out / "evaluation.json").exists():
         solu("evaluate", "--model", out, *val, "--out", out / "evaluation.json")
 
 
-def seed_noise(found: dict[Member, Sized]) -> tuple[float, float]:
-    """Standard deviations from seed to seed: of a loss, and of the difference of two models of one seed."""
-    pairs = [(m, found[Member(m.preset, m.d_model, 0)].loss, found[m].loss) for m in found if m.seed]
-    alone = np.sqrt(np.mean([(a - b) ** 2 / 2 for _, a, b in pairs]))
-    gaps = {m.preset: np.array([a, b]) for m, a, b in pairs}
-    paired = [np.ptp(gap - gaps[BASELINE]) ** 2 / 2 for p, gap in gaps.items() if p != BASELINE]
-    return float(alone), float(np.sqrt(np.mean(paired)))
+def seed_noise(found: dict[Member, Sized], width: int) -> tuple[float, float]:
+    """Standard deviations from seed to seed: of a loss, and of its difference from the GELU of the seed."""
+    presets = {member.preset for member in found}
+    losses = {p: np.array([found[Member(p, width, seed)].loss for seed in range(SEEDS)]) for p in presets}
+    alone = np.mean([own.var(ddof=1) for own in losses.values()])
+    apart = np.mean([(own - losses[BASELINE]).var(ddof=1) for p, own in losses.items() if p != BASELINE])
+    return float(np.sqrt(alone)), float(np.sqrt(apart))
 
 
 def draw(found: dict[Member, Sized], baselines: list[Sized], file: Path) -> None:
@@ -118,6 +125,8 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--presets", nargs="+", default=["gelu-1l", "solu-1l", "solu-plain-1l"])
     said = parser.parse_args()
+    if BASELINE not in said.presets or len(said.presets) < 2 or len(set(said.widths)) < 2:
+        parser.error(f"expected two widths or more, {BASELINE} and another preset")
     members = family(said.presets, said.widths)
     first = said.out / members[0].name
     with ThreadPoolExecutor(2) as pool:
@@ -125,14 +134,19 @@ def main() -> None:
         while not (first / "tokens").is_dir() and not running[0].done():
             time.sleep(1)
         running += [pool.submit(made, member, said, first) for member in members[1:]]
-        for one in running:
-            one.result()
+        try:
+            for one in running:
+                one.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     found = {member: measured(said.out / member.name) for member in members}
-    alone, paired = seed_noise(found)
+    alone, apart = seed_noise(found, min(said.widths))
+    # Few seeds tell little of how large chance is: Student's t in place of the normal law of known noise.
+    noise = apart / np.sqrt(2) * stats.t.ppf(0.975, SEEDS - 1) / stats.norm.ppf(0.975)
     baselines = [size for member, size in found.items() if member.preset == BASELINE]
     compared = [member for member in found if member.preset != BASELINE and not member.seed]
-    # Models of a seed share text, order and first weights: what chance does to both is in no difference.
-    worth = multipliers(baselines, [found[member] for member in compared], paired / np.sqrt(2))
+    worth = multipliers(baselines, [found[member] for member in compared], float(noise))
     rows: list[dict[str, Any]] = [asdict(member) | asdict(size) for member, size in found.items()]
     table = Table("model", "parameters", "nats a token", "than GELU", "worth", "95% interval")
     for member, one in zip(compared, worth, strict=True):
@@ -144,11 +158,17 @@ def main() -> None:
         )  # fmt: skip
     console = Console()
     console.print(table)
-    console.print(f"from seed to seed: a loss {alone:.4f} nats, a difference of two models {paired:.4f}")
+    console.print(f"from seed to seed: a loss {alone:.4f} nats, its difference from GELU {apart:.4f}")
     draw(found, baselines, RESULTS / "size-family.svg")
-    noise = {"of a loss": alone, "of a difference": paired}
+    chance = {"seeds": SEEDS, "width": min(said.widths), "of a loss": alone, "of a difference": apart}
     shape = json.loads((said.out / first.name / "config.json").read_text(encoding="utf-8"))
-    settings = {"tokens": said.tokens, "noise": noise, "n_ctx": shape["n_ctx"], "d_vocab": shape["d_vocab"]}
+    settings = {
+        "tokens": said.tokens,
+        "val": [Path(v).name for v in said.val],
+        "noise": chance,
+        "n_ctx": shape["n_ctx"],
+        "d_vocab": shape["d_vocab"],
+    }
     write_record("size-family", "cpu", settings, rows)
 
 
