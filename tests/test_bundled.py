@@ -1,10 +1,12 @@
 """What ships in models/: it loads, its cache is of its weights, and its numbers come out again."""
 
 import json
+import re
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -68,7 +70,21 @@ def test_the_card_says_what_was_measured(folder):
         assert row in card
     assert f"| {manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents" in card
     assert manifest.corpus.n_tokens >= 20_000_000
-    assert f"--top-k {manifest.top_k} --range-samples {manifest.range_samples} " in card
+    kept = f"--top-k {manifest.top_k} --range-samples {manifest.range_samples} "
+    kept += f"--window {manifest.window_before} {manifest.window_after} "
+    kept += f"--sample-window {manifest.sample_window_before} {manifest.sample_window_after}"
+    assert kept in card
+    rate = pq.read_table(folder / "curve.parquet")["tokens_per_s"].to_numpy()
+    minutes = (training["recipe"]["log_every"] * training["recipe"]["batch_tokens"] / rate).sum() / 60
+    assert f", {minutes:.0f} minutes with other work beside" in card
+    if folder.name.startswith("gelu-") and not folder.name.startswith("gelu-ln"):
+        return
+    baseline = MODELS / f"gelu-{folder.name.rpartition('-')[2]}"
+    others = json.loads((baseline / "evaluation.json").read_text())
+    for source, loss in losses.items():
+        name = "**all**" if source == "all" else source
+        gap = loss["nats_per_token"] - others[source]["nats_per_token"]
+        assert re.search(rf"^\| {re.escape(name)} \|.*\| {re.escape(f'{gap:+.3f}')} \|$", card, re.MULTILINE)
 
 
 def test_pairs_saw_the_same_text_with_the_same_seed():
