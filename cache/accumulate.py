@@ -11,17 +11,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cache import exact_sum, kept, kernels, list_kernels, ranges
+from cache import exact_sum, kept, kernels, list_kernels, ranges, sampling_kernels
 from cache.by_token import GRID_BITS
-from cache.histogram import N_BINS
+from cache.histogram import N_BINS, bin_edges
 from cache.identity import neuron_keys, token_hashes
 from cache.kept import NO_LIMIT, Kept
 from cache.statistics import HookStatistics, Keep
 
 MAX_CONTEXT = 2**16 - 1
 """Tokens that the small counters can take in at once."""
-_SHARE = 128  # neurons a share is a multiple of
+_FIRST_TUNED = 1024  # tokens that a share has seen before its limits are looked at again
+_RETUNED = 1.15  # and how many times as many each time after
 _MASS_TOP = 2.0**26
+_EDGES = bin_edges().astype(np.float32)
+
+
+Activations = tuple[npt.NDArray[np.float32], ...]
 
 
 class Sequence(NamedTuple):
@@ -63,7 +68,7 @@ class LayerAccumulator:
         self.hooks, self.keep = hooks, keep
         self.d_mlp = len(hooks[0].counts)
         self._keys = neuron_keys(seed, layer, self.d_mlp)
-        step = max(_SHARE, -(-self.d_mlp // (2 * n_threads) // _SHARE) * _SHARE)
+        step = max(kernels.BLOCK, -(-self.d_mlp // (2 * n_threads) // kernels.BLOCK) * kernels.BLOCK)
         self.shares = [
             _Share(first, min(first + step, self.d_mlp), hooks) for first in range(0, self.d_mlp, step)
         ]
@@ -82,19 +87,30 @@ class _Share:
     def __init__(self, first: int, last: int, hooks: list[HookStatistics]) -> None:
         self.first, self.last = first, last
         self.lock = Lock()
-        self.recent = [np.zeros((last - first, N_BINS + 2), dtype=np.uint16) for _ in hooks]
+        self.n_blocks = -(-(last - first) // kernels.BLOCK)
+        shape = (self.n_blocks, N_BINS + 2, kernels.BLOCK)
+        self.recent = [np.zeros(shape, dtype=np.uint16) for _ in hooks]
         self.n_recent = 0
+        self._n_seen, self._n_tuned = 0, _FIRST_TUNED
 
-    def make_room(self, n_tokens: int, hooks: list[HookStatistics]) -> None:
-        """Empty the counters if they could overflow."""
+    def make_room(self, n_tokens: int, layer: "LayerAccumulator") -> None:
+        """Ready the counters and limits for so many tokens more."""
         if self.n_recent + n_tokens > MAX_CONTEXT:
-            self.flush(hooks)
+            self.flush(layer.hooks)
         self.n_recent += n_tokens
+        self._n_seen += n_tokens
+        if self._n_seen > self._n_tuned:
+            self._n_tuned = int(self._n_seen * _RETUNED)
+            for hook, limits in zip(layer.hooks, layer.limits, strict=True):
+                limits.tune(self.first, self.last, hook.base)
 
     def flush(self, hooks: list[HookStatistics]) -> None:
         """Add the small counters to the large ones."""
         for recent, hook in zip(self.recent, hooks, strict=True):
-            hook.counts[self.first : self.last] += recent
+            for block in range(self.n_blocks):
+                first = self.first + block * kernels.BLOCK
+                last = min(first + kernels.BLOCK, self.last)
+                hook.counts[first:last] += recent[block, :, : last - first].T
             recent.fill(0)
         self.n_recent = 0
 
@@ -105,16 +121,30 @@ class _Limits:
 
     ranges: npt.NDArray[np.uint32]
     """`[M, N_LISTS + 1]` high halves; the last column lets everything through."""
+    common: npt.NDArray[np.uint32]
+    rare: npt.NDArray[np.float32]
+    """`[M]` a token with a higher priority than the one and a lower value than the other enters no sample."""
     top: npt.NDArray[np.uint64]
     bottom: npt.NDArray[np.uint64]
 
     @classmethod
     def of(cls, hook: HookStatistics) -> "_Limits":
-        worst = _worst(hook.ranges).reshape(len(hook.base), ranges.N_LISTS) >> np.uint64(32)
-        through = np.full((len(hook.base), 1), 0xFFFFFFFF, dtype=np.uint64)
-        return cls(
-            np.concatenate([worst, through], axis=1).astype(np.uint32), _worst(hook.top), _worst(hook.bottom)
+        n = len(hook.base)
+        worst = _worst(hook.ranges).reshape(n, ranges.N_LISTS) >> np.uint64(32)
+        through = np.full((n, 1), 0xFFFFFFFF, dtype=np.uint64)
+        limits = cls(
+            ranges=np.concatenate([worst, through], axis=1).astype(np.uint32),
+            common=np.empty(n, dtype=np.uint32),
+            rare=np.empty(n, dtype=np.float32),
+            top=_worst(hook.top),
+            bottom=_worst(hook.bottom),
         )
+        limits.tune(0, n, hook.base)
+        return limits
+
+    def tune(self, first: int, last: int, base: npt.NDArray[np.int32]) -> None:
+        """Let the loops pass over as much as they can, as the limits of neurons `first` to `last` now are."""
+        sampling_kernels.tune(first, last, base, self.ranges, _EDGES, self.common, self.rare)
 
 
 def _worst(lists: Kept) -> npt.NDArray[np.uint64]:
@@ -139,25 +169,26 @@ class DocumentReader:
             kept.empty(layer.d_mlp, 1, keep.sample_window, n_hooks, d_vocab) for _ in range(n_hooks)
         ]
 
-    def add(self, context: Sequence, acts: npt.NDArray[np.float32], source: int) -> None:
+    def add(self, context: Sequence, acts: Iterable[npt.NDArray[np.float32]], source: int) -> None:
         """Take in the document's next context.
 
         Args:
-            acts: `[H, T, M]` activations at each hook, position 0 the BOS's.
+            acts: of each hook `[T, M]` activations, position 0 the BOS's.
             source: the row of its source of text, -1 to count none.
 
         Raises:
             ValueError: the activations are of another shape.
         """
         layer = self._layer
-        expected = (len(layer.hooks), len(context.tokens), layer.d_mlp)
-        if acts.shape != expected:
-            raise ValueError(f"expected activations of shape {expected}, got {acts.shape}")
+        expected = [(len(context.tokens), layer.d_mlp)] * len(layer.hooks)
+        rows = tuple(np.ascontiguousarray(a) for a in acts)
+        if (shapes := [a.shape for a in rows]) != expected:
+            raise ValueError(f"expected activations of shapes {expected}, got {shapes}")
         for share in self._in_turn():
             with share.lock:
-                share.make_room(len(context.tokens), layer.hooks)
+                share.make_room(len(context.tokens), layer)
                 for index in range(len(layer.hooks)):
-                    self._add(share, index, context, acts, source)
+                    self._add(share, index, context, rows, source)
 
     def end_document(self) -> None:
         """Offer the document's best to the lists."""
@@ -177,15 +208,13 @@ class DocumentReader:
         at = self._turn % len(shares)
         return shares[at:] + shares[:at]
 
-    def _add(
-        self, share: _Share, index: int, context: Sequence, acts: npt.NDArray[np.float32], source: int
-    ) -> None:
+    def _add(self, share: _Share, index: int, context: Sequence, acts: Activations, source: int) -> None:
         layer, keep = self._layer, self._layer.keep
         hook, limit = layer.hooks[index], layer.limits[index]
         first, last = share.first, share.last
-        kernels.scan(
-            acts, index, context, first, last, share.recent[index], self._sums, self._extremes,
-            hook.base, limit.ranges, hook.ranges, layer._keys, *keep.sample_window,
+        finite = kernels.scan(
+            acts, index, context, first, last, share.recent[index], self._sums, self._extremes, hook.base,
+            limit.ranges, limit.common, limit.rare, hook.ranges, layer._keys, *keep.sample_window,
         )  # fmt: skip
         exact_sum.add(hook.power_sums, self._sums, first, last)
         part = slice(first, last)
@@ -202,4 +231,7 @@ class DocumentReader:
             *keep.sample_window,
         )  # fmt: skip
         if keep.by_token:
-            kernels.add_by_token(acts[index], context.order, context.tokens, first, last, hook.token_totals)
+            kernels.add_by_token(
+                acts[index], context.order, context.tokens, first, last, self._extremes, finite,
+                hook.token_totals,
+            )  # fmt: skip

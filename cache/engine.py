@@ -130,8 +130,8 @@ class Engine:
         """Contexts of equal length in a forward pass."""
         return self.options.batch_size or (1 if self.device == "cpu" else 32)
 
-    def activations(self, contexts: Sequence[Context]) -> dict[int, npt.NDArray[np.float32]]:
-        """One forward pass, to the last hook and no further: `[H, B, T, M]` by layer.
+    def activations(self, contexts: Sequence[Context]) -> dict[int, list[npt.NDArray[np.float32]]]:
+        """One forward pass, to the last hook and no further: by layer, of each hook `[B, T, M]`.
 
         Contexts are of equal length: without padding, what comes out for one does not depend on the others.
         """
@@ -141,9 +141,7 @@ class Engine:
         with torch.inference_mode():
             acts = self.model.activations(tokens, names)
             return {
-                layer: torch.stack([acts[f"blocks.{layer}.mlp.{hook}"].float() for hook in hooks])
-                .cpu()
-                .numpy()
+                layer: [acts[f"blocks.{layer}.mlp.{hook}"].float().cpu().numpy() for hook in hooks]
                 for layer in self.settings.layers
             }
 
@@ -233,7 +231,7 @@ class Pass:
             for row, context in enumerate(batch):
                 ready = sequence(text.id, context.start, context.tokens)
                 for layer, reader in readers.items():
-                    reader.add(ready, np.ascontiguousarray(acts[layer][:, row]), source)
+                    reader.add(ready, [at_hook[row] for at_hook in acts[layer]], source)
         for reader in readers.values():
             reader.end_document()
 

@@ -41,11 +41,15 @@ def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after)
     kept.length[i, k] = high - low
     for t in range(low, high):
         kept.tokens[i, k, t - low] = context.tokens[t]
-    for h in range(acts.shape[0]):
-        kept.value[i, k, h] = acts[h, at, neuron]
+    # A column of the activations is read once: neighbours in it are a row apart, each a line of memory.
+    window = np.empty(high - low, np.float32)
+    for h in range(len(acts)):
+        values = acts[h]
+        for t in range(high - low):
+            window[t] = values[low + t, neuron]
+        kept.value[i, k, h] = window[at - low]
         bottom, top = np.float32(np.inf), np.float32(-np.inf)
-        for t in range(low, high):
-            x = acts[h, t, neuron]
+        for x in window:
             if np.isfinite(x):
                 bottom, top = min(bottom, x), max(top, x)
         if bottom > top:
@@ -53,10 +57,10 @@ def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after)
         kept.low[i, k, h], kept.high[i, k, h] = bottom, top
         span = np.float64(top) - np.float64(bottom)
         scale = 255.0 / span if span > 0 else 0.0
-        for t in range(low, high):
-            x = np.float64(acts[h, t, neuron])
+        for t in range(high - low):
+            x = np.float64(window[t])
             x = 0.0 if x != x else min(max(x, np.float64(bottom)), np.float64(top))
-            kept.levels[i, k, h, t - low] = np.uint8(min(max(np.rint((x - bottom) * scale), 0.0), 255.0))
+            kept.levels[i, k, h, t] = np.uint8(min(max(np.rint((x - bottom) * scale), 0.0), 255.0))
 
 
 @compiled
@@ -175,7 +179,7 @@ def note_peaks(acts, hook, context, first, last, extremes, sign, limit, pending,
         if score > limit[j] or (pending.length[j, 0] != 0 and score >= pending.score[j, 0]):
             continue
         at = 1
-        while acts[hook, at, j] != x:
+        while acts[hook][at, j] != x:
             at += 1
         key = fingerprint(context.tokens, at)
         record(pending, j, 0, score, key, context, acts, j, at, n_before, n_after)

@@ -316,17 +316,17 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             x_BTD = block(x_BTD, mask, past_key_values, taps)
         x_BTD = self.ln_final(x_BTD)
 
-        loss = None
-        logits = None
+        output: dict[str, Any] = {"loss": None, "logits": None, "past_key_values": past_key_values}
         if labels is not None and self.training:
-            loss = self._chunked_loss(x_BTD, labels, kwargs.get("num_items_in_batch"))
+            output["loss"] = self._chunked_loss(x_BTD, labels, kwargs.get("num_items_in_batch"))
         else:
             logits = self.unembed(x_BTD[:, -logits_to_keep:] if logits_to_keep else x_BTD)
             if labels is not None:
-                loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(
-            loss=cast(Any, loss), logits=cast(Any, logits), past_key_values=past_key_values
-        )
+                output["loss"] = F.cross_entropy(
+                    logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
+                )
+            output["logits"] = logits
+        return CausalLMOutputWithPast(**output)
 
     def _chunked_loss(self, x_BTD: Tensor, labels_BT: Tensor, n_items: Tensor | int | None) -> Tensor:
         """Mean next-token loss, a chunk of logits at a time."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cache import kernels, list_kernels
+from cache import list_kernels, sampling_kernels
 from cache.histogram import N_BINS
 from cache.identity import fingerprint, neuron_keys, priority, token_hashes
 from cache.kept import Kept
@@ -46,8 +46,8 @@ def test_the_compiled_priority_is_the_definition():
     token, neuron = rng.integers(0, 2**64, (2, 500), dtype=np.uint64)
     for t, n, expected in zip(token, neuron, priority(token, neuron), strict=True):
         half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
-        first = kernels.priority_half(np.uint32(t >> half), np.uint32(n >> half))
-        second = kernels.priority_half(np.uint32(t & low), np.uint32(n & low))
+        first = sampling_kernels.priority_half(np.uint32(t >> half), np.uint32(n >> half))
+        second = sampling_kernels.priority_half(np.uint32(t & low), np.uint32(n & low))
         assert int(first) << 32 | int(second) == int(expected)
 
 
