@@ -1,7 +1,8 @@
 """How fast a cache is built: `python benchmarks/bench_cache.py TEXT --layers 1`.
 
-TEXT is any corpus that `solu cache build` takes. Over a model of d_model 512 and d_mlp 2048 with random
-weights (speed, not meaning, is measured) and the bundled tokenizer, in turns within one run:
+TEXT is any corpus that `solu cache build` takes. Over a model of the published SoLU models' shape (d_model
+512, d_mlp 2048, n_ctx 1024, d_vocab 48262) with random weights (speed, not meaning, is measured), in turns
+within one run:
 
 - `build`: the engine from text to statistics, tokenizing included, in tokens of text a second. First from
   nothing (every list still fills), then steadily.
@@ -52,6 +53,11 @@ def main() -> None:
     parser.add_argument("text", type=Path, nargs="+")
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--d-model", type=int, default=512)
+    parser.add_argument("--n-ctx", type=int, default=1024)
+    parser.add_argument("--d-vocab", type=int, default=48262)
+    parser.add_argument(
+        "--tokenizer", type=Path, default=ROOT / "models/solu-1l", help="a folder or a tokenizer's file"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8, help="of building in each repeat")
     parser.add_argument("--warm", type=float, default=30, help="seconds of building before the first repeat")
@@ -67,10 +73,17 @@ def main() -> None:
 
 def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """A row a contestant, and what the numbers stand for."""
-    tokenizer = load_tokenizer(ROOT / "models/solu-1l")
+    tokenizer = load_tokenizer(args.tokenizer)
+    if tokenizer.bos_token is None:
+        tokenizer.bos_token = "<|endoftext|>"  # as the published models have it
     torch.manual_seed(0)
     config = SoluConfig(
-        d_model=args.d_model, d_mlp=4 * args.d_model, n_layers=args.layers, n_heads=args.d_model // 64
+        d_model=args.d_model,
+        d_mlp=4 * args.d_model,
+        n_layers=args.layers,
+        n_heads=args.d_model // 64,
+        n_ctx=args.n_ctx,
+        d_vocab=max(args.d_vocab, len(tokenizer)),
     )
     model = SoluForCausalLM(config).eval()
     save_checkpoint(model, folder / "model", tokenizer)
@@ -127,6 +140,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
         "d_mlp": config.d_mlp,
         "n_ctx": config.n_ctx,
         "d_vocab": config.d_vocab,
+        "tokenizer": f"{args.tokenizer.name}, {len(tokenizer):,} tokens",
         "weights": "random",
         "hooks": engine.settings.hooks,
         "threads": n_cores,

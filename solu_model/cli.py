@@ -43,6 +43,13 @@ def train(
     n_mlp_blocks: Annotated[
         int | None, typer.Option(help="Blocks of neurons, each with its own softmax and LayerNorm.")
     ] = None,
+    bf16: Annotated[
+        bool | None,
+        typer.Option(
+            "--bf16/--float32",
+            help="Multiply matrices in this precision; where neither is said, bf16 on machines that can.",
+        ),
+    ] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,
     tensorboard: Annotated[
         bool, typer.Option(help="Write the metrics for TensorBoard too, into OUT/tensorboard.")
@@ -58,7 +65,7 @@ def train(
 
     On several processes: torchrun --nproc-per-node N --no-python solu train ...
     """
-    from solu_model.training import PRESETS, Layout
+    from solu_model.training import PRESETS, Layout, multiplies_bf16
     from solu_model.training import train as run
 
     if preset not in PRESETS:
@@ -83,6 +90,7 @@ def train(
         n_tokens=recipe.n_tokens if tokens is None else tokens,
         seed=recipe.seed if seed is None else seed,
         learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+        bf16=multiplies_bf16() if bf16 is None else bf16,
         compile=compile,
     )
     run(config, recipe, data, out, layout=Layout(shard, tensor), tensorboard=tensorboard)

@@ -8,7 +8,16 @@ where a NaN came from.
 from solu_model.training.checkpoints import last_checkpoint
 from solu_model.training.metrics import read_metrics
 from solu_model.training.processes import Layout
-from solu_model.training.recipe import PRESETS, Recipe, TrainingError
+from solu_model.training.recipe import PRESETS, Recipe, TrainingError, multiplies_bf16
 from solu_model.training.run import train
 
-__all__ = ["PRESETS", "Layout", "Recipe", "TrainingError", "last_checkpoint", "read_metrics", "train"]
+__all__ = [
+    "PRESETS",
+    "Layout",
+    "Recipe",
+    "TrainingError",
+    "last_checkpoint",
+    "multiplies_bf16",
+    "read_metrics",
+    "train",
+]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from solu_model.config import ActFn, SoluConfig
 
 
@@ -29,6 +31,7 @@ class Recipe:
     """Share of the documents that the tokenizer learns from; more where that is under 20 MB."""
     seed: int = 0
     bf16: bool = True
+    """Matrix products in bf16, weights and optimizer in float32; see `multiplies_bf16`."""
     compile: bool = False
     """torch.compile; needs a C++ compiler."""
     log_every: int = 20
@@ -51,6 +54,16 @@ class Recipe:
             return self.learning_rate * step / self.warmup_steps
         left = (self.n_steps() - step) / max(1, self.n_steps() - self.warmup_steps)
         return self.learning_rate * max(0.0, left)
+
+
+def multiplies_bf16() -> bool:
+    """Whether this machine has instructions for products of bf16 matrices.
+
+    Without them they are emulated, many times slower than in float32 (docs/log.md).
+    """
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _two_layers(act_fn: ActFn) -> SoluConfig:

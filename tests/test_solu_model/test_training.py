@@ -295,3 +295,15 @@ def test_another_width_brings_its_heads_and_neurons(corpus, tmp_path):
     assert "expected a multiple of d_head = 64, got 100" in " ".join(
         re.sub(r"[│\n]", " ", done.output).split()
     )
+
+
+@pytest.mark.parametrize("machine_can", [True, False])
+def test_bf16_is_for_machines_that_multiply_it(machine_can, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("solu_model.training.multiplies_bf16", lambda: machine_can)
+    for said, wanted in (([], machine_can), (["--bf16"], True), (["--float32"], False)):
+        out = tmp_path / "-".join(["run", *said])
+        done = CliRunner().invoke(
+            app, ["train", "--data", str(corpus), "--out", str(out), "--d-vocab", "290", *said]
+        )
+        assert "give more text" in str(done.exception)  # too few rows for a step
+        assert json.loads((out / "run.json").read_text())["recipe"]["bf16"] == wanted
