@@ -61,7 +61,7 @@ def description(model: FoundModel) -> list[str]:
 
 def card(model: FoundModel) -> None:
     """One model."""
-    with st.container(border=True):
+    with st.container(border=True, key=f"model_{model.name}"):
         st.subheader(plain(model.name), anchor=False)
         st.markdown("  \n".join(description(model)))
         problem: object = None

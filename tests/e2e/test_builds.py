@@ -1,6 +1,7 @@
 """A cache built from the Models page: started, seen across reloads, stopped, gone on with, done, failed."""
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from dashboard.jobs import build_of
 
@@ -28,50 +29,53 @@ def tiny_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
         os.kill(build.job.pid, signal.SIGKILL)
 
 
-def build_from(page: Page, text: Path | str) -> None:
-    page.get_by_role("textbox", name="Text: a file or folder").fill(str(text))
-    page.get_by_role("button", name="Build the cache").click()
+def build_from(card: Locator, text: Path | str) -> None:
+    card.get_by_role("textbox", name="Text: a file or folder").fill(str(text))
+    card.get_by_role("button", name="Build the cache").click()
 
 
 def test_a_cache_is_built_from_the_page(
     server: str, page: Page, tiny_model: Path, corpus: Path, tmp_path: Path
 ) -> None:
     page.goto(f"{server}/models")
-    expect(page.get_by_text("No neuron cache yet.")).to_be_visible()
-    build_from(page, "relative.txt")
-    expect(page.get_by_role("alert")).to_contain_text("expected a whole path")
+    card = page.locator(".st-key-model_bare")  # other models have theirs on the same page
+    expect(card.get_by_text("No neuron cache yet.")).to_be_visible()
+    expect(card.get_by_role("heading", name="bare", exact=True)).to_be_visible()
+    build_from(card, "relative.txt")
+    expect(card.get_by_role("alert")).to_contain_text("expected a whole path")
 
     bad = tmp_path / "bad.parquet"
     bad.write_bytes(b"no parquet")
-    build_from(page, bad)
-    expect(page.get_by_role("alert")).to_contain_text("failed")
-    expect(page.get_by_role("alert")).to_contain_text("bad.parquet")
-    expect(page.get_by_role("button", name="Begin again")).to_be_visible()
+    build_from(card, bad)
+    expect(card.get_by_role("alert")).to_contain_text("failed")
+    expect(card.get_by_role("alert")).to_contain_text("bad.parquet")
+    expect(card.get_by_role("button", name="Begin again")).to_be_visible()
     grave = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
     assert not grave, [(v["id"], [n["html"][:200] for n in v["nodes"][:5]]) for v in grave]
-    page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("No neuron cache yet.")).to_be_visible()
+    card.get_by_role("button", name="Discard").click()
+    expect(card.get_by_text("No neuron cache yet.")).to_be_visible()
 
     rows = pq.read_table(corpus).to_pylist()
     long = tmp_path / "long.parquet"
     texts = [row | {"text": f"{n} {row['text']}"} for n in range(4000) for row in rows]
     pq.write_table(pa.Table.from_pylist(texts), long)
-    build_from(page, long)
-    expect(page.get_by_text("tokens/s")).to_be_visible()
-    expect(page.get_by_text("left")).to_be_visible()
+    build_from(card, long)
+    expect(card.get_by_text("tokens/s")).to_be_visible()
+    expect(card.get_by_text("left")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("tokens/s")).to_be_visible()
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("was stopped after")).to_be_visible()
+    expect(card.get_by_text("tokens/s")).to_be_visible()
+    card.get_by_role("button", name="Stop").click()
+    expect(card.get_by_text("was stopped after")).to_be_visible()
     assert (tiny_model / "neurons.state").is_file()
-    page.get_by_role("button", name="Go on").click()
-    expect(page.get_by_text("tokens/s")).to_be_visible()
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("No neuron cache yet.")).to_be_visible()
+    card.get_by_role("button", name="Go on").click()
+    expect(card.get_by_text("tokens/s")).to_be_visible()
+    card.get_by_role("button", name="Stop").click()
+    card.get_by_role("button", name="Discard").click()
+    expect(card.get_by_text("No neuron cache yet.")).to_be_visible()
     assert not (tiny_model / "neurons.state").exists()
 
-    build_from(page, corpus)
-    expect(page.get_by_text("Neurons cached over")).to_be_visible()
-    page.get_by_role("link", name="Open a neuron").click()
+    build_from(card, corpus)
+    expect(card.get_by_text("Neurons cached over")).to_be_visible()
+    card.get_by_role("link", name="Open a neuron").click()
     page.wait_for_selector(".example")
+    expect(page).to_have_url(re.compile("[?&]model=bare&"))
