@@ -1,5 +1,6 @@
 """The pages and the way between them: what `app.py` serves to every browser."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import streamlit as st
@@ -20,6 +21,16 @@ st.html(
     .st-key-side { max-height: calc(100vh - 5rem); overflow-y: auto; flex-wrap: nowrap; }
     </style>"""
 )
+
+
+@st.fragment(run_every=timedelta(days=1))
+def drawn_anew() -> None:
+    """Draws nothing. A browser that lost the server and found it again has the page drawn anew only where a
+    part of it ran last or runs by itself. Otherwise a new server would not know the page's parts, and what is
+    clicked or typed in one of them would do nothing."""
+
+
+drawn_anew()
 
 st.navigation(
     [

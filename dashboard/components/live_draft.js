@@ -4,6 +4,11 @@
 const DRAFT = 'solu-editor-draft';
 let draft = readDraft();
 
+// The desk that a `work` is on: another one in every session.
+function deskOf(work) {
+  return work?.split('-')[0];
+}
+
 function readDraft() {
   try {
     const found = JSON.parse(sessionStorage.getItem(DRAFT));
@@ -30,7 +35,7 @@ function storeDraft() {
 // address, not by a reload or Back, asked for the text as it was.
 function draftOf(data, first) {
   if (!draft || draft.work === data.work) return draft;
-  const sameDesk = draft.work?.split('-')[0] === data.work.split('-')[0];
+  const sameDesk = deskOf(draft.work) === deskOf(data.work);
   const sameText = draft.source === data.source || (!data.source && !data.text);
   const [arrival] = performance.getEntriesByType('navigation');
   const goesOn = draft.here || !first || ['reload', 'back_forward'].includes(arrival?.type);

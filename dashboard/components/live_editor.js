@@ -70,6 +70,7 @@ function create(root, component) {
 function open(s, data) {
   const first = s.work === undefined;
   const found = draftOf(data, first);
+  const anew = !first && deskOf(s.work) !== deskOf(data.work);
   s.work = data.work;
   s.keep = data.keep;
   s.answer = null;
@@ -79,6 +80,8 @@ function open(s, data) {
     write(s, found.text, false);
     s.keep = found.keep;
     tellLater(s, 0);
+  } else if (anew) {
+    tellLater(s, 0); // what was chosen beside the text before a new server had drawn this part came to nothing
   }
   ask(s);
 }
