@@ -27,8 +27,13 @@ def fingerprint(tokens, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after):  # type: ignore[no-untyped-def]
-    """Write the example around token `at` of a context to slot k of list i."""
+def record(kept, i, k, score, key, context, acts, column, origin, at, n_before, n_after):  # type: ignore[no-untyped-def]
+    """Write the example around token `at` of a context to slot k of list i.
+
+    Args:
+        acts: of each hook rows of activations, the first of them token `origin`'s.
+        column: of them, the example's neuron.
+    """
     length = len(context.tokens)
     low = max(at - n_before, 1)  # the BOS is in no window: its activation is no example's
     high = min(at + n_after + 1, length)
@@ -46,7 +51,7 @@ def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after)
     for h in range(len(acts)):
         values = acts[h]
         for t in range(high - low):
-            window[t] = values[low + t, neuron]
+            window[t] = values[low - origin + t, column]
         kept.value[i, k, h] = window[at - low]
         bottom, top = np.float32(np.inf), np.float32(-np.inf)
         for x in window:
@@ -182,7 +187,7 @@ def note_peaks(acts, hook, context, first, last, extremes, sign, limit, pending,
         while acts[hook][at, j] != x:
             at += 1
         key = fingerprint(context.tokens, at)
-        record(pending, j, 0, score, key, context, acts, j, at, n_before, n_after)
+        record(pending, j, 0, score, key, context, acts, j, 0, at, n_before, n_after)
 
 
 @compiled
