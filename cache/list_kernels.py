@@ -48,10 +48,11 @@ def record(kept, i, k, score, key, context, acts, column, origin, at, n_before, 
         kept.tokens[i, k, t - low] = context.tokens[t]
     # A column of the activations is read once: neighbours in it are a row apart, each a line of memory.
     window = np.empty(high - low, np.float32)
+    row = np.uintp(low - origin)  # unsigned: no index is wrapped around
     for h in range(len(acts)):
         values = acts[h]
         for t in range(high - low):
-            window[t] = values[low - origin + t, column]
+            window[t] = values[row + np.uintp(t), np.uintp(column)]
         kept.value[i, k, h] = window[at - low]
         bottom, top = np.float32(np.inf), np.float32(-np.inf)
         for x in window:

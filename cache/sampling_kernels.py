@@ -44,7 +44,7 @@ def consider(  # type: ignore[no-untyped-def]
         acts, column, origin: as in `cache.list_kernels.record`. hook: of them, the one that is sampled.
         neuron_key: of j. The others are those of `cache.kernels.scan`.
     """
-    if not abs(acts[hook][t - origin, column]) < np.inf:
+    if not abs(acts[hook][np.uintp(t - origin), np.uintp(column)]) < np.inf:
         return
     if index > np.int64(base[j]) + N_TRACKED - 1:
         raise_top(kept, limit, base, j, index - N_TRACKED + 1)

@@ -15,9 +15,10 @@ from cache.corpus import Corpus, Part
 from cache.device import DeviceReader, device_memory
 from cache.engine import Engine, Options, Pass
 from cache.exact_sum import to_float
-from cache.histogram import N_BINS, bin_edges, bin_index
+from cache.histogram import N_BINS, ZERO, bin_edges, bin_index
 from cache.identity import neuron_keys, priority, token_hashes
 from cache.kept import Window
+from cache.ranges import N_LISTS, N_TRACKED
 from cache.schema import CacheError
 from cache.state import BuildState
 from cache.statistics import HookStatistics, Keep
@@ -231,6 +232,16 @@ def test_priorities_are_the_definition():
     found = device_math.priority_half(halves[0][:, None], halves[1])
     expected = priority(tokens[:, None], neurons[None]) >> np.uint64(32)
     np.testing.assert_array_equal(found.numpy(), expected.astype(np.int64))
+
+
+def test_a_priority_at_its_limit_passes_and_odd_values_never_do():
+    base, limit = torch.tensor([ZERO + 1]), torch.full((1, N_LISTS + 1), 7)
+    limit[0, -1] = 2**32 - 1
+    above = ZERO + 1 + N_TRACKED
+    index = torch.tensor([0, ZERO, ZERO + 1, above - 1, above, N_BINS - 1, N_BINS, N_BINS + 1])[:, None]
+    for chance, expected in ((7, [True] * 6), (8, [False] * 4 + [True] * 2)):
+        found = device_math.may_enter(index, torch.full_like(index, chance), base, limit)
+        assert found[:, 0].tolist() == [*expected, False, False]
 
 
 def test_memory_on_the_device_is_what_is_said():
