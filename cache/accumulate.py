@@ -6,7 +6,7 @@ Memory depends on the sizes of the model alone.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,9 @@ class LayerAccumulator:
     ) -> None:
         self.hooks, self.keep = hooks, keep
         self.d_mlp = len(hooks[0].counts)
-        self._keys = neuron_keys(seed, layer, self.d_mlp)
+        self.keys = neuron_keys(seed, layer, self.d_mlp)
+        self.on_device = False
+        """A `cache.device.DeviceReader` has it: nothing else adds to it."""
         step = max(kernels.BLOCK, -(-self.d_mlp // (2 * n_threads) // kernels.BLOCK) * kernels.BLOCK)
         self.shares = [
             _Share(first, min(first + step, self.d_mlp), hooks) for first in range(0, self.d_mlp, step)
@@ -79,6 +81,29 @@ class LayerAccumulator:
         for share in self.shares:
             with share.lock:
                 share.flush(self.hooks)
+
+    def take_sums(
+        self,
+        index: int,
+        sums: npt.NDArray[np.float64],
+        extremes: npt.NDArray[np.float32],
+        source: int,
+        first: int,
+        last: int,
+    ) -> None:
+        """Add what a context came to at one hook, for the neurons `first` to `last`.
+
+        Args:
+            index: of the hook. sums, extremes: `[5, M]` and `[2, M]`, see `cache.kernels.scan`.
+            source: the row of its source of text, -1 to count none.
+        """
+        hook, part = self.hooks[index], slice(first, last)
+        exact_sum.add(hook.power_sums, sums, first, last)
+        hook.extremes[0, part] = np.minimum(hook.extremes[0, part], extremes[0, part])
+        hook.extremes[1, part] = np.maximum(hook.extremes[1, part], extremes[1, part])
+        if source >= 0:
+            mass = np.minimum(sums[4, part], _MASS_TOP)
+            hook.source_mass[source, part] += np.rint(mass * 2.0**GRID_BITS).astype(np.int64)
 
 
 class _Share:
@@ -152,43 +177,33 @@ def _worst(lists: Kept) -> npt.NDArray[np.uint64]:
     return np.where(full, lists.score.max(axis=1), NO_LIMIT)
 
 
-class DocumentReader:
-    """One thread's way into a layer's accumulator: a document's contexts, one after another, then its end.
+class Reader:
+    """A way into a layer's accumulator: a document's contexts, one after another, then its end.
 
     A document offers one example to each list, so its best so far is held here until it ends.
     """
 
     def __init__(self, layer: LayerAccumulator, d_vocab: int, turn: int = 0) -> None:
+        assert not layer.on_device
         n_hooks = len(layer.hooks)
         self._layer, self._turn = layer, turn
-        self._sums = np.zeros((5, layer.d_mlp))
-        self._extremes = np.zeros((2, layer.d_mlp), dtype=np.float32)
         keep = layer.keep
         self._top = [kept.empty(layer.d_mlp, 1, keep.window, n_hooks, d_vocab) for _ in range(n_hooks)]
         self._bottom = [
             kept.empty(layer.d_mlp, 1, keep.sample_window, n_hooks, d_vocab) for _ in range(n_hooks)
         ]
 
-    def add(self, context: Sequence, acts: Iterable[npt.NDArray[np.float32]], source: int) -> None:
+    def add(self, context: Sequence, acts: Iterable[Any], source: int) -> None:
         """Take in the document's next context.
 
         Args:
-            acts: of each hook `[T, M]` activations, position 0 the BOS's.
+            acts: of each hook `[T, M]` float32 activations, position 0 the BOS's.
             source: the row of its source of text, -1 to count none.
 
         Raises:
             ValueError: the activations are of another shape.
         """
-        layer = self._layer
-        expected = [(len(context.tokens), layer.d_mlp)] * len(layer.hooks)
-        rows = tuple(np.ascontiguousarray(a) for a in acts)
-        if (shapes := [a.shape for a in rows]) != expected:
-            raise ValueError(f"expected activations of shapes {expected}, got {shapes}")
-        for share in self._in_turn():
-            with share.lock:
-                share.make_room(len(context.tokens), layer)
-                for index in range(len(layer.hooks)):
-                    self._add(share, index, context, rows, source)
+        raise NotImplementedError
 
     def end_document(self) -> None:
         """Offer the document's best to the lists."""
@@ -208,21 +223,40 @@ class DocumentReader:
         at = self._turn % len(shares)
         return shares[at:] + shares[:at]
 
+    def _check(self, context: Sequence, acts: Iterable[Any]) -> None:
+        expected = [(len(context.tokens), self._layer.d_mlp)] * len(self._layer.hooks)
+        if (shapes := [tuple(a.shape) for a in acts]) != expected:
+            raise ValueError(f"expected activations of shapes {expected}, got {shapes}")
+
+
+class DocumentReader(Reader):
+    """One thread's reader, of activations in numpy, through the compiled loops."""
+
+    def __init__(self, layer: LayerAccumulator, d_vocab: int, turn: int = 0) -> None:
+        super().__init__(layer, d_vocab, turn)
+        self._sums = np.zeros((5, layer.d_mlp))
+        self._extremes = np.zeros((2, layer.d_mlp), dtype=np.float32)
+
+    def add(self, context: Sequence, acts: Iterable[npt.NDArray[np.float32]], source: int) -> None:
+        """Take in the document's next context, as `Reader.add`."""
+        layer = self._layer
+        rows = tuple(np.ascontiguousarray(a) for a in acts)
+        self._check(context, rows)
+        for share in self._in_turn():
+            with share.lock:
+                share.make_room(len(context.tokens), layer)
+                for index in range(len(layer.hooks)):
+                    self._add(share, index, context, rows, source)
+
     def _add(self, share: _Share, index: int, context: Sequence, acts: Activations, source: int) -> None:
         layer, keep = self._layer, self._layer.keep
         hook, limit = layer.hooks[index], layer.limits[index]
         first, last = share.first, share.last
         finite = kernels.scan(
             acts, index, context, first, last, share.recent[index], self._sums, self._extremes, hook.base,
-            limit.ranges, limit.common, limit.rare, hook.ranges, layer._keys, *keep.sample_window,
+            limit.ranges, limit.common, limit.rare, hook.ranges, layer.keys, *keep.sample_window,
         )  # fmt: skip
-        exact_sum.add(hook.power_sums, self._sums, first, last)
-        part = slice(first, last)
-        hook.extremes[0, part] = np.minimum(hook.extremes[0, part], self._extremes[0, part])
-        hook.extremes[1, part] = np.maximum(hook.extremes[1, part], self._extremes[1, part])
-        if source >= 0:
-            mass = np.minimum(self._sums[4, part], _MASS_TOP)
-            hook.source_mass[source, part] += np.rint(mass * 2.0**GRID_BITS).astype(np.int64)
+        layer.take_sums(index, self._sums, self._extremes, source, first, last)
         list_kernels.note_peaks(
             acts, index, context, first, last, self._extremes, 1, limit.top, self._top[index], *keep.window
         )

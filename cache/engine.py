@@ -13,11 +13,12 @@ from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from cache.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequence
+from cache.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, Reader, sequence
 from cache.corpus import Text
+from cache.device import DeviceReader, device_memory
 from cache.kept import SAMPLE_WINDOW, WINDOW, Window
 from cache.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
 from cache.settings import Settings
@@ -55,7 +56,8 @@ class Options:
     sample_tokens: int = 1_000_000
     """Tokens in the sample of contexts that activation has no part in."""
     n_threads: int | None = None
-    """Documents read at once; the number of cores where None. The result does not depend on it."""
+    """Documents read at once; the number of cores where None, always 1 on a GPU. The result does not depend
+    on it."""
     batch_size: int | None = None
     """Contexts of equal length in a forward pass; 1 on a CPU, 32 on a GPU where None."""
     device: str | None = None
@@ -130,10 +132,11 @@ class Engine:
         """Contexts of equal length in a forward pass."""
         return self.options.batch_size or (1 if self.device == "cpu" else 32)
 
-    def activations(self, contexts: Sequence[Context]) -> dict[int, list[npt.NDArray[np.float32]]]:
-        """One forward pass, to the last hook and no further: by layer, of each hook `[B, T, M]`.
+    def activations(self, contexts: Sequence[Context]) -> dict[int, list[Tensor]]:
+        """One forward pass, to the last hook and no further: by layer, of each hook `[B, T, M]` float32.
 
-        Contexts are of equal length: without padding, what comes out for one does not depend on the others.
+        They stay on the model's device. Contexts are of equal length: without padding, what comes out for
+        one does not depend on the others.
         """
         tokens = torch.from_numpy(np.stack([c.tokens for c in contexts])).to(self.device)
         hooks = self.settings.hooks
@@ -141,7 +144,7 @@ class Engine:
         with torch.inference_mode():
             acts = self.model.activations(tokens, names)
             return {
-                layer: [acts[f"blocks.{layer}.mlp.{hook}"].float().cpu().numpy() for hook in hooks]
+                layer: [acts[f"blocks.{layer}.mlp.{hook}"].float() for hook in hooks]
                 for layer in self.settings.layers
             }
 
@@ -151,11 +154,22 @@ class Pass:
 
     Args:
         engine: the model. state: what to add to; not to be touched between `start` and `pause`.
+        on_device: take the statistics where the activations are, in one thread; on a GPU where None.
+
+    Raises:
+        CacheError: the GPU has no room for them.
     """
 
-    def __init__(self, engine: Engine, state: BuildState) -> None:
+    def __init__(self, engine: Engine, state: BuildState, *, on_device: bool | None = None) -> None:
         self.engine, self.state = engine, state
+        on_gpu = engine.device.partition(":")[0] == "cuda"
+        self._on_device = on_gpu if on_device is None else on_device
+        if self._on_device and on_gpu:
+            _check_room(state.settings, torch.cuda.mem_get_info(engine.device)[0])
         n_threads = engine.options.n_threads or ((os.cpu_count() or 1) if engine.device == "cpu" else 1)
+        if self._on_device:
+            n_threads = 1
+        self._on_devices: list[DeviceReader] = []
         self._layers = {
             layer: LayerAccumulator(
                 hooks, seed=state.settings.seed, layer=layer, keep=state.settings.keep, n_threads=n_threads
@@ -184,6 +198,8 @@ class Pass:
         self._check()
         for layer in self._layers.values():
             layer.settle()
+        for reader in self._on_devices:
+            reader.settle()
 
     def close(self) -> None:
         """End the threads."""
@@ -200,14 +216,13 @@ class Pass:
         # One thread a forward pass: documents are what is parallel. On a CPU it is faster than threads that
         # share one matrix product, and the last bits do not depend on the number of cores.
         torch.set_num_threads(1)
-        readers: dict[int, DocumentReader] | None = None
+        readers: dict[int, Reader] | None = None
         while (text := self._queue.get()) is not None:
             try:
                 if self._failure is None:
                     if readers is None:
-                        d_vocab = self.state.settings.model.d_vocab
                         readers = {
-                            layer: DocumentReader(accumulator, d_vocab, turn)
+                            layer: self._reader(accumulator, turn)
                             for layer, accumulator in self._layers.items()
                         }
                     self._read(text, readers)
@@ -217,7 +232,14 @@ class Pass:
                 self._queue.task_done()
         self._queue.task_done()
 
-    def _read(self, text: Text, readers: dict[int, DocumentReader]) -> None:
+    def _reader(self, layer: LayerAccumulator, turn: int) -> Reader:
+        d_vocab = self.state.settings.model.d_vocab
+        if not self._on_device:
+            return DocumentReader(layer, d_vocab, turn)
+        self._on_devices.append(DeviceReader(layer, d_vocab, self.engine.device))
+        return self._on_devices[-1]
+
+    def _read(self, text: Text, readers: dict[int, Reader]) -> None:
         engine = self.engine
         n_ctx = self.state.settings.model.n_ctx
         contexts = list(document_contexts(text.id, text.tokens.tolist(), n_ctx, engine.bos))
@@ -227,13 +249,27 @@ class Pass:
                 self.state.sample.offer(text.id, context.start, context.tokens)
             source = self.state.source_row(text.provenance.source)
         for batch in _equal_lengths(contexts, engine.batch_size):
-            acts = engine.activations(batch)
+            acts: dict[int, list[Any]] = dict(engine.activations(batch))
+            if not self._on_device:
+                acts = {layer: [a.cpu().numpy() for a in at_hooks] for layer, at_hooks in acts.items()}
             for row, context in enumerate(batch):
                 ready = sequence(text.id, context.start, context.tokens)
                 for layer, reader in readers.items():
                     reader.add(ready, [at_hook[row] for at_hook in acts[layer]], source)
+            del acts  # before the next ones are made
         for reader in readers.values():
             reader.end_document()
+
+
+def _check_room(settings: Settings, free: int) -> None:
+    """Raise CacheError where what is kept on a GPU does not fit in its free memory, in bytes."""
+    if (needed := device_memory(settings)) > free:
+        without = device_memory(settings.model_copy(update={"by_token": False}))
+        raise CacheError(
+            f"counting {len(settings.layers)} layers of {settings.model.d_mlp} neurons takes "
+            f"{needed / 1e9:.1f} GB of the GPU, {free / 1e9:.1f} are free: read fewer layers at a time "
+            f"(--layer), or leave out activation by token (--no-by-token: {without / 1e9:.1f} GB)"
+        )
 
 
 def _equal_lengths(contexts: Sequence[Context], batch_size: int) -> Iterator[list[Context]]:

@@ -113,7 +113,7 @@ def scan(  # type: ignore[no-untyped-def]
                         chance = priority_half(half, block_bars[i])
                         if chance <= limit[j, slot_of(at, base[j])]:
                             consider(
-                                at, start + row, j, chance, acts, hook, context, base, limit, kept,
+                                at, start + row, j, chance, acts, hook, j, 0, context, base, limit, kept,
                                 neuron_keys[j], n_before, n_after,
                             )  # fmt: skip
     sums[0, first:last], sums[1, first:last], sums[2, first:last] = s1, s2, s3

@@ -27,8 +27,13 @@ def fingerprint(tokens, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after):  # type: ignore[no-untyped-def]
-    """Write the example around token `at` of a context to slot k of list i."""
+def record(kept, i, k, score, key, context, acts, column, origin, at, n_before, n_after):  # type: ignore[no-untyped-def]
+    """Write the example around token `at` of a context to slot k of list i.
+
+    Args:
+        acts: of each hook rows of activations, the first of them token `origin`'s.
+        column: of them, the example's neuron.
+    """
     length = len(context.tokens)
     low = max(at - n_before, 1)  # the BOS is in no window: its activation is no example's
     high = min(at + n_after + 1, length)
@@ -43,10 +48,11 @@ def record(kept, i, k, score, key, context, acts, neuron, at, n_before, n_after)
         kept.tokens[i, k, t - low] = context.tokens[t]
     # A column of the activations is read once: neighbours in it are a row apart, each a line of memory.
     window = np.empty(high - low, np.float32)
+    row = np.uintp(low - origin)  # unsigned: no index is wrapped around
     for h in range(len(acts)):
         values = acts[h]
         for t in range(high - low):
-            window[t] = values[low + t, neuron]
+            window[t] = values[row + np.uintp(t), np.uintp(column)]
         kept.value[i, k, h] = window[at - low]
         bottom, top = np.float32(np.inf), np.float32(-np.inf)
         for x in window:
@@ -182,7 +188,7 @@ def note_peaks(acts, hook, context, first, last, extremes, sign, limit, pending,
         while acts[hook][at, j] != x:
             at += 1
         key = fingerprint(context.tokens, at)
-        record(pending, j, 0, score, key, context, acts, j, at, n_before, n_after)
+        record(pending, j, 0, score, key, context, acts, j, 0, at, n_before, n_after)
 
 
 @compiled

@@ -35,15 +35,16 @@ def slot_of(index, base):  # type: ignore[no-untyped-def]
 
 @compiled
 def consider(  # type: ignore[no-untyped-def]
-    index, t, j, chance, acts, hook, context, base, limit, kept, neuron_key, n_before, n_after
+    index, t, j, chance, acts, hook, column, origin, context, base, limit, kept, neuron_key, n_before, n_after
 ):
     """Let a token into the sample of its bin, if its whole priority is low enough.
 
     Args:
         index: the bin, see `cache.histogram`. t: the token. j: the neuron. chance: its priority's high half.
+        acts, column, origin: as in `cache.list_kernels.record`. hook: of them, the one that is sampled.
         neuron_key: of j. The others are those of `cache.kernels.scan`.
     """
-    if not abs(acts[hook][t, j]) < np.inf:
+    if not abs(acts[hook][np.uintp(t - origin), np.uintp(column)]) < np.inf:
         return
     if index > np.int64(base[j]) + N_TRACKED - 1:
         raise_top(kept, limit, base, j, index - N_TRACKED + 1)
@@ -57,7 +58,7 @@ def consider(  # type: ignore[no-untyped-def]
     )
     k = slot_for(kept, which, score, key, context.document, context.start + t - 1)
     if k >= 0:
-        record(kept, which, k, score, key, context, acts, j, t, n_before, n_after)
+        record(kept, which, k, score, key, context, acts, column, origin, t, n_before, n_after)
         limit[j, slot] = worst_score(kept, which) >> np.uint64(32)
 
 

@@ -7,9 +7,11 @@ from threading import Lock, Thread
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from cache.accumulate import DocumentReader, LayerAccumulator, sequence
+from cache.accumulate import DocumentReader, LayerAccumulator, Reader, sequence
 from cache.corpus import Part, Text
+from cache.device import DeviceReader
 from cache.identity import document_digest
 from cache.kept import Window
 from cache.schema import ModelRecord, Provenance
@@ -60,11 +62,30 @@ def made(name: str, contexts: Items[Acts], *, source: str = "s", licence: str = 
 
 
 def state_of(
-    documents: Items[Made], of: Settings, *, part: Part | None = None, n_threads: int = 1
+    documents: Items[Made],
+    of: Settings,
+    *,
+    part: Part | None = None,
+    n_threads: int = 1,
+    on_device: bool = False,
+    state: BuildState | None = None,
 ) -> BuildState:
-    """What a build of these documents holds, each thread taking the next one."""
-    state = BuildState.empty(of)
-    state.claim(["made"], part or Part())
+    """What a build of these documents holds, each thread taking the next one.
+
+    Args:
+        on_device: through the loop for a device, on torch's CPU.
+        state: to go on from.
+    """
+    if state is None:
+        state = BuildState.empty(of)
+        state.claim(["made"], part or Part())
+    if on_device:
+        layer = LayerAccumulator(state.layers[0], seed=of.seed, layer=0, keep=of.keep)
+        reader = DeviceReader(layer, V, "cpu")
+        for document in documents:
+            _read(document, reader, state, Lock())
+        reader.settle()
+        return state
     layer = LayerAccumulator(state.layers[0], seed=of.seed, layer=0, keep=of.keep, n_threads=n_threads)
     left: SimpleQueue[Made] = SimpleQueue()
     for document in documents:
@@ -90,7 +111,7 @@ def state_of(
     return state
 
 
-def _read(document: Made, reader: DocumentReader, state: BuildState, lock: Lock) -> None:
+def _read(document: Made, reader: Reader, state: BuildState, lock: Lock) -> None:
     text, start = document.text, 0
     with lock:
         state.count(text, len(document.contexts))
@@ -100,7 +121,8 @@ def _read(document: Made, reader: DocumentReader, state: BuildState, lock: Lock)
         row = state.source_row(text.provenance.source)
     start = 0
     for tokens, acts in document.contexts:
-        reader.add(sequence(text.id, start, tokens), acts, row)
+        rows = torch.from_numpy(acts) if isinstance(reader, DeviceReader) else acts
+        reader.add(sequence(text.id, start, tokens), rows, row)
         start += len(tokens) - 1
     reader.end_document()
 

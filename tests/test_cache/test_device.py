@@ -1,0 +1,308 @@
+"""The loop for a device, on torch's CPU, against the compiled one."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cache import device, device_math
+from cache.accumulate import DocumentReader, LayerAccumulator, sequence
+from cache.build import finish
+from cache.corpus import Corpus, Part
+from cache.device import DeviceReader, device_memory
+from cache.engine import Engine, Options, Pass
+from cache.exact_sum import to_float
+from cache.histogram import N_BINS, ZERO, bin_edges, bin_index
+from cache.identity import neuron_keys, priority, token_hashes
+from cache.kept import Window
+from cache.ranges import N_LISTS, N_TRACKED
+from cache.schema import CacheError
+from cache.state import BuildState
+from cache.statistics import HookStatistics, Keep
+from tests.test_cache import synthetic
+from tests.test_cache.synthetic import FLAVOURS, Made, V, corpus_of, made, state_of
+from tests.test_cache.test_law import bytes_of, saved, through_disk
+
+
+def check_same(found: BuildState, expected: BuildState, documents: list[Made]) -> None:
+    """Equal bytes of everything, but for the last bits of sums over a context.
+
+    Power sums are within 1e-12 of the sum of sizes, the mass of a source within a unit a context.
+    """
+    n_contexts = sum(len(d.contexts) for d in documents)
+    for h, (mine, theirs) in enumerate(zip(found.layers[0], expected.layers[0], strict=True)):
+        arrays, others = mine.arrays(), theirs.arrays()
+        assert arrays.keys() == others.keys()
+        masses = [arrays.pop("source_mass"), others.pop("source_mass")]
+        assert np.abs(masses[0] - masses[1]).max() <= n_contexts
+        sums = [to_float(arrays.pop("power_sums")), to_float(others.pop("power_sums"))]
+        past_bos = [a[h, 1:] for d in documents for _, a in d.contexts]
+        sizes = (
+            np.abs(np.concatenate(past_bos, dtype=np.float64)) if past_bos else np.zeros((0, len(mine.base)))
+        )
+        sizes[~np.isfinite(sizes)] = 0
+        scale = np.stack([(sizes**p).sum(axis=0) for p in (1, 2, 3, 4)])
+        assert (np.abs(sums[0] - sums[1]) <= 1e-12 * scale).all()
+        for name, array in arrays.items():
+            assert array.dtype == others[name].dtype, name
+            assert array.tobytes() == others[name].tobytes(), name
+
+
+def both(documents: list[Made], of: Any) -> None:
+    check_same(state_of(documents, of, on_device=True), state_of(documents, of), documents)
+
+
+def at_one_hook(documents: list[Made]) -> list[Made]:
+    return [Made(d.text, tuple((t, np.ascontiguousarray(a[:1])) for t, a in d.contexts)) for d in documents]
+
+
+@pytest.mark.parametrize("d_mlp", [FLAVOURS, 131])
+@pytest.mark.parametrize("seed", range(3))
+def test_difficult_activations(seed, d_mlp):
+    """NaN, infinities, zeros of both signs, denormals, ties, rising maxima, documents without tokens."""
+    both(corpus_of(seed, 20, d_mlp=d_mlp), synthetic.settings(d_mlp, seed=seed))
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_one_hook(by_token):
+    documents = at_one_hook(corpus_of(5, 20))
+    both(documents, synthetic.settings(FLAVOURS, hooks=["hook_post"], by_token=by_token))
+
+
+@pytest.mark.parametrize("window", [Window(0, 0), Window(20, 20)])
+def test_windows_of_one_token_and_wider_than_a_context(window):
+    both(corpus_of(6, 12), synthetic.settings(FLAVOURS, window=window, sample_window=window))
+
+
+@pytest.mark.parametrize("documents", [[], [made("nothing", [])]])
+def test_nothing(documents):
+    both(documents, synthetic.settings(FLAVOURS))
+
+
+def test_contexts_of_a_bos_alone_and_of_one_token():
+    rng = np.random.default_rng(0)
+    documents = [
+        made(f"{n}", [synthetic.activations(rng, length, FLAVOURS) for length in (1, 2, 1, 2)], seed=n)
+        for n in range(8)
+    ]
+    both(documents, synthetic.settings(FLAVOURS))
+
+
+def test_maxima_that_rise_within_a_context_and_from_one_to_the_next():
+    """By a bin, by tens of bins, past the histogram's end."""
+    rng = np.random.default_rng(0)
+    growth = np.array([1.01, 1.12, 1.5, 4.0, 100.0])
+    documents = []
+    for n in range(6):
+        steps = (8 * n + np.arange(8))[:, None] + rng.random((2, 8, 5))
+        documents.append(made(f"{n}", [np.clip(1e-6 * growth**steps, 0, 1e38)], seed=n))
+    state = state_of(documents, synthetic.settings(5, range_samples=3))
+    assert (np.diff(state.layers[0][0].base) >= 0).all()
+    both(documents, synthetic.settings(5, range_samples=3))
+
+
+def test_long_contexts_and_many_of_them():
+    """Limits fall until few tokens pass, and the fold of sums meets odd numbers."""
+    rng = np.random.default_rng(1)
+    documents = [
+        made(
+            f"{n}",
+            [rng.standard_normal((2, int(length), 33)) ** 3 for length in rng.integers(60, 99, 3)],
+            seed=n,
+        )
+        for n in range(12)
+    ]
+    both(documents, synthetic.settings(33, n_ctx=99))
+
+
+def test_little_at_a_time(monkeypatch):
+    """Parts of neurons, rounds of candidates and pieces of tables change nothing, and no fetch is larger."""
+    documents, of = corpus_of(2, 16, d_mlp=20), synthetic.settings(20)
+    expected = state_of(documents, of)
+    sizes = []
+    fetch = DeviceReader._fetch
+
+    def watched(self: DeviceReader, acts: Any, at: torch.Tensor, *rest: Any) -> Any:
+        sizes.append(len(at))
+        return fetch(self, acts, at, *rest)
+
+    monkeypatch.setattr(DeviceReader, "_fetch", watched)
+    monkeypatch.setattr(device, "_AT_ONCE", 17)
+    monkeypatch.setattr(device, "_FETCHED", 6)
+    monkeypatch.setattr(device, "_ROWS", 50)
+    found = state_of(documents, of, on_device=True)
+    assert max(sizes) == 6
+    check_same(found, expected, documents)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_halves_merged_are_one_pass(tmp_path, seed):
+    """To the byte, sums and all, in any order; so is a pass that goes on from a saved state."""
+    documents, of = corpus_of(seed, 16), synthetic.settings(FLAVOURS)
+    whole = saved(state_of(documents, of, on_device=True), tmp_path)
+    assert saved(state_of(documents[::-1], of, on_device=True), tmp_path) == whole
+    halves = [documents[:7], documents[7:]]
+    states = [state_of(half, of, part=Part(k, 2), on_device=True) for k, half in enumerate(halves)]
+    states[1].merge(through_disk(states[0], tmp_path))
+    assert saved(states[1], tmp_path) == whole
+    begun = through_disk(state_of(halves[0], of, on_device=True), tmp_path)
+    assert saved(state_of(halves[1], of, on_device=True, state=begun), tmp_path) == whole
+
+
+def test_settling_in_between_counts_nothing_twice():
+    documents, of = corpus_of(4, 10), synthetic.settings(FLAVOURS)
+    state = BuildState.empty(of)
+    reader = DeviceReader(LayerAccumulator(state.layers[0], seed=0, layer=0, keep=of.keep), V, "cpu")
+    for document in documents:
+        start = 0
+        for tokens, acts in document.contexts:
+            row = sequence(document.text.id, start, tokens)
+            reader.add(row, torch.from_numpy(acts), state.source_row(document.text.provenance.source))
+            start += len(tokens) - 1
+            reader.settle()
+        reader.end_document()
+    reader.settle()
+    check_same(state, state_of(documents, of), documents)
+
+
+def one_layer(m: int = 3, **keep: Any) -> LayerAccumulator:
+    of = Keep(
+        **{"top_k": 1, "range_samples": 1, "window": Window(1, 1), "sample_window": Window(1, 1)} | keep
+    )
+    hooks = [HookStatistics.empty(m, 2, V, of) for _ in range(2)]
+    return LayerAccumulator(hooks, seed=0, layer=0, keep=of)
+
+
+def test_a_context_of_which_nothing_enters_is_waited_for_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    reader = DeviceReader(one_layer(), V, "cpu")
+    waits = 0
+    cpu = torch.Tensor.cpu
+
+    def counted(self: torch.Tensor) -> torch.Tensor:
+        nonlocal waits
+        waits += 1
+        return cpu(self)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", counted)
+    found = []
+    for document in range(300):
+        waits = 0
+        acts = torch.from_numpy(rng.standard_normal((2, 5, 3)).astype(np.float32))
+        reader.add(sequence(document, 0, rng.integers(0, V, 5)), acts, -1)
+        reader.end_document()
+        found.append(waits)
+    assert found[0] > 1
+    assert found[-100:].count(1) > 50
+
+
+def test_activations_of_another_shape_are_refused():
+    reader = DeviceReader(one_layer(), V, "cpu")
+    context = sequence(0, 0, np.zeros(4, np.int64))
+    for shape in ((1, 4, 3), (2, 5, 3), (2, 4, 2)):
+        with pytest.raises(ValueError, match="expected activations of shape"):
+            reader.add(context, torch.zeros(shape), 0)
+
+
+@pytest.mark.parametrize("another", [DocumentReader, lambda layer, v: DeviceReader(layer, v, "cpu")])
+def test_a_layer_on_a_device_has_one_reader(another):
+    layer = one_layer()
+    DeviceReader(layer, V, "cpu")
+    with pytest.raises(AssertionError):
+        another(layer, V)
+
+
+def test_bins_are_the_definition():
+    edges = bin_edges().astype(np.float32)
+    edges = edges[np.isfinite(edges)]
+    near = [np.nextafter(edges, np.float32(to)) for to in (-np.inf, np.inf)]
+    odd = np.array([0.0, -0.0, 1e-45, -1e-45, 1e-38, 3e38, -3e38], dtype=np.float32)
+    values = np.concatenate([edges, *near, odd])
+    np.testing.assert_array_equal(device_math.bins(torch.from_numpy(values)).numpy(), bin_index(values))
+    odd = torch.tensor([torch.nan, -torch.nan, torch.inf, -torch.inf])
+    assert device_math.bins(odd).tolist() == [N_BINS, N_BINS, N_BINS + 1, N_BINS + 1]
+
+
+def test_priorities_are_the_definition():
+    tokens, neurons = token_hashes(3, np.arange(300)), neuron_keys(1, 2, 70)
+    halves = [torch.from_numpy((x >> np.uint64(32)).astype(np.int64)) for x in (tokens, neurons)]
+    found = device_math.priority_half(halves[0][:, None], halves[1])
+    expected = priority(tokens[:, None], neurons[None]) >> np.uint64(32)
+    np.testing.assert_array_equal(found.numpy(), expected.astype(np.int64))
+
+
+def test_a_priority_at_its_limit_passes_and_odd_values_never_do():
+    base, limit = torch.tensor([ZERO + 1]), torch.full((1, N_LISTS + 1), 7)
+    limit[0, -1] = 2**32 - 1
+    above = ZERO + 1 + N_TRACKED
+    index = torch.tensor([0, ZERO, ZERO + 1, above - 1, above, N_BINS - 1, N_BINS, N_BINS + 1])[:, None]
+    for chance, expected in ((7, [True] * 6), (8, [False] * 4 + [True] * 2)):
+        found = device_math.may_enter(index, torch.full_like(index, chance), base, limit)
+        assert found[:, 0].tolist() == [*expected, False, False]
+
+
+def test_memory_on_the_device_is_what_is_said():
+    of = synthetic.settings(50)
+    layer = LayerAccumulator(BuildState.empty(of).layers[0], seed=0, layer=0, keep=of.keep)
+    tables = DeviceReader(layer, V, "cpu")._tables
+    held = sum(x.nbytes for t in tables for x in (t.counts, t.totals, t.limit, t.base))
+    assert held <= device_memory(of) - device._WORK_BYTES <= 1.01 * held
+
+
+def test_a_gpu_without_room_is_said_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 2000))
+    engine = SimpleNamespace(device="cuda:0", options=Options())
+    with pytest.raises(CacheError, match=r"takes 1\.1 GB of the GPU, 0\.0 are free"):
+        Pass(engine, BuildState.empty(synthetic.settings(3)))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return Engine(tiny_model, Options(device="cpu", n_threads=2, batch_size=3))
+
+
+def read(
+    engine: Engine, corpus: Path, folder: Path, *, on_device: bool, interrupted: bool = False
+) -> BuildState:
+    """A whole state, from a run of passes; saved and read again in the middle where interrupted."""
+    of = Corpus([corpus])
+    state = BuildState.empty(engine.settings)
+    state.claim(of.names, of.part)
+    running = Pass(engine, state, on_device=on_device)
+    for n, text in enumerate(of.texts(engine.tokenizer)):
+        if interrupted and n in (0, 9, 17):
+            running.pause()
+            running.close()
+            state = through_disk(state, folder)
+            running = Pass(engine, state, on_device=on_device)
+        elif n == 5:  # a pause alone
+            running.pause()
+        running.add(text)
+    running.pause()
+    running.close()
+    return state
+
+
+def test_a_cache_is_the_same_through_both_loops(engine, corpus, tmp_path):
+    """All files' bytes, but for the moments, which sums of a context go into."""
+    states = [read(engine, corpus, tmp_path, on_device=on_device) for on_device in (True, False)]
+    for layer, hooks in states[0].layers.items():
+        for mine, theirs in zip(hooks, states[1].layers[layer], strict=True):
+            mine.canonical()
+            theirs.canonical()
+            sums = [to_float(x.power_sums) for x in (mine, theirs)]
+            np.testing.assert_allclose(sums[0][1::2], sums[1][1::2], rtol=1e-12)
+            assert np.abs(mine.source_mass - theirs.source_mass).max() <= 200
+            # Then what is left must be the same to the byte.
+            mine.power_sums, mine.source_mass = theirs.power_sums, theirs.source_mass
+    for name, state in zip(("device", "compiled"), states, strict=True):
+        finish(state, engine.tokenizer, tmp_path / name)
+    assert bytes_of(tmp_path / "device") == bytes_of(tmp_path / "compiled")
+
+
+def test_an_interrupted_build_on_a_device_goes_on_to_the_same_bytes(engine, corpus, tmp_path):
+    whole = saved(read(engine, corpus, tmp_path, on_device=True), tmp_path)
+    assert saved(read(engine, corpus, tmp_path, on_device=True, interrupted=True), tmp_path) == whole
