@@ -263,7 +263,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
@@ -276,9 +276,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids: `[B, T]` token ids, BOS first.
             attention_mask: `[B, past + T]`, 0 at padding.
             position_ids: `[B, T]`; by default counted from the first token that is not padding.
-            past_key_values: keys and values of the tokens before these (generation).
+            cache: keys and values of the tokens before these (generation).
             labels: `[B, T]` ids to predict, unshifted (usually `input_ids`); -100 is left out.
-            use_cache: return `past_key_values`.
+            use_cache: return `cache`.
             logits_to_keep: compute logits for the last so many positions only; 0 is all.
             taps: activations to keep on the way, see `run_with_cache`.
             **kwargs: `num_items_in_batch` of transformers' Trainer; others are ignored.
@@ -290,9 +290,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: the tokens reach beyond `n_ctx`.
         """
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        n_past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
+        n_past = int(cache.get_seq_length()) if cache is not None else 0
         n_total = n_past + input_ids.shape[1]
         if n_total > self.config.n_ctx:
             raise ValueError(
@@ -313,20 +313,17 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             taps.take("hook_pos_embed", pos_BTD)
         x_BTD = x_BTD + pos_BTD
         for block in self.blocks:
-            x_BTD = block(x_BTD, mask, past_key_values, taps)
+            x_BTD = block(x_BTD, mask, cache, taps)
         x_BTD = self.ln_final(x_BTD)
 
-        output: dict[str, Any] = {"loss": None, "logits": None, "past_key_values": past_key_values}
+        loss, logits = None, None
         if labels is not None and self.training:
-            output["loss"] = self._chunked_loss(x_BTD, labels, kwargs.get("num_items_in_batch"))
+            loss = self._chunked_loss(x_BTD, labels, kwargs.get("num_items_in_batch"))
         else:
             logits = self.unembed(x_BTD[:, -logits_to_keep:] if logits_to_keep else x_BTD)
             if labels is not None:
-                output["loss"] = F.cross_entropy(
-                    logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()
-                )
-            output["logits"] = logits
-        return CausalLMOutputWithPast(**output)
+                loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        return CausalLMOutputWithPast(loss=cast(Any, loss), logits=cast(Any, logits), cache=cache)
 
     def _chunked_loss(self, x_BTD: Tensor, labels_BT: Tensor, n_items: Tensor | int | None) -> Tensor:
         """Mean next-token loss, a chunk of logits at a time."""
