@@ -3,6 +3,7 @@
 Memory depends on the sizes of the model alone.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
@@ -177,7 +178,7 @@ def _worst(lists: Kept) -> npt.NDArray[np.uint64]:
     return np.where(full, lists.score.max(axis=1), NO_LIMIT)
 
 
-class Reader:
+class Reader(ABC):
     """A way into a layer's accumulator: a document's contexts, one after another, then its end.
 
     A document offers one example to each list, so its best so far is held here until it ends.
@@ -193,6 +194,7 @@ class Reader:
             kept.empty(layer.d_mlp, 1, keep.sample_window, n_hooks, d_vocab) for _ in range(n_hooks)
         ]
 
+    @abstractmethod
     def add(self, context: Sequence, acts: Iterable[Any], source: int) -> None:
         """Take in the document's next context.
 
@@ -203,7 +205,6 @@ class Reader:
         Raises:
             ValueError: the activations are of another shape.
         """
-        raise NotImplementedError
 
     def end_document(self) -> None:
         """Offer the document's best to the lists."""

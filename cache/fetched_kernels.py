@@ -1,6 +1,7 @@
 """Compiled: what enters the lists, from the few windows of activations that were fetched from a device.
 
-The same decisions as in `cache.kernels.scan` and `cache.list_kernels.note_peaks`. A window is a column that
+The same decisions as in `cache.kernels.scan` and `cache.list_kernels.note_peaks`, which says them again: a
+function that both called would cost ten times the loop there (docs/log.md). A window is a column that
 begins `n_before` tokens before the example's; rows outside of its context are never looked at.
 """
 
