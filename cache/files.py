@@ -1,15 +1,17 @@
 """The files of a cache, version by version: where a row is and how it is found."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cache import schema
@@ -90,6 +92,7 @@ class FilesV3(Files):
         super().__init__(folder, manifest)
         self._group = lru_cache(2 * GROUPS_HELD)(self._read_group)
         self._one_profile = lru_cache(2 * GROUPS_HELD)(self._read_profile)
+        self._own_examples = lru_cache(2 * GROUPS_HELD)(self._read_examples)
 
     def moments(self, layer: int, neuron: int, hook: str) -> Row:
         profile = self.profile(layer, neuron, hook)
@@ -100,15 +103,16 @@ class FilesV3(Files):
 
     def _read_profile(self, layer: int, neuron: int, hook: str) -> Row:
         table, name = self._group(schema.PROFILES, *self._place(layer, neuron))
-        wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
-        return self._one(table.filter(wanted), name, neuron)
+        return self._one(at_hook(of_neuron(table, neuron), hook), name, neuron)
 
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
+        return self._own_examples(layer, neuron, hook).get(kind, [])
+
+    def _read_examples(self, layer: int, neuron: int, hook: str) -> dict[str, list[Row]]:
+        """A neuron's examples by kind."""
         table, _ = self._group(schema.EXAMPLES, *self._place(layer, neuron))
-        first, last = np.searchsorted(table["neuron"].to_numpy(), [neuron, neuron + 1])
-        own = table.slice(first, last - first)
-        wanted = pc.and_(pc.equal(own["hook"], hook), pc.equal(own["kind"], kind))
-        return example_rows(own.filter(wanted), self.manifest.hooks)
+        rows = example_rows(at_hook(of_neuron(table, neuron), hook), self.manifest.hooks)
+        return {kind: list(some) for kind, some in groupby(rows, itemgetter("kind"))}
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         table = self._layer(layer, hook)
@@ -179,8 +183,8 @@ class FilesV3(Files):
         """A row group, and the file's name."""
         name = f"{kind}/{schema.part_name(layer, first, self._per_part)}"
         try:
-            with pq.ParquetFile(self.folder / name, pre_buffer=False) as file:
-                return file.read_row_group(group, use_threads=False), name
+            with pa.OSFile(str(self.folder / name)) as file:
+                return pq.ParquetFile(file, pre_buffer=False).read_row_group(group, use_threads=False), name
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged(name, error) from error
 
@@ -189,6 +193,19 @@ class FilesV3(Files):
             raise self.damaged(name, f"{len(table)} rows for neuron {neuron}")
         row: Row = table.to_pylist()[0]
         return row
+
+
+def of_neuron(table: pa.Table, neuron: int) -> pa.Table:
+    """The rows of a neuron, in a table in their order: a view, where filtering copies every column."""
+    first, last = np.searchsorted(table["neuron"].to_numpy(), [neuron, neuron + 1])
+    return table.slice(first, last - first)
+
+
+def at_hook(table: pa.Table, hook: str) -> pa.Table:
+    """The rows of a hook, of one neuron's in order."""
+    hooks = table["hook"].to_pylist()
+    first = bisect_left(hooks, hook)
+    return table.slice(first, bisect_right(hooks, hook) - first)
 
 
 def example_rows(table: pa.Table, hooks: Sequence[str]) -> list[Row]:
@@ -207,6 +224,8 @@ def example_rows(table: pa.Table, hooks: Sequence[str]) -> list[Row]:
         span = (high.astype(np.float64) - low).astype(np.float32)
         flat = np.frombuffer(b"".join(steps), dtype=np.uint8).astype(np.float32) / 255
         flat = np.repeat(low, length) + flat * np.repeat(span, length)
-        for row, part in zip(rows, np.split(flat, np.cumsum(length)[:-1]), strict=False):
-            row["activations"][hook] = part
+        last = 0
+        for row, n in zip(rows, length.tolist(), strict=True):
+            row["activations"][hook] = flat[last : last + n]
+            last += n
     return rows
