@@ -32,9 +32,9 @@ import numpy as np
 import torch
 from records import device_name, write_record
 
-from cache.corpus import Corpus, Text
-from cache.engine import Engine, Options, Pass
-from cache.state import BuildState
+from cache.building.engine import Engine, Options, Pass
+from cache.shards.corpus import Corpus, Text
+from cache.shards.state import BuildState
 from solu_model.checkpoints import load_tokenizer, save_checkpoint
 from solu_model.config import SoluConfig
 from solu_model.contexts import Context, document_contexts

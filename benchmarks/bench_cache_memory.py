@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 BUILD = """
 import json, resource, sys, time
 from pathlib import Path
-from cache.build import build_cache
-from cache.engine import Options
+from cache.building.build import build_cache
+from cache.building.engine import Options
 model, out, sample, *data = sys.argv[1:]
 started = time.perf_counter()
 options = Options(sample=float(sample), device="cpu")

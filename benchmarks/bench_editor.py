@@ -122,8 +122,8 @@ def deeper_model(folder: Path, n_layers: int) -> Path:
     import pyarrow.parquet as pq
     import torch
 
-    from cache.build import build_cache
-    from cache.engine import Options
+    from cache.building.build import build_cache
+    from cache.building.engine import Options
     from solu_model.checkpoints import load_with_tokenizer, save_checkpoint
     from solu_model.model import SoluForCausalLM
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, NeuronCache
-from cache.vocabulary import Vocabulary
 
 
 class Around(NamedTuple):

@@ -11,8 +11,8 @@ from cache.cli_look import info, named, size_of, sources, verify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cache.corpus import Part
-    from cache.schema import Kind
+    from cache.format.schema import Kind
+    from cache.shards.corpus import Part
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect neuron caches.")
 
@@ -81,10 +81,10 @@ def build(
 
     SIGTERM saves what was read before it ends.
     """
-    from cache.build import build_cache, build_shard
-    from cache.engine import Options
-    from cache.kept import Window
-    from cache.stores import local_path, staged
+    from cache.building.build import build_cache, build_shard
+    from cache.building.engine import Options
+    from cache.statistics.kept import Window
+    from cache.storage.stores import local_path, staged
 
     if engine == "ray" and shard is not None:
         raise typer.BadParameter("a cluster builds all shards; leave --shard out", param_hint="--shard")
@@ -112,7 +112,7 @@ def build(
         save_every=save_every,
     )
     if engine == "ray":
-        from cache.ray_engine import build_on_ray
+        from cache.building.ray_engine import build_on_ray
 
         corpus = build_on_ray(
             model, data, out, options, address=address, n_shards=shards, tokenizer_path=tokenizer
@@ -153,9 +153,9 @@ def merge(
     ] = None,
 ) -> None:
     """Join the shards of one corpus into a cache: byte for byte what one pass would have written."""
-    from cache.build import finish
-    from cache.state import load_merged
-    from cache.stores import staged
+    from cache.building.build import finish
+    from cache.shards.state import load_merged
+    from cache.storage.stores import staged
     from solu_model.checkpoints import load_tokenizer
 
     state = load_merged(shards)
@@ -181,7 +181,7 @@ def contexts(
     ] = None,
 ) -> None:
     """Keep whole contexts of examples beside their windows, read from the text again."""
-    from cache.contexts import add_contexts
+    from cache.writing.contexts import add_contexts
     from solu_model.checkpoints import load_tokenizer
 
     found = load_tokenizer(tokenizer or model)
@@ -213,9 +213,9 @@ def trim(
 
     What is not named stays as it is. Files are read in full first, so that a damaged one is not copied.
     """
-    from cache.kept import Window
-    from cache.trim import Sizes
-    from cache.trim import trim as write_trimmed
+    from cache.statistics.kept import Window
+    from cache.writing.trim import Sizes
+    from cache.writing.trim import trim as write_trimmed
 
     sizes = Sizes(
         top_k,
@@ -251,7 +251,7 @@ def _warn_not_finite(path: Path) -> None:
 
 
 def _part(text: str) -> "Part":
-    from cache.corpus import Part
+    from cache.shards.corpus import Part
 
     k, _, n = text.partition("/")
     if not (k.isdigit() and n.isdigit()):

@@ -25,7 +25,7 @@ def verify(
     ] = None,
 ) -> None:
     """Check that no byte has changed, that numbers fit together, and that it belongs to model and text."""
-    from cache.verify import cache_problems, shard_problems
+    from cache.checking.verify import cache_problems, shard_problems
 
     console, errors = Console(), Console(stderr=True)
     if len(paths) == 1 and not paths[0].is_file():

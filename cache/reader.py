@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import ValidationError
 
-from cache import schema
-from cache.files import Files, FilesV3
-from cache.histogram import N_BINS, Histogram, Moments
-from cache.old_files import FilesV1, FilesV2
-from cache.schema import CacheError, Kind, Manifest, Provenance
-from cache.vocabulary import Vocabulary
+from cache.format import schema
+from cache.format.files import Files, FilesV3
+from cache.format.histogram import N_BINS, Histogram, Moments
+from cache.format.old_files import FilesV1, FilesV2
+from cache.format.schema import CacheError, Kind, Manifest, Provenance
+from cache.format.vocabulary import Vocabulary
 
 _FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3}
 

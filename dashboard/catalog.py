@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cache.schema import MANIFEST
+from cache.format.schema import MANIFEST
 
 WEIGHTS = "model.safetensors"
 NEURONS = "neurons"

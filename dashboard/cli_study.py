@@ -197,8 +197,8 @@ def _opened(named: str) -> tuple[str, "NeuronCache", str]:
     """
     from typing import get_args
 
+    from cache.format.schema import Hook
     from cache.reader import NeuronCache
-    from cache.schema import Hook
     from dashboard.catalog import find_models
     from dashboard.settings import model_roots
     from dashboard.studies.design import StudyError

@@ -5,8 +5,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from cache.format.schema import CacheError
 from cache.reader import Example, Neuron
-from cache.schema import CacheError
 from dashboard.state import AddressError
 
 MAX_TEXT = 200_000

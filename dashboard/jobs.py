@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cache.schema import MANIFEST
+from cache.format.schema import MANIFEST
 from dashboard.catalog import NEURONS
 from dashboard.settings import REPOSITORY
 from solu_model.documents import SUFFIXES
@@ -53,7 +53,7 @@ class Job(BaseModel):
 
 
 class Progress(BaseModel):
-    """What `cache.progress` reports."""
+    """What `cache.building.progress` reports."""
 
     model_config = ConfigDict(frozen=True)
 

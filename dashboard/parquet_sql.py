@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 
 Value = str | int | float | bool | None | Sequence[str] | Sequence[int] | Sequence[float]
 

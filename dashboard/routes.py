@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from streamlit import config
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.annotations.content import AnnotationError
 from dashboard.catalog import ModelError
 from dashboard.editing import MAX_TEXT

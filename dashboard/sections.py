@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.histogram_view import Panel, Second, histogram_view
 from dashboard.components.token_view import token_view

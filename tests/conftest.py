@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cache.build import build_cache
-from cache.engine import Options
-from cache.kept import Window
+from cache.building.build import build_cache
+from cache.building.engine import Options
 from cache.reader import NeuronCache
+from cache.statistics.kept import Window
 from dashboard.annotations.database import Database
 from dashboard.studies.cards import make_cards
 from dashboard.studies.choosing import draw, side_of

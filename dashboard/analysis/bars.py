@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cache.histogram import Histogram, Moments
+from cache.format.histogram import Histogram, Moments
 
 N_BARS = 64
 """Bars a histogram has at most."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cache import schema
+from cache.format import schema
 from dashboard.parquet_sql import table_of
 
 SPREAD = ("density", "kurtosis", "max")

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from cache.vocabulary import Vocabulary
+from cache.format.vocabulary import Vocabulary
 from dashboard.analysis.bars import Bars
 from dashboard.messages import visible
 

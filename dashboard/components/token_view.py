@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
+from cache.format.vocabulary import Piece, Vocabulary
 from cache.reader import ContextsKept, Example
-from cache.vocabulary import Piece, Vocabulary
 
 _HERE = Path(__file__).parent
 _SAME_BEFORE, _SAME_AFTER = 8, 2  # tokens around the peak that make two examples the same words

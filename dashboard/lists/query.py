@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cache import schema
+from cache.format import schema
 from dashboard.parquet_sql import Value, column_names, table_of
 
 PAGE_SIZE = 50

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cache import schema
-from cache.histogram import bin_edges
+from cache.format import schema
+from cache.format.histogram import bin_edges
+from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
-from cache.vocabulary import Vocabulary
 from dashboard.messages import visible
 from dashboard.parquet_sql import table_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import re2
 
-from cache import schema
-from cache.vocabulary import Vocabulary
+from cache.format import schema
+from cache.format.vocabulary import Vocabulary
 from dashboard.parquet_sql import Value, table_of
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.analysis.similarity import best
 from dashboard.catalog import ModelError
 from dashboard.components.bar_list import Column, Row, bar_list

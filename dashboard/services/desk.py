@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.editing import MAX_TEXT, ExampleName, as_typed
 from dashboard.services.editor import Keep, Tokens, peak_of, tokens_of, values_of
 from dashboard.services.live import Live

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cache.vocabulary import Vocabulary
+from cache.format.vocabulary import Vocabulary
 from dashboard.catalog import ModelError
 from dashboard.editing import as_typed
 from dashboard.services.live import Live

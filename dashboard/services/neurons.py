@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from cache.histogram import Histogram, Moments
+from cache.format.histogram import Histogram, Moments
 from cache.reader import Neuron
 from dashboard.analysis.bars import Bars, bars_of
 from dashboard.components.token_view import Group, token_view_data

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from cache.format.schema import MANIFEST, CacheError
 from cache.reader import NeuronCache
-from cache.schema import MANIFEST, CacheError
 from dashboard import catalog, settings
 from dashboard.catalog import FoundModel, ModelError
 from dashboard.state import PANELS, SESSION_KEY, VIEWS, Address, Beside

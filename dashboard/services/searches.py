@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import streamlit as st
 
-from cache import schema
+from cache.format import schema
 from dashboard.analysis.token_effects import find_tokens
 from dashboard.lists.address import Search
 from dashboard.lists.token_search import peaks_among, tokens_matching

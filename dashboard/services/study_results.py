@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.analysis.rating import Results, n_for, power_of, rated, results
 from dashboard.analysis.rating.rated import side_name
 from dashboard.annotations import content

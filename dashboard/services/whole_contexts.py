@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.format.schema import CacheError
 from cache.reader import Example
-from cache.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.editing import ExampleName

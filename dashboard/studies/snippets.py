@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, NeuronCache
-from cache.vocabulary import Vocabulary
 from dashboard.studies.design import Design, Shades
 
 N_STEPS = 16

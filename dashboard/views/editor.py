@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.live_editor import live_editor
 from dashboard.editing import MAX_TEXT, as_typed

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.analysis.lab import HypothesisError, parse
 from dashboard.catalog import ModelError
 from dashboard.hooks import HOOK_LABELS

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.analysis.layer_glance import SPREAD, Points, Spread, interval_around
 from dashboard.catalog import ModelError
 from dashboard.charts.glance import TITLES, layers_figure, spread_figure, strength_figure

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard import settings
 from dashboard.catalog import FoundModel, ModelError
 from dashboard.messages import plain

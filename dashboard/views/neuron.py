@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard import sections
 from dashboard.catalog import ModelError
 from dashboard.components.histogram_view import Second

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.catalog import ModelError
 from dashboard.components.neuron_list import Line, neuron_list, neuron_list_data
 from dashboard.keyboard import NEURON_LIST

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard.analysis.rating import power_of
 from dashboard.annotations.content import AnnotationError
 from dashboard.catalog import ModelError

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cache.accumulate import DocumentReader, LayerAccumulator, Reader, sequence
-from cache.corpus import Part, Text
-from cache.device import DeviceReader
-from cache.identity import document_digest
-from cache.kept import Window
-from cache.schema import ModelRecord, Provenance
-from cache.settings import Settings
-from cache.state import BuildState
+from cache.device.accumulate import DeviceReader
+from cache.format.schema import ModelRecord, Provenance
+from cache.shards.corpus import Part, Text
+from cache.shards.settings import Settings
+from cache.shards.state import BuildState
+from cache.statistics.accumulate import DocumentReader, LayerAccumulator, Reader, sequence
+from cache.statistics.identity import document_digest
+from cache.statistics.kept import Window
 
 HOOKS = 2
 V = 30

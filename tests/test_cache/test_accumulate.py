@@ -4,14 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cache import ranges
-from cache.accumulate import DocumentReader, LayerAccumulator, sequence
-from cache.by_token import GRID_BITS
-from cache.exact_sum import to_float
-from cache.histogram import N_BINS, bin_index
-from cache.identity import fingerprint
-from cache.kept import Window
-from cache.statistics import HookStatistics, Keep
+from cache.format.histogram import N_BINS, bin_index
+from cache.statistics import ranges
+from cache.statistics.accumulate import DocumentReader, LayerAccumulator, sequence
+from cache.statistics.by_token import GRID_BITS
+from cache.statistics.exact_sum import to_float
+from cache.statistics.hook import HookStatistics, Keep
+from cache.statistics.identity import fingerprint
+from cache.statistics.kept import Window
 
 M, V, T = 5, 40, 9
 KEEP = Keep(top_k=3, range_samples=2, window=Window(2, 1), sample_window=Window(1, 1))

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from cache.build import build_cache, build_shard, finish
+from cache.building.build import build_cache, build_shard, finish
+from cache.building.engine import Options, Pass
+from cache.checking.verify import cache_problems
 from cache.cli import app
-from cache.corpus import Part
-from cache.disk import NotWritten
-from cache.engine import Options, Pass
+from cache.format.schema import CacheError
 from cache.reader import NeuronCache
-from cache.schema import CacheError
-from cache.state import BuildState, merged
-from cache.verify import cache_problems
+from cache.shards.corpus import Part
+from cache.shards.state import BuildState, merged
+from cache.storage.disk import NotWritten
 from solu_model.checkpoints import CheckpointError, load_tokenizer
 from solu_model.config import SoluConfig
 from solu_model.documents import read_documents
@@ -143,7 +143,7 @@ def test_what_was_read_is_kept_when_the_cache_finds_no_room(tiny_checkpoint, cor
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as full:
-        full.setattr("cache.store._write_documents", full_disk)
+        full.setattr("cache.writing.store._write_documents", full_disk)
         with pytest.raises(NotWritten, match=r"it goes on from .*cache\.state"):
             build_cache(tiny_checkpoint, [corpus], tmp_path / "cache", progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["cache.state"]
@@ -286,8 +286,8 @@ def test_contexts_longer_than_can_be_counted_are_refused(tiny_checkpoint, corpus
 
 def test_counters_hold_the_longest_context():
     """Every token of a context of the greatest length in one bin, again and again."""
-    from cache.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequence
-    from cache.statistics import HookStatistics, Keep
+    from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequence
+    from cache.statistics.hook import HookStatistics, Keep
 
     keep = Keep(top_k=1, range_samples=1)
     hooks = [HookStatistics.empty(1, 1, 4, keep)]

@@ -15,11 +15,11 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from cache.build import build_cache
-from cache.engine import Options
-from cache.identity import document_digest, fingerprint
+from cache.building.build import build_cache
+from cache.building.engine import Options
+from cache.format.schema import CacheError
 from cache.reader import NeuronCache
-from cache.schema import CacheError
+from cache.statistics.identity import document_digest, fingerprint
 from solu_model import load_checkpoint
 from solu_model.documents import CorpusError, Document, read_documents
 from solu_model.tokenizer import encode_texts
@@ -207,7 +207,7 @@ def test_a_model_without_the_extra_norm_has_hook_post_alone(tiny_checkpoint, cor
 def test_provenance_of_documents_that_nothing_came_from_is_forgotten(tiny_checkpoint, tmp_path, monkeypatch):
     rows = "".join(f'{{"text": "document number {n}", "origin": "o{n}"}}\n' for n in range(3000))
     (tmp_path / "many.jsonl").write_text(rows)
-    monkeypatch.setattr("cache.build._REMEMBERED", 500)
+    monkeypatch.setattr("cache.building.build._REMEMBERED", 500)
     options = Options(top_k=2, range_samples=1, sample_tokens=100)
     build_cache(tiny_checkpoint, [tmp_path / "many.jsonl"], tmp_path / "c", options, progress=False)
     cache = NeuronCache.open(tmp_path / "c")
@@ -290,7 +290,7 @@ def test_a_failed_build_leaves_the_older_cache(tiny_checkpoint, corpus, tmp_path
     def full_disk(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("cache.store._write_documents", full_disk)
+    monkeypatch.setattr("cache.writing.store._write_documents", full_disk)
     with pytest.raises(CacheError, match="No space"):
         build_cache(tiny_checkpoint, [corpus], out, Options(sample=0.5), progress=False)
     assert (out / "checksums.sha256").read_bytes() == before

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cache.checksums import renew_checksum
+from cache.checking.verify import cache_problems
 from cache.cli import app
-from cache.contexts import add_contexts
+from cache.format.schema import CONTEXTS, CacheError
 from cache.reader import NeuronCache
-from cache.schema import CONTEXTS, CacheError
-from cache.verify import cache_problems
+from cache.storage.checksums import renew_checksum
+from cache.writing.contexts import add_contexts
 from solu_model.checkpoints import load_tokenizer
 from solu_model.documents import read_documents
 from solu_model.tokenizer import train_tokenizer

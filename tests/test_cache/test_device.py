@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from cache import device, device_math
-from cache.accumulate import DocumentReader, LayerAccumulator, sequence
-from cache.build import finish
-from cache.corpus import Corpus, Part
-from cache.device import DeviceReader, device_memory
-from cache.engine import Engine, Options, Pass
-from cache.exact_sum import to_float
-from cache.histogram import N_BINS, ZERO, bin_edges, bin_index
-from cache.identity import neuron_keys, priority, token_hashes
-from cache.kept import Window
-from cache.ranges import N_LISTS, N_TRACKED
-from cache.schema import CacheError
-from cache.state import BuildState
-from cache.statistics import HookStatistics, Keep
+from cache.building.build import finish
+from cache.building.engine import Engine, Options, Pass
+from cache.device import accumulate, arithmetic
+from cache.device.accumulate import DeviceReader, device_memory
+from cache.format.histogram import N_BINS, ZERO, bin_edges, bin_index
+from cache.format.schema import CacheError
+from cache.shards.corpus import Corpus, Part
+from cache.shards.state import BuildState
+from cache.statistics.accumulate import DocumentReader, LayerAccumulator, sequence
+from cache.statistics.exact_sum import to_float
+from cache.statistics.hook import HookStatistics, Keep
+from cache.statistics.identity import neuron_keys, priority, token_hashes
+from cache.statistics.kept import Window
+from cache.statistics.ranges import N_LISTS, N_TRACKED
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import FLAVOURS, Made, V, corpus_of, made, state_of
 from tests.test_cache.test_law import bytes_of, saved, through_disk
@@ -130,9 +130,9 @@ def test_little_at_a_time(monkeypatch):
         return fetch(self, acts, at, *rest)
 
     monkeypatch.setattr(DeviceReader, "_fetch", watched)
-    monkeypatch.setattr(device, "_AT_ONCE", 17)
-    monkeypatch.setattr(device, "_FETCHED", 6)
-    monkeypatch.setattr(device, "_ROWS", 50)
+    monkeypatch.setattr(accumulate, "_AT_ONCE", 17)
+    monkeypatch.setattr(accumulate, "_FETCHED", 6)
+    monkeypatch.setattr(accumulate, "_ROWS", 50)
     found = state_of(documents, of, on_device=True)
     assert max(sizes) == 6
     check_same(found, expected, documents)
@@ -221,15 +221,15 @@ def test_bins_are_the_definition():
     near = [np.nextafter(edges, np.float32(to)) for to in (-np.inf, np.inf)]
     odd = np.array([0.0, -0.0, 1e-45, -1e-45, 1e-38, 3e38, -3e38], dtype=np.float32)
     values = np.concatenate([edges, *near, odd])
-    np.testing.assert_array_equal(device_math.bins(torch.from_numpy(values)).numpy(), bin_index(values))
+    np.testing.assert_array_equal(arithmetic.bins(torch.from_numpy(values)).numpy(), bin_index(values))
     odd = torch.tensor([torch.nan, -torch.nan, torch.inf, -torch.inf])
-    assert device_math.bins(odd).tolist() == [N_BINS, N_BINS, N_BINS + 1, N_BINS + 1]
+    assert arithmetic.bins(odd).tolist() == [N_BINS, N_BINS, N_BINS + 1, N_BINS + 1]
 
 
 def test_priorities_are_the_definition():
     tokens, neurons = token_hashes(3, np.arange(300)), neuron_keys(1, 2, 70)
     halves = [torch.from_numpy((x >> np.uint64(32)).astype(np.int64)) for x in (tokens, neurons)]
-    found = device_math.priority_half(halves[0][:, None], halves[1])
+    found = arithmetic.priority_half(halves[0][:, None], halves[1])
     expected = priority(tokens[:, None], neurons[None]) >> np.uint64(32)
     np.testing.assert_array_equal(found.numpy(), expected.astype(np.int64))
 
@@ -240,7 +240,7 @@ def test_a_priority_at_its_limit_passes_and_odd_values_never_do():
     above = ZERO + 1 + N_TRACKED
     index = torch.tensor([0, ZERO, ZERO + 1, above - 1, above, N_BINS - 1, N_BINS, N_BINS + 1])[:, None]
     for chance, expected in ((7, [True] * 6), (8, [False] * 4 + [True] * 2)):
-        found = device_math.may_enter(index, torch.full_like(index, chance), base, limit)
+        found = arithmetic.may_enter(index, torch.full_like(index, chance), base, limit)
         assert found[:, 0].tolist() == [*expected, False, False]
 
 
@@ -249,7 +249,7 @@ def test_memory_on_the_device_is_what_is_said():
     layer = LayerAccumulator(BuildState.empty(of).layers[0], seed=0, layer=0, keep=of.keep)
     tables = DeviceReader(layer, V, "cpu")._tables
     held = sum(x.nbytes for t in tables for x in (t.counts, t.totals, t.limit, t.base))
-    assert held <= device_memory(of) - device._WORK_BYTES <= 1.01 * held
+    assert held <= device_memory(of) - accumulate._WORK_BYTES <= 1.01 * held
 
 
 def test_a_gpu_without_room_is_said_before_anything_is_read(monkeypatch):

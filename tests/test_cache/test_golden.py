@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cache.checking.verify import cache_problems
 from cache.reader import NeuronCache
-from cache.verify import cache_problems
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VERSIONS = [1, 2, 3]

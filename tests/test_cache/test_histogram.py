@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cache.histogram import N_BINS, ZERO, Histogram, bin_edges, bin_index, moments_of
+from cache.format.histogram import N_BINS, ZERO, Histogram, bin_edges, bin_index, moments_of
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import exact_sum, kept
-from cache.build import build_cache, build_shard, finish
-from cache.corpus import ContextSample, Part
-from cache.engine import Options
-from cache.kept import Kept, Window
-from cache.state import BuildState, merged
-from cache.store import write_cache
+from cache.building.build import build_cache, build_shard, finish
+from cache.building.engine import Options
+from cache.shards.corpus import ContextSample, Part
+from cache.shards.state import BuildState, merged
+from cache.statistics import exact_sum, kept
+from cache.statistics.kept import Kept, Window
+from cache.writing.store import write_cache
 from solu_model.checkpoints import load_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import Made, corpus_of, made, state_of

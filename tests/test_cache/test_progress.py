@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.build import Stopped, build_cache
+from cache.building.build import Stopped, build_cache
 from cache.reader import NeuronCache
 
 

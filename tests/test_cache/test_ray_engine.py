@@ -17,13 +17,13 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from cache import ray_engine
-from cache.build import build_cache
+from cache.building import ray_engine
+from cache.building.build import build_cache
+from cache.building.engine import Options
+from cache.building.ray_cluster import needs, slots
+from cache.building.ray_engine import PLAN, Plan, build_on_ray
 from cache.cli import app
-from cache.engine import Options
-from cache.ray_cluster import needs, slots
-from cache.ray_engine import PLAN, Plan, build_on_ray
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 
 SLOW = Options(save_every=0)  # a saved state a document: a shard takes long enough to be caught in its middle
 
@@ -147,7 +147,7 @@ def test_a_killed_driver_goes_on(tiny_checkpoint, tiny_model, corpus, tmp_path, 
     def build(options: Options = SLOW, n_shards: int | None = None) -> None:
         build_on_ray(tiny_checkpoint, [corpus], tmp_path / "c", options, n_shards=n_shards, progress=False)
 
-    monkeypatch.setattr("cache.ray_engine.tqdm", Interrupted)
+    monkeypatch.setattr("cache.building.ray_engine.tqdm", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         build(n_shards=6)
     monkeypatch.undo()

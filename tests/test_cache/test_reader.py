@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cache.format.schema import CacheError
 from cache.reader import NeuronCache
-from cache.schema import CacheError
 
 
 def read_all(folder: Path) -> None:

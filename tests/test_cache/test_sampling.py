@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cache import list_kernels, sampling_kernels
-from cache.histogram import N_BINS
-from cache.identity import fingerprint, neuron_keys, priority, token_hashes
-from cache.kept import Kept
-from cache.ranges import N_LISTS, counts_of, intervals, lists_of
-from cache.statistics import HookStatistics
+from cache.format.histogram import N_BINS
+from cache.statistics import list_kernels, sampling_kernels
+from cache.statistics.hook import HookStatistics
+from cache.statistics.identity import fingerprint, neuron_keys, priority, token_hashes
+from cache.statistics.kept import Kept
+from cache.statistics.ranges import N_LISTS, counts_of, intervals, lists_of
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import FLAVOURS, Made, activations, corpus_of, made, state_of
 

@@ -7,9 +7,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
-from cache import stores
 from cache.cli import app
-from cache.schema import CacheError
+from cache.format.schema import CacheError
+from cache.storage import stores
 
 run = CliRunner()
 

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cache import schema
-from cache.build import build_cache
-from cache.checksums import renew_checksum
+from cache.building.build import build_cache
+from cache.building.engine import Options
+from cache.checking.verify import cache_problems
 from cache.cli import app
-from cache.contexts import add_contexts
-from cache.engine import Options
-from cache.kept import Window
+from cache.format import schema
+from cache.format.schema import CacheError
 from cache.reader import NeuronCache
-from cache.schema import CacheError
-from cache.store import write_cache
-from cache.trim import Sizes, trim
-from cache.verify import cache_problems
+from cache.statistics.kept import Window
+from cache.storage.checksums import renew_checksum
+from cache.writing.contexts import add_contexts
+from cache.writing.store import write_cache
+from cache.writing.trim import Sizes, trim
 from solu_model.checkpoints import load_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import corpus_of, state_of

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cache.build import build_shard, finish
-from cache.checksums import damaged_files, write_checksums
+from cache.building.build import build_shard, finish
+from cache.building.engine import Options
+from cache.checking.verify import cache_problems, shard_problems
 from cache.cli import app
-from cache.corpus import Part
-from cache.engine import Options
-from cache.schema import CacheError
-from cache.state import BuildState, merged
-from cache.store import write_cache
-from cache.verify import cache_problems, shard_problems
+from cache.format.schema import CacheError
+from cache.shards.corpus import Part
+from cache.shards.state import BuildState, merged
+from cache.storage.checksums import damaged_files, write_checksums
+from cache.writing.store import write_cache
 from solu_model.checkpoints import load_tokenizer
 from solu_model.tokenizer import train_tokenizer
 from tests.test_cache import synthetic

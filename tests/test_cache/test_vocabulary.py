@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.vocabulary import Vocabulary
+from cache.format.vocabulary import Vocabulary
 
 BYTES = Vocabulary([bytes([b]) for b in range(256)])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from cache.schema import CacheError
+from cache.format.schema import CacheError
 from dashboard import settings
 from dashboard.editing import ExampleName, aligned, as_typed, code, whole
 from dashboard.editor_panels.variants import changed_part

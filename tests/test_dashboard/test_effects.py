@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache.vocabulary import Vocabulary
+from cache.format.vocabulary import Vocabulary
 from dashboard import settings
 from dashboard.analysis.token_effects import (
     correlation,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cache.format.schema import Provenance
+from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
-from cache.schema import Provenance
-from cache.vocabulary import Vocabulary
 from dashboard.analysis.lab import Context, Level, consistency, wilson
 from dashboard.analysis.lab.consistency import Consistency, Estimate, Z, sampled_consistency, weighted
 from dashboard.analysis.lab.hypothesis import Marks

@@ -11,11 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from cache import schema
-from cache.histogram import N_BINS, bin_index
+from cache.format import schema
+from cache.format.histogram import N_BINS, bin_index
+from cache.format.schema import CacheError
+from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
-from cache.schema import CacheError
-from cache.vocabulary import Vocabulary
 from dashboard import settings
 from dashboard.lists.address import Listing, Search, parse, place_of
 from dashboard.lists.query import PAGE_SIZE, Interval, Query, page_of, quantities_of

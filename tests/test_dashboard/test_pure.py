@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.histogram import N_BINS, Histogram, Moments, bin_index
+from cache.format.histogram import N_BINS, Histogram, Moments, bin_index
+from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, Provenance
-from cache.vocabulary import Vocabulary
 from dashboard.analysis.bars import Bars, bars_of, normal_counts
 from dashboard.catalog import find_models, weights_damage
 from dashboard.components.histogram_view import Panel, Second, _chosen, histogram_view_data

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
-from cache.vocabulary import Vocabulary
 from dashboard.studies.cards import make_cards
 from dashboard.studies.choosing import draw, live_neurons, require_same_text, side_of
 from dashboard.studies.design import (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cache.contexts import add_contexts
-from cache.schema import CacheError
+from cache.format.schema import CacheError
+from cache.writing.contexts import add_contexts
 from dashboard import settings
 from dashboard.catalog import WEIGHTS
 from dashboard.services import places

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
-from cache.vocabulary import Vocabulary
 from dashboard.analysis.lab.hypothesis import Context, Marks, Predicate
 
 Z = 1.959964
