@@ -154,7 +154,7 @@ def merge(
 ) -> None:
     """Join the shards of one corpus into a cache: byte for byte what one pass would have written."""
     from cache.building.build import finish
-    from cache.shards.state import load_merged
+    from cache.shards.shard_file import load_merged
     from cache.storage.stores import staged
     from solu_model.checkpoints import load_tokenizer
 

@@ -18,6 +18,7 @@ from cache.building.progress import shown_progress
 from cache.format.schema import CacheError, Manifest
 from cache.shards.corpus import Corpus, Part
 from cache.shards.settings import Settings
+from cache.shards.shard_file import load_state, save_state
 from cache.shards.state import BuildState
 from cache.storage.disk import NotWritten, check_place
 from cache.writing.store import write_cache
@@ -76,7 +77,7 @@ def build_cache(
         manifest = finish(state, engine.tokenizer, out)
     except NotWritten as error:
         with suppress(NotWritten):  # what was saved before, if anything, stays
-            state.save(saved)
+            save_state(state, saved)
         kept = f"{error}: it goes on from {saved}" if saved.exists() else str(error)
         raise NotWritten(kept) from error
     remove(saved)
@@ -99,7 +100,7 @@ def build_shard(
     saved = out.with_name(out.name + ".state")
     corpus = Corpus(data, options.sample, options.seed, part)
     state = read_part(engine, corpus, saved, progress=progress)
-    state.save(out)
+    save_state(state, out)
     remove(saved)
     return state
 
@@ -144,7 +145,7 @@ def read_part(
     """
     check_memory(engine.settings)
     if saved.exists():
-        state = BuildState.load(saved)
+        state = load_state(saved)
         if state.settings != engine.settings:
             raise CacheError(
                 f"{saved} is an interrupted build with other settings "
@@ -172,7 +173,7 @@ def read_part(
                 stopped = stop()
                 if stopped or time.monotonic() - last_saved > engine.options.save_every:
                     running.pause()
-                    state.save(saved)
+                    save_state(state, saved)
                     last_saved = time.monotonic()
                 if stopped:
                     raise Stopped(f"stopped: the same command goes on from {saved}")

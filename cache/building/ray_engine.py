@@ -25,7 +25,7 @@ from cache.building.ray_cluster import RETRIES, SHARDS_A_SLOT, connected, fitted
 from cache.format.schema import MANIFEST, CacheError, Manifest, Record
 from cache.shards.corpus import Corpus, Part
 from cache.shards.settings import Settings
-from cache.shards.state import load_merged
+from cache.shards.shard_file import load_merged, save_state
 from cache.storage import stores
 from solu_model.checkpoints import load_tokenizer
 from solu_model.documents import corpus_bytes
@@ -175,7 +175,7 @@ def read_shard(job: Job, plan: Plan, k: int) -> int:
         with stores.staged(job.file(k, k + 1)) as file:
             saved = file.with_name(file.name + ".state")
             state = read_part(engine, corpus, saved, progress=False)
-            state.save(file)
+            save_state(state, file)
             remove(saved)
         return state.n_tokens
 
@@ -187,7 +187,7 @@ def merge_shards(job: Job, plan: Plan, first: int, last: int, *_: object) -> Non
         if _name(first, last) not in stores.names(job.shards):  # else its worker died in the last line
             state = load_merged(job.file(*half) for half in _halves(first, last))
             with stores.staged(joined) as file:
-                state.save(file)
+                save_state(state, file)
         for half in _halves(first, last):
             stores.remove(job.file(*half))
 

@@ -11,7 +11,7 @@ from cache.format.schema import VOCABULARY, CacheError, ModelRecord
 from cache.reader import NeuronCache
 from cache.shards.corpus import Part, corpus_digest, document_digests, text_digest_v1
 from cache.shards.settings import Settings
-from cache.shards.state import BuildState
+from cache.shards.shard_file import load_state
 from cache.storage.checksums import damaged_files
 from cache.writing.contexts import context_problems
 
@@ -79,7 +79,7 @@ def shard_problems(
     damaged = False
     for file in tqdm(files, desc="shards", unit="shard", disable=None if progress else True, leave=False):
         try:
-            state = BuildState.load(file)  # one at a time: each takes as much memory as a build
+            state = load_state(file)  # one at a time: each takes as much memory as a build
         except CacheError as error:
             damaged = True
             yield str(error)

@@ -1,17 +1,14 @@
 """All that a build has seen so far: every layer's statistics and the tallies of the corpus.
 
-`merge` joins the states of two parts of a corpus; a state's file is what an interrupted build goes on from
-and what a shard is. Equal states are equal files.
+`merge` joins the states of two parts of a corpus. As a file: `shard_file.py`.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from cache.format.schema import (
     CacheError,
@@ -23,10 +20,6 @@ from cache.format.schema import (
 from cache.shards.corpus import ContextSample, Part, Text, corpus_digest
 from cache.shards.settings import Settings
 from cache.statistics.hook import MAX_SOURCES, HookStatistics
-from cache.storage.sealed import load_sealed, save_sealed
-from cache.storage.stores import Place, fetched
-
-STATE_VERSION = 1
 
 
 @dataclass
@@ -241,80 +234,6 @@ class BuildState:
             versions=s.versions,
         )
 
-    def save(self, file: Path) -> None:
-        """Write it as safetensors, aside and then renamed; equal states give equal bytes.
-
-        Raises:
-            NotWritten: there is no room for it.
-        """
-        self.canonical()
-        arrays: dict[str, npt.NDArray[np.generic]] = {"token_counts": self.token_counts}
-        for layer, hooks in self.layers.items():
-            for name, hook in zip(self.settings.hooks, hooks, strict=True):
-                arrays |= {f"{layer}.{name}.{n}": a for n, a in hook.arrays().items()}
-        record = {
-            "version": STATE_VERSION,
-            "settings": self.settings.model_dump(mode="json"),
-            "names": sorted(self.names),
-            "parts": dict(sorted(self.parts.items())),
-            "tallies": [self.n_documents, self.n_contexts, self.n_tokens, self.n_bytes],
-            "digest": corpus_digest(self.digest),
-            "sources": self.sources
-            if self.sources is None
-            else {k: [t.n_documents, t.n_tokens] for k, t in sorted(self.sources.items())},
-            "source_rows": self.source_rows,
-            "documents": {
-                str(d): [p.source, p.lang, p.licence, p.origin] for d, p in sorted(self.documents.items())
-            },
-            "sample": [[p, d, s, t.hex()] for p, d, s, t in self.sample.contexts],
-            "sample_ceiling": self.sample.ceiling,
-        }
-        # In one array, since safetensors writes metadata in any order it likes.
-        text = json.dumps(record, ensure_ascii=True).encode()
-        arrays["record"] = np.frombuffer(text, dtype=np.uint8)
-        save_sealed(arrays, file)
-
-    @classmethod
-    def load(cls, file: Path) -> "BuildState":
-        """Read what `save` wrote.
-
-        Raises:
-            CacheError: the file is damaged or of another version.
-        """
-        arrays = load_sealed(file)
-        try:
-            record = json.loads(arrays.pop("record").tobytes())
-            if record["version"] != STATE_VERSION:
-                raise CacheError(
-                    f"{file} is a state of version {record['version']}; this program reads {STATE_VERSION}: "
-                    "remove it and build again"
-                )
-            settings = Settings.model_validate(record["settings"])
-            state = cls(
-                settings=settings,
-                layers={
-                    layer: [_hook(arrays, f"{layer}.{name}.") for name in settings.hooks]
-                    for layer in settings.layers
-                },
-                token_counts=arrays["token_counts"],
-                sample=ContextSample(settings.sample_tokens, settings.seed),
-                names=set(record["names"]),
-                parts=record["parts"],
-                digest=int(record["digest"], 16),
-                sources=record["sources"] and {k: Tally(*v) for k, v in record["sources"].items()},
-                documents={int(d): Provenance(*p) for d, p in record["documents"].items()},
-                source_rows=record["source_rows"],
-            )
-            state.n_documents, state.n_contexts, state.n_tokens, state.n_bytes = record["tallies"]
-            state.sample.restore(
-                [(p, d, s, bytes.fromhex(t)) for p, d, s, t in record["sample"]], record["sample_ceiling"]
-            )
-        except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CacheError(
-                f"{file} is no state that can be gone on from ({error}): remove it and build again"
-            ) from error
-        return state
-
 
 def merged(states: Iterable[BuildState]) -> BuildState:
     """All of them together, the first one changed.
@@ -331,24 +250,3 @@ def merged(states: Iterable[BuildState]) -> BuildState:
     if result is None:
         raise CacheError("expected at least one shard to merge, got none")
     return result
-
-
-def load_merged(shards: Iterable[Place]) -> BuildState:
-    """The shards of these files, each a path or a URL, together.
-
-    Raises:
-        CacheError: there is none, one cannot be read, or they do not fit together.
-    """
-
-    def states() -> Iterator[BuildState]:
-        for shard in shards:
-            with fetched(shard) as file:
-                yield BuildState.load(file)
-
-    return merged(states())
-
-
-def _hook(arrays: dict[str, npt.NDArray[np.generic]], prefix: str) -> HookStatistics:
-    return HookStatistics.from_arrays(
-        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-    )

@@ -21,7 +21,8 @@ from cache.cli import app
 from cache.format.schema import CacheError
 from cache.reader import NeuronCache
 from cache.shards.corpus import Part
-from cache.shards.state import BuildState, merged
+from cache.shards.shard_file import load_state
+from cache.shards.state import merged
 from cache.storage.disk import NotWritten
 from solu_model.checkpoints import CheckpointError, load_tokenizer
 from solu_model.config import SoluConfig
@@ -199,19 +200,19 @@ def test_shards_of_two_models_do_not_merge(tiny_checkpoint, corpus, shards, tmp_
     other = with_weights(tiny_checkpoint, tmp_path / "other", shift)
     build_shard(other, [corpus], tmp_path / "1", Part(1, 2), progress=False)
     with pytest.raises(CacheError, match=r"not parts of one cache: model: .*sha256"):
-        merged(BuildState.load(file) for file in (shards[0], tmp_path / "1"))
+        merged(load_state(file) for file in (shards[0], tmp_path / "1"))
 
 
 def test_shards_twice_missing_or_cut_otherwise_do_not_merge(tiny_checkpoint, corpus, shards, tmp_path):
     with pytest.raises(CacheError, match=r"part 0/2 of .*own.parquet is counted twice"):
-        merged(BuildState.load(file) for file in (shards[0], shards[0]))
+        merged(load_state(file) for file in (shards[0], shards[0]))
     with pytest.raises(CacheError, match="counted twice: the whole of it is there"):
-        merged(BuildState.load(file) for file in (*shards, shards[0]))
+        merged(load_state(file) for file in (*shards, shards[0]))
     with pytest.raises(CacheError, match="these parts are missing: 1/2"):
-        finish(BuildState.load(shards[0]), load_tokenizer(tiny_checkpoint), tmp_path / "cache")
+        finish(load_state(shards[0]), load_tokenizer(tiny_checkpoint), tmp_path / "cache")
     build_shard(tiny_checkpoint, [corpus], tmp_path / "3", Part(1, 3), progress=False)
     with pytest.raises(CacheError, match=r"part 1/3 of .* overlaps with its parts of 2"):
-        merged(BuildState.load(file) for file in (shards[0], tmp_path / "3"))
+        merged(load_state(file) for file in (shards[0], tmp_path / "3"))
 
 
 def test_a_tokenizer_of_another_vocabulary_is_refused(tiny_checkpoint, corpus, shards, tmp_path):
@@ -220,7 +221,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tiny_checkpoint, corpus, s
     with pytest.raises(CheckpointError, match="d_vocab = 300 with a tokenizer of 310 tokens"):
         build_cache(tiny_checkpoint, [corpus], tmp_path / "c", tokenizer_path=tmp_path / "larger")
     train_tokenizer(iter(documents), 290).save_pretrained(tmp_path / "smaller")
-    whole = merged(BuildState.load(file) for file in shards)
+    whole = merged(load_state(file) for file in shards)
     with pytest.raises(CacheError, match=r"read with a tokenizer of SHA-256 .*give the one of the build"):
         finish(whole, load_tokenizer(tmp_path / "smaller"), tmp_path / "c")
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from cache.building.build import build_cache, build_shard, finish
 from cache.building.engine import Options
 from cache.shards.corpus import ContextSample, Part
+from cache.shards.shard_file import load_state, save_state
 from cache.shards.state import BuildState, merged
 from cache.statistics import exact_sum, kept
 from cache.statistics.kept import Kept, Window
@@ -37,13 +38,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def saved(state: BuildState, folder: Path) -> bytes:
     """The bytes of a state's file."""
-    state.save(folder / "state")
+    save_state(state, folder / "state")
     return (folder / "state").read_bytes()
 
 
 def through_disk(state: BuildState, folder: Path) -> BuildState:
-    state.save(folder / "part")
-    return BuildState.load(folder / "part")
+    save_state(state, folder / "part")
+    return load_state(folder / "part")
 
 
 @pytest.fixture(scope="module")
@@ -242,8 +243,8 @@ def test_shards_of_a_real_build_merge_to_the_same_bytes(tiny_checkpoint, corpus,
         options = Options(n_threads=1 + k % 2)
         build_shard(tiny_checkpoint, [corpus], tmp_path / str(k), Part(k, n), options, progress=False)
     order = random.Random(n).sample(range(n), n)
-    left = merged(BuildState.load(tmp_path / str(k)) for k in order[: n // 2])
-    state = merged(BuildState.load(tmp_path / str(k)) for k in order[n // 2 :])
+    left = merged(load_state(tmp_path / str(k)) for k in order[: n // 2])
+    state = merged(load_state(tmp_path / str(k)) for k in order[n // 2 :])
     state.merge(left)
     assert saved(state, tmp_path) == whole[1]
     finish(state, load_tokenizer(tiny_checkpoint), tmp_path / "cache")

@@ -18,7 +18,8 @@ from cache.checking.verify import cache_problems, shard_problems
 from cache.cli import app
 from cache.format.schema import CacheError
 from cache.shards.corpus import Part
-from cache.shards.state import BuildState, merged
+from cache.shards.shard_file import load_state, save_state
+from cache.shards.state import merged
 from cache.storage.checksums import damaged_files, write_checksums
 from cache.writing.store import write_cache
 from solu_model.checkpoints import load_tokenizer
@@ -182,7 +183,7 @@ def test_another_text_is_found(tiny_model, corpus, tmp_path, change, expected):
 def test_a_cache_with_a_part_too_many_or_too_few_says_which(
     tiny_model, corpus, shards, tmp_path, counted, verb
 ):
-    states = [BuildState.load(shards[k]) for k in counted]
+    states = [load_state(shards[k]) for k in counted]
     for n, state in enumerate(states):  # past what merge itself refuses
         state.parts = {json.dumps([["own"], len(states)]): [n]}
     finish(merged(states), load_tokenizer(tiny_model), tmp_path / "cache")
@@ -214,7 +215,7 @@ def test_shards_missing_twice_or_of_other_builds_are_named(shards, tiny_checkpoi
 
 def test_every_byte_of_a_shard_matters(tmp_path):
     file = tmp_path / "shard"
-    state_of(corpus_of(1, 3, d_mlp=2), synthetic.settings(2)).save(file)
+    save_state(state_of(corpus_of(1, 3, d_mlp=2), synthetic.settings(2)), file)
     before = file.read_bytes()
     chance = np.random.default_rng(0)
     header = 8 + int.from_bytes(before[:8], "little")
@@ -228,16 +229,16 @@ def test_every_byte_of_a_shard_matters(tmp_path):
             stream.seek(at)
             stream.write(bytes([before[at] ^ 1 << int(chance.integers(8))]))
         with pytest.raises(CacheError, match=r"is damaged|is no state"):
-            BuildState.load(file)
+            load_state(file)
         with open(file, "r+b") as stream:
             stream.seek(at)
             stream.write(before[at : at + 1])
     for n in (0, 1, 31, 32, 33, len(before) - 1):
         file.write_bytes(before[:n])
         with pytest.raises(CacheError, match=r"is damaged|is no state"):
-            BuildState.load(file)
+            load_state(file)
     file.write_bytes(before)
-    BuildState.load(file)
+    load_state(file)
 
 
 def test_the_command_lists_problems_and_exits_with_1(copy, tiny_model, corpus, shards):

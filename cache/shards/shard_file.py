@@ -1,0 +1,115 @@
+"""A state as a file: a shard, and what an interrupted build goes on from. Equal states are equal files."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from cache.format.schema import CacheError, Provenance
+from cache.shards.corpus import ContextSample, corpus_digest
+from cache.shards.settings import Settings
+from cache.shards.state import BuildState, Tally, merged
+from cache.statistics.hook import HookStatistics
+from cache.storage.sealed import load_sealed, save_sealed
+from cache.storage.stores import Place, fetched
+
+STATE_VERSION = 1
+
+
+def save_state(state: BuildState, file: Path) -> None:
+    """Write it as safetensors, aside and then renamed; equal states give equal bytes.
+
+    Raises:
+        NotWritten: there is no room for it.
+    """
+    state.canonical()
+    arrays: dict[str, npt.NDArray[np.generic]] = {"token_counts": state.token_counts}
+    for layer, hooks in state.layers.items():
+        for name, hook in zip(state.settings.hooks, hooks, strict=True):
+            arrays |= {f"{layer}.{name}.{n}": a for n, a in hook.arrays().items()}
+    record = {
+        "version": STATE_VERSION,
+        "settings": state.settings.model_dump(mode="json"),
+        "names": sorted(state.names),
+        "parts": dict(sorted(state.parts.items())),
+        "tallies": [state.n_documents, state.n_contexts, state.n_tokens, state.n_bytes],
+        "digest": corpus_digest(state.digest),
+        "sources": state.sources
+        if state.sources is None
+        else {k: [t.n_documents, t.n_tokens] for k, t in sorted(state.sources.items())},
+        "source_rows": state.source_rows,
+        "documents": {
+            str(d): [p.source, p.lang, p.licence, p.origin] for d, p in sorted(state.documents.items())
+        },
+        "sample": [[p, d, s, t.hex()] for p, d, s, t in state.sample.contexts],
+        "sample_ceiling": state.sample.ceiling,
+    }
+    # In one array, since safetensors writes metadata in any order it likes.
+    text = json.dumps(record, ensure_ascii=True).encode()
+    arrays["record"] = np.frombuffer(text, dtype=np.uint8)
+    save_sealed(arrays, file)
+
+
+def load_state(file: Path) -> BuildState:
+    """Read what `save_state` wrote.
+
+    Raises:
+        CacheError: the file is damaged or of another version.
+    """
+    arrays = load_sealed(file)
+    try:
+        record = json.loads(arrays.pop("record").tobytes())
+        if record["version"] != STATE_VERSION:
+            raise CacheError(
+                f"{file} is a state of version {record['version']}; this program reads {STATE_VERSION}: "
+                "remove it and build again"
+            )
+        settings = Settings.model_validate(record["settings"])
+        state = BuildState(
+            settings=settings,
+            layers={
+                layer: [_hook(arrays, f"{layer}.{name}.") for name in settings.hooks]
+                for layer in settings.layers
+            },
+            token_counts=arrays["token_counts"],
+            sample=ContextSample(settings.sample_tokens, settings.seed),
+            names=set(record["names"]),
+            parts=record["parts"],
+            digest=int(record["digest"], 16),
+            sources=record["sources"] and {k: Tally(*v) for k, v in record["sources"].items()},
+            documents={int(d): Provenance(*p) for d, p in record["documents"].items()},
+            source_rows=record["source_rows"],
+        )
+        state.n_documents, state.n_contexts, state.n_tokens, state.n_bytes = record["tallies"]
+        state.sample.restore(
+            [(p, d, s, bytes.fromhex(t)) for p, d, s, t in record["sample"]], record["sample_ceiling"]
+        )
+    except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CacheError(
+            f"{file} is no state that can be gone on from ({error}): remove it and build again"
+        ) from error
+    return state
+
+
+def load_merged(shards: Iterable[Place]) -> BuildState:
+    """The shards of these files, each a path or a URL, together.
+
+    Raises:
+        CacheError: there is none, one cannot be read, or they do not fit together.
+    """
+
+    def states() -> Iterator[BuildState]:
+        for shard in shards:
+            with fetched(shard) as file:
+                yield load_state(file)
+
+    return merged(states())
+
+
+def _hook(arrays: dict[str, npt.NDArray[np.generic]], prefix: str) -> HookStatistics:
+    return HookStatistics.from_arrays(
+        {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+    )
