@@ -13,9 +13,10 @@ import time
 
 from records import device_name, write_record
 
-from dashboard.services import lab, sample_activations
+from dashboard.services import lab
 from dashboard.services.places import Place, find_place
-from dashboard.services.sample_activations import Sample
+from dashboard.services.running import sample_activations
+from dashboard.services.running.sample_activations import Sample
 from dashboard.state import Address
 
 NEURON_MARK = 2.0

@@ -65,7 +65,7 @@ def routes() -> list[BaseRoute]:
 async def reading(request: Request) -> Response:
     """Answer a question about a text, see `Question`; what is refused is JSON too, with a `problem`."""
     # Imported when the server runs: what services keep is set up then.
-    from dashboard.services.answers import Question, answer
+    from dashboard.services.editing.answers import Question, answer
 
     def answered(question: Question) -> Response:
         return _json(answer(question))

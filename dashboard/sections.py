@@ -15,10 +15,10 @@ from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.provenance import provenance_line
 from dashboard.services import places
-from dashboard.services.ablation import underlined
 from dashboard.services.last_list import way_back
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
+from dashboard.services.running.ablation import underlined
 from dashboard.state import AddressError, Beside
 
 EDITOR = "views/editor.py"
@@ -200,7 +200,7 @@ def examples(place: Place, facts: NeuronFacts, key: str) -> None:
 @st.dialog("The whole context", width="large")
 def whole_dialog(place: Place, name: str) -> None:
     """An example in the whole context that the model saw."""
-    from dashboard.services.whole_contexts import whole_context
+    from dashboard.services.running.whole_contexts import whole_context
 
     try:
         found = whole_context(place, name)

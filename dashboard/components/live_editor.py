@@ -36,7 +36,7 @@ _mount = st.components.v2.component(
 
 
 def live_editor(data: dict[str, Any], key: str) -> None:
-    """Draw the editor. It asks the server's route for the colours, key by key (`services/answers.py`). When
+    """Draw the editor. It asks the route of `services/editing/answers.py` for the colours, key by key. When
     typing pauses, what a person did in it is `st.session_state[key]["edit"]` in the next run: `text`, `caret`
     (offset or None), `keep` (`first` or `last`) and `work`.
 

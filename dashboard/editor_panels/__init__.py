@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dashboard.editor_panels import code, neurons, output, suggestions, variants
-from dashboard.services.desk import Reading
+from dashboard.services.editing.desk import Reading
 
 
 @dataclass(frozen=True)

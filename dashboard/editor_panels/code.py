@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard.editing import code
-from dashboard.services.desk import Reading
+from dashboard.services.editing.desk import Reading
 
 
 def draw(reading: Reading) -> None:

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard.messages import number, plain, share, visible
-from dashboard.services.answers import MOST_PINS
-from dashboard.services.desk import Desk, Reading
-from dashboard.services.token_neurons import strongest_on_token
+from dashboard.services.editing.answers import MOST_PINS
+from dashboard.services.editing.desk import Desk, Reading
+from dashboard.services.editing.token_neurons import strongest_on_token
 
 
 def draw(reading: Reading) -> None:

@@ -7,8 +7,8 @@ import streamlit as st
 from dashboard.catalog import ModelError
 from dashboard.messages import number, plain, visible
 from dashboard.problems import show_problem
-from dashboard.services.desk import Reading
-from dashboard.services.next_tokens import N_SAMPLED, NextTokens, continuations, next_tokens
+from dashboard.services.editing.desk import Reading
+from dashboard.services.editing.next_tokens import N_SAMPLED, NextTokens, continuations, next_tokens
 
 _LIKELY, _CHANGED = 8, 6
 _HOLD = {"zero": "held at zero", "mean": "held at its mean", "value": "forced to a value"}

@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.messages import number, visible
-from dashboard.services.desk import Reading
-from dashboard.services.occlusion import MOST_TOKENS, SingleEdit, single_edits
+from dashboard.services.editing.desk import Reading
+from dashboard.services.editing.occlusion import MOST_TOKENS, SingleEdit, single_edits
 
 
 def draw(reading: Reading) -> None:

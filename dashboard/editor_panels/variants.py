@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard.hooks import HOOK_COLOURS
 from dashboard.messages import number, visible
-from dashboard.services.desk import Desk, Reading
-from dashboard.services.editor import strongest
+from dashboard.services.editing.desk import Desk, Reading
+from dashboard.services.editing.editor import strongest
 
 
 def draw(reading: Reading) -> None:

@@ -13,8 +13,9 @@ from dashboard.charts.lab import Levels, consistency_figure
 from dashboard.components.token_view import token_view
 from dashboard.hooks import HOOK_LABELS, hook_title
 from dashboard.messages import number, share
-from dashboard.services import lab, sample_activations
+from dashboard.services import lab
 from dashboard.services.places import Place
+from dashboard.services.running import sample_activations
 
 EDITOR = "views/editor.py"
 LOW, MIDDLE, HIGH = 0.1, 0.5, 1.01

@@ -5,9 +5,9 @@ import streamlit as st
 from dashboard.catalog import ModelError
 from dashboard.messages import number
 from dashboard.problems import show_problem
-from dashboard.services import sample_activations
 from dashboard.services.places import Place
-from dashboard.services.sample_activations import Sample
+from dashboard.services.running import sample_activations
+from dashboard.services.running.sample_activations import Sample
 
 _MAKING = "lab_making"
 """Session state: how many tokens the model is being run over. It outlasts a run of the page that another

@@ -9,7 +9,7 @@ from dashboard.lab_parts.sampling import sample_for
 from dashboard.messages import plain, share
 from dashboard.services import lab
 from dashboard.services.places import Place
-from dashboard.services.sample_activations import Sample
+from dashboard.services.running.sample_activations import Sample
 from dashboard.state import Address
 
 _SHOWN = 20

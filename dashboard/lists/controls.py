@@ -10,8 +10,9 @@ from dashboard.hooks import HOOK_LABELS
 from dashboard.lists.address import LONGEST, SEARCHES, Listing, Search
 from dashboard.lists.query import STATES, Interval, quantities_of
 from dashboard.messages import visible
-from dashboard.services import places, searches
+from dashboard.services import places
 from dashboard.services.places import Place
+from dashboard.services.running import searches
 
 SEARCH_LABELS = {
     "token": "token it fires on",

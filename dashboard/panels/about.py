@@ -9,7 +9,7 @@ from dashboard.problems import show_problem
 from dashboard.provenance import provenance_line
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
-from dashboard.services.recomputed import TOLERANCE, Recomputed, recomputed
+from dashboard.services.running.recomputed import TOLERANCE, Recomputed, recomputed
 
 _ASKED = "recomputed_for"
 """Session state: the address whose examples were asked to be run again."""

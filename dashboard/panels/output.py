@@ -26,10 +26,10 @@ from dashboard.components.quantity_table import quantity_table
 from dashboard.messages import number, plain, share
 from dashboard.problems import show_problem
 from dashboard.provenance import provenance_line
-from dashboard.services import effects
-from dashboard.services.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
+from dashboard.services.running import effects
+from dashboard.services.running.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
 
 N_DIRECT, N_MEASURED = 12, 8
 """Tokens in a list of the most promoted or suppressed."""

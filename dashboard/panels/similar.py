@@ -12,10 +12,10 @@ from dashboard.components.bar_list import Column, Row, bar_list
 from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.provenance import provenance_line
-from dashboard.services import similar
 from dashboard.services.neurons import NeuronFacts
 from dashboard.services.places import Place
-from dashboard.services.similar import Measure
+from dashboard.services.running import similar
+from dashboard.services.running.similar import Measure
 from dashboard.state import Address
 
 N_ALIKE, N_OPPOSED = 15, 5

@@ -27,7 +27,7 @@ from dashboard.analysis.lab.ranking import (
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.services.neurons import example_groups
 from dashboard.services.places import Place, Stamp, open_cache
-from dashboard.services.sample_activations import Sample
+from dashboard.services.running.sample_activations import Sample
 
 _SHOWN = 10
 """Counterexamples of each kind."""

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard.lists.query import Interval, Page, Query, page_of
 from dashboard.lists.rows import Key, Preview, previews
 from dashboard.services.places import Place, Stamp, open_cache
-from dashboard.services.searches import Found
+from dashboard.services.running.searches import Found
 
 
 def page(place: Place, query: Query, found: Found | None) -> Page:

@@ -14,11 +14,11 @@ from dashboard.hooks import HOOK_LABELS
 from dashboard.messages import plain
 from dashboard.problems import show_problem
 from dashboard.services import places
-from dashboard.services.desk import COMPONENT_KEY, Desk, Reading, desk_for
-from dashboard.services.editor import by_piece, tokens_of, values_of
-from dashboard.services.live import Live, live_at, version_of
+from dashboard.services.editing.desk import COMPONENT_KEY, Desk, Reading, desk_for
+from dashboard.services.editing.editor import by_piece, tokens_of, values_of
+from dashboard.services.editing.texts import KeptText, keep_text
 from dashboard.services.places import Place
-from dashboard.services.texts import KeptText, keep_text
+from dashboard.services.running.live import Live, live_at, version_of
 from dashboard.state import AddressError
 
 NEURON = "views/neuron.py"

@@ -22,9 +22,10 @@ from dashboard.lists.query import Page, Row, quantities_of
 from dashboard.lists.token_search import PatternError
 from dashboard.messages import number, plain, share, visible
 from dashboard.problems import show_problem
-from dashboard.services import annotations, last_list, layers, places, searches
+from dashboard.services import annotations, last_list, layers, places
 from dashboard.services.places import Place
-from dashboard.services.searches import Found, NothingToSearch
+from dashboard.services.running import searches
+from dashboard.services.running.searches import Found, NothingToSearch
 from dashboard.state import Address, AddressError
 
 NEURON = "views/neuron.py"

@@ -17,15 +17,16 @@ from cache.format.schema import CacheError
 from dashboard import settings
 from dashboard.editing import ExampleName, aligned, as_typed, code, whole
 from dashboard.editor_panels.variants import changed_part
-from dashboard.services import places, texts
-from dashboard.services.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
-from dashboard.services.editor import tokens_of, values_of
-from dashboard.services.live import Live, live_at
-from dashboard.services.next_tokens import continuations, next_tokens
-from dashboard.services.occlusion import single_edits
+from dashboard.services import places
+from dashboard.services.editing import texts
+from dashboard.services.editing.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
+from dashboard.services.editing.editor import tokens_of, values_of
+from dashboard.services.editing.next_tokens import continuations, next_tokens
+from dashboard.services.editing.occlusion import single_edits
+from dashboard.services.editing.texts import KeptText, keep_text, kept_text
+from dashboard.services.editing.token_neurons import strongest_on_token
 from dashboard.services.places import Place
-from dashboard.services.texts import KeptText, keep_text, kept_text
-from dashboard.services.token_neurons import strongest_on_token
+from dashboard.services.running.live import Live, live_at
 from dashboard.state import Address, AddressError
 from solu_model.checkpoints import load_with_tokenizer
 from solu_model.model import SoluForCausalLM

@@ -16,7 +16,7 @@ from streamlit import config
 from cache.reader import NeuronCache
 from dashboard import routes, settings
 from dashboard.editing import MAX_TEXT, as_typed
-from dashboard.services import answers
+from dashboard.services.editing import answers
 from solu_model.checkpoints import load_with_tokenizer
 from solu_model.tokenizer import encode_texts
 

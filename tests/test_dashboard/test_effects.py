@@ -25,9 +25,10 @@ from dashboard.charts.effects import effect_map
 from dashboard.components.bar_list import Column, Row, _address, bar_list_data
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.provenance import provenance_line
-from dashboard.services import effects, places
-from dashboard.services.ablation import ablation
+from dashboard.services import places
 from dashboard.services.places import Place
+from dashboard.services.running import effects
+from dashboard.services.running.ablation import ablation
 from dashboard.state import Address
 from solu_model.checkpoints import load_checkpoint
 
@@ -73,7 +74,7 @@ def test_direct_effects(place: Place, models: Path, fold: bool) -> None:
 def test_ablation_is_the_model_without_the_neurons_row(
     place: Place, models: Path, monkeypatch: pytest.MonkeyPatch, view: str, replacement: str
 ) -> None:
-    monkeypatch.setattr("dashboard.services.ablation._replacement", lambda: replacement)
+    monkeypatch.setattr("dashboard.services.running.ablation._replacement", lambda: replacement)
     found = ablation(place, view)
     whole, without = (load_checkpoint(models / "tiny")[0].double() for _ in range(2))
     neuron = place.cache.neuron(0, 7)
@@ -115,10 +116,10 @@ def test_ablation_is_the_model_without_the_neurons_row(
 def test_at_a_held_scale_the_change_is_the_direct_effect(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.services.ablation._replacement", lambda: "held")
+    monkeypatch.setattr("dashboard.services.running.ablation._replacement", lambda: "held")
     direct, measured = effects.of_neuron(place), ablation(place, "top").at_peaks
     assert correlation(direct, measured) == pytest.approx(1, abs=1e-4)
-    monkeypatch.setattr("dashboard.services.ablation._replacement", lambda: "zero")
+    monkeypatch.setattr("dashboard.services.running.ablation._replacement", lambda: "zero")
     assert correlation(direct, ablation(place, "top").at_peaks) < 0.9999
 
 

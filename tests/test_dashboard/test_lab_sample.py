@@ -10,11 +10,12 @@ from cache.reader import NeuronCache
 from dashboard import settings
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.editing import ExampleName
-from dashboard.services import lab, sample_activations
-from dashboard.services.desk import desk_for
-from dashboard.services.live import live_at
+from dashboard.services import lab
+from dashboard.services.editing.desk import desk_for
 from dashboard.services.places import Place, find_place
-from dashboard.services.sample_activations import Sample
+from dashboard.services.running import sample_activations
+from dashboard.services.running.live import live_at
+from dashboard.services.running.sample_activations import Sample
 from dashboard.state import Address
 
 

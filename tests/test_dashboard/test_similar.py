@@ -19,10 +19,11 @@ from dashboard.analysis.similarity import (
     standardized,
 )
 from dashboard.catalog import ModelError
-from dashboard.services import places, similar
-from dashboard.services.ablation import begins_its_context
+from dashboard.services import places
 from dashboard.services.places import Place
-from dashboard.services.recomputed import recomputed
+from dashboard.services.running import similar
+from dashboard.services.running.ablation import begins_its_context
+from dashboard.services.running.recomputed import recomputed
 from dashboard.state import Address
 from solu_model.checkpoints import load_checkpoint
 

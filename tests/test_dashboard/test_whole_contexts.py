@@ -14,7 +14,7 @@ from dashboard import settings
 from dashboard.catalog import WEIGHTS
 from dashboard.services import places
 from dashboard.services.places import Place
-from dashboard.services.whole_contexts import whole_context
+from dashboard.services.running.whole_contexts import whole_context
 from dashboard.state import Address, AddressError
 from solu_model.checkpoints import load_checkpoint, load_tokenizer
 

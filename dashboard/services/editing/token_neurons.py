@@ -7,7 +7,7 @@ import numpy.typing as npt
 import streamlit as st
 
 from dashboard.lists.query import DEAD_SHARE
-from dashboard.services.desk import Reading
+from dashboard.services.editing.desk import Reading
 from dashboard.services.places import Stamp, open_cache
 
 

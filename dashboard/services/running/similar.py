@@ -24,8 +24,8 @@ from dashboard.analysis.similarity import (
 from dashboard.catalog import ModelError
 from dashboard.lists.rows import peak_summary
 from dashboard.services import places
-from dashboard.services.live import live_at, version_of
 from dashboard.services.places import Place, Stamp, open_cache
+from dashboard.services.running.live import live_at, version_of
 
 Measure = Literal["tokens", "activation", "out", "in"]
 """What is compared: the tokens of the peaks, activations, rows of W_out, columns of W_in."""

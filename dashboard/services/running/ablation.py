@@ -16,9 +16,9 @@ import streamlit as st
 from cache.reader import Example
 from dashboard.analysis.token_effects import percentile
 from dashboard.catalog import ModelError
-from dashboard.services.live import Live, live_at, version_of
 from dashboard.services.neurons import NeuronFacts, example_groups, examples_data
 from dashboard.services.places import Place, Stamp, open_cache
+from dashboard.services.running.live import Live, live_at, version_of
 
 Replacement = Literal["zero", "mean", "held"]
 """What stands in for the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the final norm dividing

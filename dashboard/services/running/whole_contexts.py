@@ -11,8 +11,8 @@ from cache.reader import Example
 from dashboard.catalog import ModelError
 from dashboard.components.token_view import Group, token_view_data
 from dashboard.editing import ExampleName
-from dashboard.services.live import live_at
 from dashboard.services.places import Place
+from dashboard.services.running.live import live_at
 
 
 @dataclass(frozen=True)

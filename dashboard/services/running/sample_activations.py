@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dashboard.services.live import live_at
 from dashboard.services.places import Place
+from dashboard.services.running.live import live_at
 from solu_model.files import written_aside
 
 SIZES = (50_000, 100_000, 250_000, 500_000, 1_000_000)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from cache.format.vocabulary import Vocabulary
 from dashboard.catalog import ModelError
 from dashboard.editing import as_typed
-from dashboard.services.live import Live
 from dashboard.services.places import Place
+from dashboard.services.running.live import Live
 from solu_model.token_text import Piece, display_pieces, utf16_length
 
 Keep = Literal["first", "last"]

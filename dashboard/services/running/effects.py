@@ -11,8 +11,8 @@ import numpy.typing as npt
 import streamlit as st
 
 from dashboard.catalog import ModelError
-from dashboard.services.live import Live, live_at, version_of
 from dashboard.services.places import Place, Stamp
+from dashboard.services.running.live import Live, live_at, version_of
 
 
 def of_neuron(place: Place, *, fold: bool = False) -> npt.NDArray[np.float32]:

@@ -14,9 +14,10 @@ from dashboard.lists.address import Search
 from dashboard.lists.token_search import peaks_among, tokens_matching
 from dashboard.messages import visible
 from dashboard.parquet_sql import table_of
-from dashboard.services import annotations, effects
-from dashboard.services.live import live_at
+from dashboard.services import annotations
 from dashboard.services.places import Place, Stamp, open_cache
+from dashboard.services.running import effects
+from dashboard.services.running.live import live_at
 
 MATCHES = 10
 """Tokens offered to choose from."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.services.desk import Reading
-from dashboard.services.editor import tokens_of
+from dashboard.services.editing.desk import Reading
+from dashboard.services.editing.editor import tokens_of
 
 MOST_TOKENS = 64
 """Tokens that are tried, those up to the peak: tokens after it cannot change it."""

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dashboard.catalog import ModelError
-from dashboard.services import effects
-from dashboard.services.desk import Reading
+from dashboard.services.editing.desk import Reading
+from dashboard.services.running import effects
 from solu_model.token_text import display_pieces
 
 if TYPE_CHECKING:

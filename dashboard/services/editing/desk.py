@@ -10,10 +10,10 @@ import streamlit as st
 
 from cache.format.schema import CacheError
 from dashboard.editing import MAX_TEXT, ExampleName, as_typed
-from dashboard.services.editor import Keep, Tokens, peak_of, tokens_of, values_of
-from dashboard.services.live import Live
+from dashboard.services.editing.editor import Keep, Tokens, peak_of, tokens_of, values_of
+from dashboard.services.editing.texts import kept_text
 from dashboard.services.places import Place
-from dashboard.services.texts import kept_text
+from dashboard.services.running.live import Live
 
 SESSION_KEY = "editor_desk"
 COMPONENT_KEY = "live_editor"

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.services.ablation import begins_its_context
-from dashboard.services.live import Live, live_at, version_of
 from dashboard.services.neurons import example_groups
 from dashboard.services.places import Place, Stamp, open_cache
+from dashboard.services.running.ablation import begins_its_context
+from dashboard.services.running.live import Live, live_at, version_of
 
 TOLERANCE = 1e-4
 """Of the stored value: sums in float32 taken in another order differ by less."""

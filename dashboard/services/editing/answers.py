@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dashboard.editing import MAX_TEXT, aligned, as_typed
 from dashboard.services import places
-from dashboard.services.editor import Keep, Tokens, by_piece, strongest, tokens_of, values_of
-from dashboard.services.live import live_at
+from dashboard.services.editing.editor import Keep, Tokens, by_piece, strongest, tokens_of, values_of
+from dashboard.services.running.live import live_at
 from dashboard.state import Address
 
 MOST_PINS = 6
