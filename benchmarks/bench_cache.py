@@ -59,7 +59,12 @@ def main() -> None:
         "--tokenizer", type=Path, default=ROOT / "models/solu-1l", help="a folder or a tokenizer's file"
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8, help="of building in each repeat")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=30,
+        help="of building in each repeat; at its end one core waits for the other's last document",
+    )
     parser.add_argument("--warm", type=float, default=30, help="seconds of building before the first repeat")
     parser.add_argument("--other", type=Path, default=ROOT / ".venv-oracle/bin/python")
     parser.add_argument("--name", help="of the files in results/")
