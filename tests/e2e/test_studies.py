@@ -70,11 +70,11 @@ def test_a_study_from_plan_to_results(server: str, page: Page, database: str, tm
         models.click()
         page.get_by_role("option", name=name).click()
     page.keyboard.press("Escape")
-    for label, value in (
-        ("Neurons a model", 3),
+    for label, value in (  # the number of items is right when the last of them is in
+        ("Snippets", 4),
         ("Shown twice", 1),
         ("Attention checks", 0),
-        ("Snippets", 4),
+        ("Neurons a model", 3),
     ):
         page.get_by_label(label, exact=True).fill(str(value))
         page.get_by_label(label, exact=True).press("Enter")
