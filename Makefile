@@ -1,5 +1,5 @@
 # One command each, from a clean clone, with Python 3.11 or newer:
-#   make run     the dashboard on the bundled model
+#   make run     the dashboard on the bundled models
 #   make test    the tests, browser included
 #   make lint    linters, types, import directions
 

@@ -214,8 +214,9 @@ def example_rows(table: pa.Table, hooks: Sequence[str]) -> list[Row]:
     levels = [f"levels_{hook}" for hook in ("hook_mid", "hook_post")]
     rows: list[Row] = table.drop_columns(["tokens", *levels]).to_pylist()
     tokens = table["tokens"].combine_chunks()
-    values, ends = tokens.values.to_numpy(), tokens.offsets.to_numpy()
-    for row, first, last in zip(rows, ends[:-1], ends[1:], strict=True):
+    # Copied: a view would keep the whole row group in memory as long as one of its examples.
+    values, ends = tokens.flatten().to_numpy().copy(), tokens.offsets.to_numpy()
+    for row, first, last in zip(rows, ends[:-1] - ends[0], ends[1:] - ends[0], strict=True):
         row["tokens"], row["activations"] = values[first:last], {}
     for hook in hooks:
         steps = table[f"levels_{hook}"].to_pylist()
