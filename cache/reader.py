@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from cache.format import schema
-from cache.format.files import Files, FilesV3
+from cache.format.files import Files, FilesV3, StoredExample
 from cache.format.histogram import N_BINS, Histogram, Moments
 from cache.format.old_files import FilesV1, FilesV2
 from cache.format.schema import CacheError, Kind, Manifest, Provenance
@@ -121,7 +121,8 @@ class Neuron:
         row = self._profile(hook)
         examples: dict[int, list[Example]] = {}
         for found in self._cache.files.examples(self.layer, self.index, hook, "range"):
-            examples.setdefault(found["range"], []).append(self._cache.example(found))
+            if found.interval is not None:
+                examples.setdefault(found.interval, []).append(self._cache.example(found))
         edges = zip(row["range_low"], row["range_high"], row["range_count"], strict=True)
         return [RangeSample(*edge, examples.get(which, [])) for which, edge in enumerate(edges)]
 
@@ -305,18 +306,18 @@ class NeuronCache:
         rows = self.files.read(schema.DOCUMENTS).to_pylist()
         return {r["document"]: Provenance(r["source"], r["lang"], r["licence"], r["origin"]) for r in rows}
 
-    def example(self, row: dict[str, Any]) -> Example:
-        """An example from its row."""
-        document = self._documents.get(row["document"])
+    def example(self, stored: StoredExample) -> Example:
+        """An example with the document that it is from."""
+        document = self._documents.get(stored.document)
         if document is None:
-            raise self.files.damaged(schema.DOCUMENTS, f"no document {row['document']}")
+            raise self.files.damaged(schema.DOCUMENTS, f"no document {stored.document}")
         return Example(
-            value=row["value"],
-            tokens=row["tokens"],
-            peak=row["peak"],
-            activations=row["activations"],
-            position=row["position"],
-            context_start=row["context_start"],
-            document_index=row["document"],
+            value=stored.value,
+            tokens=stored.tokens,
+            peak=stored.peak,
+            activations=stored.activations,
+            position=stored.position,
+            context_start=stored.context_start,
+            document_index=stored.document,
             document=document,
         )

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cache.format.schema import part_name
 from cache.reader import NeuronCache
 from solu_model import load_checkpoint
 from solu_model.files import weights_hash
@@ -22,6 +23,13 @@ def test_there_is_a_model():
     assert FOLDERS
 
 
+def stored_rows(folder, cache, layer, neuron, hook):
+    """The strongest examples' rows, read without our reader."""
+    part = part_name(layer, neuron, cache.manifest.neurons_per_part)
+    own = [("neuron", "=", neuron), ("hook", "=", hook), ("kind", "=", "top")]
+    return pq.read_table(folder / "neurons/examples" / part, filters=own).to_pylist()
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
 def test_stored_activations_are_recomputed(folder):
     cache = NeuronCache.open(folder / "neurons")
@@ -30,7 +38,7 @@ def test_stored_activations_are_recomputed(folder):
     checked = 0
     places = [(layer, neuron) for layer in cache.layers for neuron in range(0, cache.d_mlp, 16)]
     for (layer, neuron), hook in product(places, cache.hooks):
-        rows = cache.files.examples(layer, neuron, hook, "top")
+        rows = stored_rows(folder, cache, layer, neuron, hook)
         for example, row in zip(cache.neuron(layer, neuron).top(hook), rows, strict=True):
             if example.position - example.peak != example.context_start:
                 continue  # the window does not show all that the model saw before the peak

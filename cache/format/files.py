@@ -4,10 +4,8 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +16,22 @@ from cache.format import schema
 from cache.format.schema import CacheError, Kind, Manifest
 
 Row = dict[str, Any]
+
+
+class StoredExample(NamedTuple):
+    """An example as the files have it."""
+
+    interval: int | None
+    """Of a sampled one, an index into the neuron's intervals."""
+    value: float
+    tokens: npt.NDArray[np.int32]
+    activations: dict[str, npt.NDArray[np.float32]]
+    """By hook."""
+    peak: int
+    position: int
+    context_start: int
+    document: int
+
 
 GROUPS_HELD = 8
 """Row groups of each kind that stay in memory: a page asks for several parts of one neuron."""
@@ -41,7 +55,7 @@ class Files(ABC):
         """A neuron's histogram, intervals, tokens and sources."""
 
     @abstractmethod
-    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
+    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[StoredExample]:
         """A neuron's examples of a kind, in order."""
 
     @abstractmethod
@@ -105,14 +119,13 @@ class FilesV3(Files):
         table, name = self._group(schema.PROFILES, *self._place(layer, neuron))
         return self._one(at_hook(of_neuron(table, neuron), hook), name, neuron)
 
-    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
+    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[StoredExample]:
         return self._own_examples(layer, neuron, hook).get(kind, [])
 
-    def _read_examples(self, layer: int, neuron: int, hook: str) -> dict[str, list[Row]]:
+    def _read_examples(self, layer: int, neuron: int, hook: str) -> dict[str, list[StoredExample]]:
         """A neuron's examples by kind."""
         table, _ = self._group(schema.EXAMPLES, *self._place(layer, neuron))
-        rows = example_rows(at_hook(of_neuron(table, neuron), hook), self.manifest.hooks)
-        return {kind: list(some) for kind, some in groupby(rows, itemgetter("kind"))}
+        return stored_examples(at_hook(of_neuron(table, neuron), hook), self.manifest.hooks)
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         table = self._layer(layer, hook)
@@ -208,25 +221,34 @@ def at_hook(table: pa.Table, hook: str) -> pa.Table:
     return table.slice(first, bisect_right(hooks, hook) - first)
 
 
-def example_rows(table: pa.Table, hooks: Sequence[str]) -> list[Row]:
-    """The rows of examples. Their `tokens`, and under `activations` what their levels stand for at each hook,
-    are parts of one array each: a Python number for each would take longer than all the rest."""
-    levels = [f"levels_{hook}" for hook in ("hook_mid", "hook_post")]
-    rows: list[Row] = table.drop_columns(["tokens", *levels]).to_pylist()
+def stored_examples(table: pa.Table, hooks: Sequence[str]) -> dict[str, list[StoredExample]]:
+    """Examples by kind, of a table in order. Their tokens, and what their levels stand for, are parts of one
+    array each: a Python number for each would take longer than all the rest."""
     tokens = table["tokens"].combine_chunks()
     # Copied: a view would keep the whole row group in memory as long as one of its examples.
-    values, ends = tokens.flatten().to_numpy().copy(), tokens.offsets.to_numpy()
-    for row, first, last in zip(rows, ends[:-1] - ends[0], ends[1:] - ends[0], strict=True):
-        row["tokens"], row["activations"] = values[first:last], {}
+    windows = _parts(tokens.flatten().to_numpy().copy(), np.diff(tokens.offsets.to_numpy()))
+    activations: list[dict[str, npt.NDArray[np.float32]]] = [{} for _ in windows]
     for hook in hooks:
         steps = table[f"levels_{hook}"].to_pylist()
         low, high = (table[f"{end}_{hook}"].to_numpy() for end in ("low", "high"))
-        length = np.array([len(s) for s in steps], dtype=np.int64)
+        lengths = np.array([len(s) for s in steps], dtype=np.int64)
         span = (high.astype(np.float64) - low).astype(np.float32)
         flat = np.frombuffer(b"".join(steps), dtype=np.uint8).astype(np.float32) / 255
-        flat = np.repeat(low, length) + flat * np.repeat(span, length)
-        last = 0
-        for row, n in zip(rows, length.tolist(), strict=True):
-            row["activations"][hook] = flat[last : last + n]
-            last += n
-    return rows
+        values = _parts(np.repeat(low, lengths) + flat * np.repeat(span, lengths), lengths)
+        for one, own in zip(activations, values, strict=True):
+            one[hook] = own
+    names = ("range", "value", "peak", "position", "context_start", "document")
+    interval, value, *others = (
+        table[name].to_pylist() if name in table.column_names else [None] * len(table) for name in names
+    )
+    found = list(map(StoredExample, interval, value, windows, activations, *others))
+    if "kind" not in table.column_names:
+        return {"top": found}
+    kinds = table["kind"].to_pylist()
+    return {kind: found[bisect_left(kinds, kind) : bisect_right(kinds, kind)] for kind in get_args(Kind)}
+
+
+def _parts(values: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """An array's parts of these lengths, one after the other."""
+    ends = np.cumsum(lengths)
+    return [values[a:b] for a, b in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cache.format import schema
-from cache.format.files import GROUPS_HELD, Files, FilesV3, Row, example_rows
+from cache.format.files import GROUPS_HELD, Files, FilesV3, Row, StoredExample, stored_examples
 from cache.format.schema import Kind, Manifest
 
 _NO_PROFILE: Row = {
@@ -87,7 +87,7 @@ class FilesV1(Files):
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
         return _NO_PROFILE | self.moments(layer, neuron, hook)
 
-    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[Row]:
+    def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[StoredExample]:
         if kind != "top":
             return []
         groups = -(-self.manifest.model.d_mlp // self._PER_GROUP)
@@ -98,7 +98,7 @@ class FilesV1(Files):
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged("examples.parquet", error) from error
         wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
-        return example_rows(table.filter(wanted), self.manifest.hooks)
+        return stored_examples(table.filter(wanted), self.manifest.hooks)["top"]
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))
