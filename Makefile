@@ -1,14 +1,15 @@
 # One command each, from a clean clone, with Python 3.11 or newer:
-#   make run     the dashboard on the bundled models
-#   make test    the tests, browser included
-#   make lint    linters, types, import directions
+#   make run         the dashboard on the bundled models
+#   make test        the tests, browser included
+#   make test-slow   those that take half a minute each: Triton's kernels, processes that train together
+#   make lint        linters, types, import directions
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint format chromium clean help
+.PHONY: run test test-slow lint format chromium clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -18,6 +19,9 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev chromium
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+test-slow: $(VENV)/.dev chromium
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ def rater(browser: Browser, server: str) -> Iterator[Page]:
     context.close()
 
 
+@pytest.mark.slow
 def test_nothing_received_tells_the_model(server: str, rater: Page, shown_models: Path, labels: Path) -> None:
     caches = [NeuronCache.open(shown_models / name / "neurons") for name in NAMES]
     sides = side_of(NAMES[0], caches[0], "hook_mid"), side_of(NAMES[1], caches[1])

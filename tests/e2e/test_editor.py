@@ -242,7 +242,7 @@ def test_the_original_stays_with_the_difference(server: str, page: Page, tiny_mo
     expect(tip).to_contain_text(re.compile("now"))
 
 
-@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("panel", ["Variants", "Single edits", "Neurons", "Output", "Code"])
 def test_the_editor_is_accessible(server: str, page: Page, panel: str) -> None:
     opened(page, server, "&example=top-0")

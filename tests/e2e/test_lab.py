@@ -189,7 +189,7 @@ def test_hypotheses_are_kept_shared_and_taken_back(server: str, page: Page, tmp_
         expect(page.get_by_text(said)).to_be_visible()
 
 
-@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 def test_the_lab_is_accessible(server: str, page: Page) -> None:
     opened(page, server, 3, "detects", "/[0-9]/")
     run_sample(page)

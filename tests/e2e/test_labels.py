@@ -158,7 +158,7 @@ def test_the_page_of_labels_searches_opens_exports_and_imports(
     expect(page.get_by_text(re.compile("eve · ★ · needle"))).to_be_visible()
 
 
-@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 def test_notes_and_labels_are_accessible(server: str, page: Page, key: Key, store: AnnotationStore) -> None:
     store.save(key, "tiny", "bob", label="x", star=True)
     open_notes(page, server, key)

@@ -50,7 +50,7 @@ def test_a_bad_address_gets_a_message(server: str, page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("holds layers 0")
 
 
-@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 def test_it_is_accessible(server: str, page: Page) -> None:
     open_layer(page, server)
     violations = Axe().run(page).response["violations"]

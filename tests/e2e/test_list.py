@@ -136,7 +136,7 @@ def test_the_rest_of_a_list_is_on_its_next_page(server: str, page: Page) -> None
     expect(page.locator(".row .rank").first).to_have_text("1")  # 48 neurons are one page
 
 
-@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 def test_a_search_is_accessible(server: str, page: Page) -> None:
     open_list(page, server, "&by=peaks&q=.&show=all")
     page.keyboard.press("j")

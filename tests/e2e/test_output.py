@@ -171,7 +171,7 @@ def test_stored_examples_are_run_again(server: str, page: Page) -> None:
     expect(page.get_by_text("the cache does not keep the text before the window")).to_be_visible()
 
 
-@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("panel", ["Output", "Measured", "Similar", "Provenance"])
 def test_panels_are_accessible(server: str, page: Page, panel: str) -> None:
     open_panel(page, server, "Output" if panel == "Measured" else panel)

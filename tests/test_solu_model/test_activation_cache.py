@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 COMPUTE = """
 import hashlib, torch, solu_model
 torch.manual_seed(0)
@@ -16,6 +18,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_first_process_computes_what_later_ones_do(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     seen = [

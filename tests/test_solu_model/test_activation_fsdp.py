@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 WORLD = 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     if not (dist.is_available() and dist.is_gloo_available()):

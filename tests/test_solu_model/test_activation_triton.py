@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 if not ON_GPU and not INTERPRETING:
 
+    @pytest.mark.slow
     @pytest.mark.timeout(280)
     def test_under_the_interpreter() -> None:
         pytest.importorskip("triton", reason="Triton is not installed: its kernels cannot be interpreted")

@@ -54,7 +54,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        # The last has both of the others' parts.
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("replicas", "shards", "tensor")),
+        "shards of tensor",
+    ],
+)
 def test_loss_gradients_and_run_are_those_of_one_process(
     layout: str, run: Path, corpus: Path, tmp_path: Path
 ) -> None:
