@@ -80,7 +80,7 @@ def made(member: Member, said: argparse.Namespace, first: Path) -> None:
     val = [word for path in said.val for word in ("--data", path)]
     solu(  # refuses a folder with another recipe
         "train", "--preset", member.preset, "--d-model", member.d_model, "--seed", member.seed,
-        "--tokens", said.tokens, "--compile", *data, "--out", out,
+        "--tokens", said.tokens, "--d-vocab", said.d_vocab, "--compile", *data, "--out", out,
     )  # fmt: skip
     if not (out / "evaluation.json").exists():
         solu("evaluate", "--model", out, *val, "--out", out / "evaluation.json")
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--val", action="append", required=True, help="text to measure on; repeatable")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=10_000_000)
+    parser.add_argument("--d-vocab", type=int, default=8192, help="a small one leaves time for more text")
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--presets", nargs="+", default=["gelu-1l", "solu-1l", "solu-plain-1l"])
     said = parser.parse_args()
