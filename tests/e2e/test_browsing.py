@@ -159,6 +159,8 @@ def test_pages_are_accessible(server: str, page: Page, path: str) -> None:
 def test_a_bar_of_a_histogram_shows_its_range(server: str, page: Page, tiny_model: Path) -> None:
     ranges = NeuronCache.open(tiny_model / "neurons").neuron(0, 5).ranges("hook_post")
     open_neuron(page, server, 5)
+    # A part drawn anew while the script runs would lose the focus.
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     after = page.get_by_role("group", name="Histogram after the LayerNorm")
     after.focus()
     page.keyboard.press("End")
