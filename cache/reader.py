@@ -119,10 +119,9 @@ class Neuron:
     def ranges(self, hook: str) -> list[RangeSample]:
         """Intervals of activation, lowest first, each with samples; none in a cache of version 1."""
         row = self._profile(hook)
-        examples: dict[int, list[Example]] = {}
+        examples: dict[int | None, list[Example]] = {}
         for found in self._cache.files.examples(self.layer, self.index, hook, "range"):
-            if found.interval is not None:
-                examples.setdefault(found.interval, []).append(self._cache.example(found))
+            examples.setdefault(found.interval, []).append(self._cache.example(found))
         edges = zip(row["range_low"], row["range_high"], row["range_count"], strict=True)
         return [RangeSample(*edge, examples.get(which, [])) for which, edge in enumerate(edges)]
 

@@ -237,14 +237,9 @@ def stored_examples(table: pa.Table, hooks: Sequence[str]) -> dict[str, list[Sto
         values = _parts(np.repeat(low, lengths) + flat * np.repeat(span, lengths), lengths)
         for one, own in zip(activations, values, strict=True):
             one[hook] = own
-    names = ("range", "value", "peak", "position", "context_start", "document")
-    interval, value, *others = (
-        table[name].to_pylist() if name in table.column_names else [None] * len(table) for name in names
-    )
+    names = ("kind", "range", "value", "peak", "position", "context_start", "document")
+    kinds, interval, value, *others = (table[name].to_pylist() for name in names)
     found = list(map(StoredExample, interval, value, windows, activations, *others))
-    if "kind" not in table.column_names:
-        return {"top": found}
-    kinds = table["kind"].to_pylist()
     return {kind: found[bisect_left(kinds, kind) : bisect_right(kinds, kind)] for kind in get_args(Kind)}
 
 

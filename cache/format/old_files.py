@@ -98,7 +98,10 @@ class FilesV1(Files):
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged("examples.parquet", error) from error
         wanted = pc.and_(pc.equal(table["neuron"], neuron), pc.equal(table["hook"], hook))
-        return stored_examples(table.filter(wanted), self.manifest.hooks)["top"]
+        own = table.filter(wanted)
+        for name, value in (("kind", pa.scalar("top")), ("range", pa.scalar(None, pa.int32()))):
+            own = own.append_column(name, pa.repeat(value, len(own)))
+        return stored_examples(own, self.manifest.hooks)[kind]
 
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
         rows = pc.and_(pc.equal(self._neurons["layer"], layer), pc.equal(self._neurons["hook"], hook))
