@@ -49,9 +49,9 @@ def scan(  # type: ignore[no-untyped-def]
 ):
     """Count, sum, find the extremes of one context and sample its tokens.
 
-    Tokens pass a tile at a time, and of a tile a block of neurons: first the arithmetic, branch-free so that
-    it runs on vector registers, then the scattered increments of the histograms, then the few tokens that
-    may enter a sample.
+    Neurons pass a block at a time, whose counters then stay at hand, and of a block tiles of tokens: first
+    the arithmetic, branch-free so that it runs on vector registers, then the scattered increments of the
+    histograms, then the few tokens that may enter a sample.
 
     Args:
         acts: of each hook `[T, M]` float32, C-contiguous; position 0 is the BOS, which is counted nowhere.
@@ -60,6 +60,7 @@ def scan(  # type: ignore[no-untyped-def]
         first, last: neurons to work on.
         counts: `[ceil((last - first) / BLOCK), N_BINS + 2, BLOCK]` uint16, added to; emptied by the caller
             before they can overflow. The last two bins count NaN and infinity, which are in nothing else.
+            What is beyond `last` in the last block means nothing.
         sums: `[5, M]` float64, overwritten: the context's sums of x, x^2, x^3, x^4 and of x above 0.
         extremes: `[2, M]` float32, overwritten: the context's lowest and highest finite value; inf and -inf
             where there is none.
@@ -76,46 +77,39 @@ def scan(  # type: ignore[no-untyped-def]
     """
     values = acts[hook]
     n_tokens, width = values.shape[0], last - first
-    tile = np.empty((_TILE, width), np.float32)
-    bits = tile.view(np.int32)
     # Arrays of this function's own: only of those does the compiler know that they don't overlap.
+    tile = np.zeros((_TILE, BLOCK), np.float32)
+    bits, halves = tile.view(np.int32), np.empty(_TILE, np.uint32)
     s1, s2, positive = np.zeros(width), np.zeros(width), np.zeros(width)
     s3, s4 = np.zeros(width), np.zeros(width)
     low, high = np.full(width, np.float32(np.inf)), np.full(width, np.float32(-np.inf))
     bars = _bars(first, last, neuron_keys, common, rare)
-    index, flags = np.empty(BLOCK, np.uint32), np.zeros(BLOCK, np.uint8)
-    words = flags.view(np.uint64)
-    for start in range(1, n_tokens, _TILE):
-        n_rows = min(_TILE, n_tokens - start)
-        for row in range(n_rows):
-            for i in range(width):
-                tile[row, i] = values[start + row, np.uintp(first) + np.uintp(i)]
-        for block in range(0, width, BLOCK):
-            n = min(BLOCK, width - block)
-            _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high)
-            block_bars, block_counts = bars[block // BLOCK], counts[block // BLOCK].reshape(-1)
+    index, flags = np.empty(_TILE * BLOCK, np.uint32), np.empty(_TILE * BLOCK, np.uint8)
+    words, found = flags.view(np.uint64), np.empty(_TILE * BLOCK // _FLAGS, np.uint32)
+    for block in range(0, width, BLOCK):
+        n = min(BLOCK, width - block)
+        block_bars, block_counts = bars[block // BLOCK], counts[block // BLOCK].reshape(-1)
+        for start in range(1, n_tokens, _TILE):
+            n_rows = min(_TILE, n_tokens - start)
             for row in range(n_rows):
-                half = np.uint32(context.hashes[start + row] >> np.uint64(32))
-                _place(bits[row], block, n, half, block_bars, index, flags)
-                _count(index, n, block_counts)
-                entering = np.uint64(0)
-                for w in range(BLOCK // _FLAGS):
-                    entering |= words[w]
-                if entering == 0:
-                    continue
-                for w in range(BLOCK // _FLAGS):
-                    if words[w] == 0:
+                halves[row] = np.uint32(context.hashes[start + row] >> np.uint64(32))
+                for i in range(n):
+                    tile[row, i] = values[start + row, np.uintp(first + block) + np.uintp(i)]
+            _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high)
+            _place(bits, halves, n_rows, block_bars, index, flags)
+            _count(index, n_rows * BLOCK, block_counts)
+            for k in range(_set_words(words, n_rows * BLOCK // _FLAGS, found)):
+                for flag in range(found[k] * _FLAGS, found[k] * _FLAGS + _FLAGS):
+                    row, i = flag // BLOCK, flag % BLOCK
+                    if flags[flag] == 0 or i >= n:
                         continue
-                    for i in range(w * _FLAGS, min(w * _FLAGS + _FLAGS, n)):
-                        if flags[i] == 0:
-                            continue
-                        at, j = np.int64(index[i] // np.uint32(BLOCK)), first + block + i
-                        chance = priority_half(half, block_bars[i])
-                        if chance <= limit[j, slot_of(at, base[j])]:
-                            consider(
-                                at, start + row, j, chance, acts, hook, j, 0, context, base, limit, kept,
-                                neuron_keys[j], n_before, n_after,
-                            )  # fmt: skip
+                    at, j = np.int64(index[flag] // np.uint32(BLOCK)), first + block + i
+                    chance = priority_half(halves[row], block_bars[i])
+                    if chance <= limit[j, slot_of(at, base[j])]:
+                        consider(
+                            at, start + row, j, chance, acts, hook, j, 0, context, base, limit, kept,
+                            neuron_keys[j], n_before, n_after,
+                        )  # fmt: skip
     sums[0, first:last], sums[1, first:last], sums[2, first:last] = s1, s2, s3
     sums[3, first:last], sums[4, first:last] = s4, positive
     extremes[0, first:last], extremes[1, first:last] = low, high
@@ -130,13 +124,13 @@ def scan(  # type: ignore[no-untyped-def]
 
 @inlined
 def _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high):  # type: ignore[no-untyped-def]
-    """Add the tokens of a tile, four at a time, for n of its neurons."""
+    """Add the tokens of a tile, four at a time, to the sums of its n neurons, which begin at `block`."""
     zero = np.float32(0.0)
     for four in range(n_rows // 4):
         t = 4 * four
         for i in range(n):
             j = np.uintp(block) + np.uintp(i)
-            a, b, c, d = tile[t, j], tile[t + 1, j], tile[t + 2, j], tile[t + 3, j]
+            a, b, c, d = tile[t, i], tile[t + 1, i], tile[t + 2, i], tile[t + 3, i]
             ya, yb, yc, yd = np.float64(a), np.float64(b), np.float64(c), np.float64(d)
             qa, qb, qc, qd = ya * ya, yb * yb, yc * yc, yd * yd
             s1[j] += (ya + yb) + (yc + yd)
@@ -149,7 +143,7 @@ def _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high):  # type: 
     for t in range(n_rows // 4 * 4, n_rows):
         for i in range(n):
             j = np.uintp(block) + np.uintp(i)
-            x = tile[t, j]
+            x = tile[t, i]
             y = np.float64(x)
             q = y * y
             s1[j] += y
@@ -165,36 +159,46 @@ def _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high):  # type: 
 def _bars(first, last, neuron_keys, common, rare):  # type: ignore[no-untyped-def]
     """What `_place` needs of each block, `[n_blocks, 4 * BLOCK]` uint32.
 
-    Keys, `common`, the bits before those of `rare`, and the numbers from 0.
+    Keys, `common`, the bits before those of `rare`, and the numbers from 0. Beyond the last neuron next to
+    nothing passes.
     """
     bars = np.zeros((-(-(last - first) // BLOCK), 4 * BLOCK), np.uint32)
+    bars[:, 2 * BLOCK : 3 * BLOCK] = np.float32(np.inf).view(np.uint32)
+    bars[:, 3 * BLOCK :] = np.arange(BLOCK)
     for j in range(first, last):
         block, i = (j - first) // BLOCK, (j - first) % BLOCK
         bars[block, i] = np.uint32(neuron_keys[j] >> np.uint64(32))
         bars[block, BLOCK + i] = common[j]
         bars[block, 2 * BLOCK + i] = np.float32(rare[j]).view(np.uint32) - np.uint32(1)
-        bars[block, 3 * BLOCK + i] = i
     return bars
 
 
 @compiled
-def _place(bits, block, n, half, bars, index, flags):  # type: ignore[no-untyped-def]
-    """Of n neurons at one token: where each is counted, and whether it may enter a sample.
+def _place(bits, halves, n_rows, bars, index, flags):  # type: ignore[no-untyped-def]
+    """Of the neurons of a tile at each token: where they are counted, and whether they may enter a sample.
 
     What is not a number or infinite is placed in the outermost bins. Float32 above 0 are in the order of
     their bits.
+
+    Args:
+        bits: `[_TILE, BLOCK]` int32, those of the activations. halves: `[_TILE]`, of tokens' priorities.
+        n_rows: tokens in the tile.
+        bars: of the block, as `_bars` made them.
+        index, flags: `[_TILE * BLOCK]`, written: places in the block's counters, and 1 where one may enter.
     """
-    for i in range(n):
-        word = bits[np.uintp(block) + np.uintp(i)]
-        magnitude = word & np.int32(0x7FFFFFFF)
-        offset = np.int32((magnitude >> np.int32(20)) - np.int32(FIRST_KEY))
-        offset = np.int32(min(max(offset, np.int32(-1)), np.int32(N_SIDE)) + np.int32(2))
-        offset = np.int32(0) if magnitude == 0 else offset
-        at = np.int32(np.int32(ZERO) - offset if word < 0 else np.int32(ZERO) + offset)
-        chance = priority_half(half, bars[i])
-        most, below = bars[np.uintp(i) + np.uintp(BLOCK)], bars[np.uintp(i) + np.uintp(2 * BLOCK)]
-        index[i] = np.uint32(np.uint32(at) * np.uint32(BLOCK) + bars[np.uintp(i) + np.uintp(3 * BLOCK)])
-        flags[i] = np.uint8((chance <= most) | (word > np.int32(below)))
+    for row in range(np.uintp(n_rows)):
+        half, start = halves[row], row * np.uintp(BLOCK)
+        for i in range(np.uintp(BLOCK)):
+            word = bits[row, i]
+            magnitude = word & np.int32(0x7FFFFFFF)
+            offset = np.int32((magnitude >> np.int32(20)) - np.int32(FIRST_KEY))
+            offset = np.int32(min(max(offset, np.int32(-1)), np.int32(N_SIDE)) + np.int32(2))
+            offset = np.int32(0) if magnitude == 0 else offset
+            at = np.int32(np.int32(ZERO) - offset if word < 0 else np.int32(ZERO) + offset)
+            chance = priority_half(half, bars[i])
+            most, below = bars[i + np.uintp(BLOCK)], bars[i + np.uintp(2 * BLOCK)]
+            index[start + i] = np.uint32(np.uint32(at) * np.uint32(BLOCK) + bars[i + np.uintp(3 * BLOCK)])
+            flags[start + i] = np.uint8((chance <= most) | (word > np.int32(below)))
 
 
 @compiled
@@ -202,6 +206,16 @@ def _count(index, n, flat):  # type: ignore[no-untyped-def]
     """One more of each."""
     for i in range(n):
         flat[index[i]] += np.uint16(1)
+
+
+@compiled
+def _set_words(words, n, found):  # type: ignore[no-untyped-def]
+    """Write which of n words are not 0, without a branch; returns how many."""
+    n_found = np.uintp(0)
+    for w in range(n):
+        found[n_found] = np.uint32(w)
+        n_found += np.uintp(words[w] != 0)
+    return n_found
 
 
 @compiled
