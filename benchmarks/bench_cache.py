@@ -219,10 +219,8 @@ class Build:
         self._pass.close()
 
 
-def names(engine: Engine) -> list[str]:
-    """The hooked activations."""
-    hooks = engine.settings.hooks
-    return [f"blocks.{layer}.mlp.{hook}" for layer in engine.settings.layers for hook in hooks]
+def _nothing(layer: int, acts: list[torch.Tensor]) -> None:
+    """Keep nothing of a pass."""
 
 
 def streams(engine: Engine, contexts: list[Context], n: int, seconds: float) -> float:
@@ -232,12 +230,11 @@ def streams(engine: Engine, contexts: list[Context], n: int, seconds: float) -> 
 
     def work(which: int) -> None:
         torch.set_num_threads(1)
-        with torch.inference_mode():
-            for context in contexts[which::n]:
-                engine.model.activations(torch.from_numpy(context.tokens[None]), names(engine))
-                done[which] += len(context.tokens) - 1
-                if time.perf_counter() - began > seconds:
-                    return
+        for context in contexts[which::n]:
+            engine.read([context], _nothing)
+            done[which] += len(context.tokens) - 1
+            if time.perf_counter() - began > seconds:
+                return
 
     threads = [Thread(target=work, args=(which,)) for which in range(n)]
     for thread in threads:
@@ -249,13 +246,11 @@ def streams(engine: Engine, contexts: list[Context], n: int, seconds: float) -> 
 
 def batched(engine: Engine, contexts: np.ndarray, batch: int, seconds: float) -> float:
     """The bare pass on torch's own threads: tokens a second of full contexts."""
-    tokens = torch.from_numpy(contexts)
     n, began = 0, time.perf_counter()
-    with torch.inference_mode():
-        while time.perf_counter() - began < seconds:
-            at = n // contexts.shape[1] % (len(contexts) - batch + 1)
-            engine.model.activations(tokens[at : at + batch], names(engine))
-            n += batch * contexts.shape[1]
+    while time.perf_counter() - began < seconds:
+        at = n // contexts.shape[1] % (len(contexts) - batch + 1)
+        engine.read([Context(0, 0, row) for row in contexts[at : at + batch]], _nothing)
+        n += batch * contexts.shape[1]
     return n / (time.perf_counter() - began)
 
 

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from solu_model.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
 from solu_model.config import SoluConfig
 from solu_model.neuron_model import NeuronModel, OutputPath
-from solu_model.taps import AllTaken, Taps
+from solu_model.taps import AllTaken, Taps, Visit
 
 # (what computes hook_pre, what reads hook_post), by their names in a block's MLP.
 _MLPS = (
@@ -83,10 +83,15 @@ class AdaptedModel:
 
     @torch.no_grad()
     def activations(
-        self, tokens: Tensor, names: Iterable[str], attention_mask: Tensor | None = None
+        self,
+        tokens: Tensor,
+        names: Iterable[str],
+        attention_mask: Tensor | None = None,
+        *,
+        visit: Visit | None = None,
     ) -> dict[str, Tensor]:
         """Activations alone: the pass ends at the last point asked for; see `NeuronModel`."""
-        taps = Taps(names, self.point_names(), stop_early=True)
+        taps = Taps(names, self.point_names(), stop_early=True, visit=visit)
         self._check_length(tokens)
         with self._tapped(taps), suppress(AllTaken):
             self.model(input_ids=tokens, attention_mask=attention_mask, use_cache=False)

@@ -28,7 +28,7 @@ from solu_model.activation import (
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
 from solu_model.neuron_model import OutputPath
-from solu_model.taps import AllTaken, Taps, point_names
+from solu_model.taps import AllTaken, Taps, Visit, point_names
 
 
 class LayerNorm(nn.Module):
@@ -358,13 +358,15 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def activations(
-        self, tokens: Tensor, names: Iterable[str], attention_mask: Tensor | None = None
+        self,
+        tokens: Tensor,
+        names: Iterable[str],
+        attention_mask: Tensor | None = None,
+        *,
+        visit: Visit | None = None,
     ) -> dict[str, Tensor]:
-        """Activations alone: the pass ends at the last point asked for, before any logits.
-
-        Args and errors as in `run_with_cache`; `attention_mask [B, T]` is 0 at padding.
-        """
-        taps = Taps(names, self.point_names(), stop_early=True)
+        """Activations alone: the pass ends at the last point asked for; see `NeuronModel`."""
+        taps = Taps(names, self.point_names(), stop_early=True, visit=visit)
         with suppress(AllTaken):
             self(input_ids=tokens, attention_mask=attention_mask, taps=taps, use_cache=False)
         return taps.taken

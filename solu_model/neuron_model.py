@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from solu_model.taps import Visit
+
 
 class NeuronModelConfig(Protocol):
     """The sizes that a cache is laid out by."""
@@ -78,14 +80,21 @@ class NeuronModel(Protocol):
         """The activations it has, in the order of the forward pass, e.g. `blocks.0.mlp.hook_post`."""
 
     def activations(
-        self, tokens: Tensor, names: Iterable[str], attention_mask: Tensor | None = None
+        self,
+        tokens: Tensor,
+        names: Iterable[str],
+        attention_mask: Tensor | None = None,
+        *,
+        visit: Visit | None = None,
     ) -> dict[str, Tensor]:
-        """Activations alone, `[B, T, M]` by name.
+        """Activations alone, `[B, T, M]` by name: the pass ends at the last point asked for.
 
         Args:
             tokens: `[B, T]` ids.
             names: of `point_names()`.
             attention_mask: `[B, T]`, 0 at padding.
+            visit: is given each name and its activations as soon as the pass reaches them. Nothing is kept
+                then and nothing returned, so that what is held does not grow with the number of layers.
 
         Raises:
             ValueError: a name that the model does not have, or tokens beyond `n_ctx`.

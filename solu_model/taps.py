@@ -1,10 +1,10 @@
 """Read activations by the field's names, without hooks.
 
-A `Taps` travels down one forward pass as an argument and keeps the tensors asked for. Nothing is
-registered on the model, so nothing is left behind and threads sharing a model don't meet.
+A `Taps` travels down one forward pass as an argument and keeps the tensors asked for, or hands them on.
+Nothing is registered on the model, so nothing is left behind and threads sharing a model don't meet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -20,6 +20,10 @@ _BLOCK_POINTS = (
 )
 
 
+Visit = Callable[[str, Tensor], None]
+"""Takes a point's name and its activations."""
+
+
 class AllTaken(Exception):
     """Ends a forward pass whose caller wants the activations alone: all of them are in."""
 
@@ -31,12 +35,21 @@ class Taps:
         names: points as in `point_names`, e.g. `blocks.0.mlp.hook_mid`.
         available: the points the model has; any other name is a ValueError that lists them.
         stop_early: raise `AllTaken` as soon as the last wanted point has passed.
+        visit: is given each tensor as the pass reaches it, in place of keeping it.
     """
 
-    def __init__(self, names: Iterable[str], available: list[str], *, stop_early: bool = False) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        available: list[str],
+        *,
+        stop_early: bool = False,
+        visit: Visit | None = None,
+    ) -> None:
         self.wanted = frozenset(names)
         self.stop_early = stop_early
         self.taken: dict[str, Tensor] = {}
+        self._visit, self._n_passed = visit, 0
         unknown = sorted(self.wanted - set(available))
         if unknown:
             raise ValueError(
@@ -44,11 +57,16 @@ class Taps:
             )
 
     def take(self, name: str, value: Tensor) -> None:
-        """Keep `value` if `name` is wanted."""
-        if name in self.wanted:
+        """Keep `value`, or hand it on, if `name` is wanted."""
+        if name not in self.wanted:
+            return
+        if self._visit is None:
             self.taken[name] = value.detach()
-            if self.stop_early and len(self.taken) == len(self.wanted):
-                raise AllTaken
+        else:
+            self._visit(name, value.detach())
+        self._n_passed += 1
+        if self.stop_early and self._n_passed == len(self.wanted):
+            raise AllTaken
 
 
 def point_names(n_layers: int, *, has_mid: bool) -> list[str]:

@@ -4,7 +4,7 @@ The only part of the package that runs the model.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -132,21 +132,29 @@ class Engine:
         """Contexts of equal length in a forward pass."""
         return self.options.batch_size or (1 if self.device == "cpu" else 32)
 
-    def activations(self, contexts: Sequence[Context]) -> dict[int, list[Tensor]]:
-        """One forward pass, to the last hook and no further: by layer, of each hook `[B, T, M]` float32.
+    def read(self, contexts: Sequence[Context], visit: Callable[[int, list[Tensor]], None]) -> None:
+        """One forward pass, to the last hook and no further.
 
-        They stay on the model's device. Contexts are of equal length: without padding, what comes out for
-        one does not depend on the others.
+        A layer's activations are handed on before the next layer's are made: memory does not grow with the
+        number of layers, and what was just written is read while it is near.
+
+        Args:
+            contexts: of equal length: without padding, what comes out for one does not depend on the others.
+            visit: is given a layer and of each hook `[B, T, M]` float32, on the model's device.
         """
         tokens = torch.from_numpy(np.stack([c.tokens for c in contexts])).to(self.device)
         hooks = self.settings.hooks
-        names = [f"blocks.{layer}.mlp.{hook}" for layer in self.settings.layers for hook in hooks]
+        points = {f"blocks.{layer}.mlp.{hook}": layer for layer in self.settings.layers for hook in hooks}
+        passed: list[Tensor] = []
+
+        def take(name: str, acts: Tensor) -> None:
+            passed.append(acts.float())
+            if len(passed) == len(hooks):
+                visit(points[name], passed)
+                passed.clear()
+
         with torch.inference_mode():
-            acts = self.model.activations(tokens, names)
-            return {
-                layer: [acts[f"blocks.{layer}.mlp.{hook}"].float() for hook in hooks]
-                for layer in self.settings.layers
-            }
+            self.model.activations(tokens, points, visit=take)
 
 
 class Pass:
@@ -249,16 +257,22 @@ class Pass:
                 self.state.sample.offer(text.id, context.start, context.tokens)
             source = self.state.source_row(text.provenance.source)
         for batch in _equal_lengths(contexts, engine.batch_size):
-            acts: dict[int, list[Any]] = dict(engine.activations(batch))
-            if not self._on_device:
-                acts = {layer: [a.cpu().numpy() for a in at_hooks] for layer, at_hooks in acts.items()}
-            for row, context in enumerate(batch):
-                ready = sequence(text.id, context.start, context.tokens)
-                for layer, reader in readers.items():
-                    reader.add(ready, [at_hook[row] for at_hook in acts[layer]], source)
-            del acts  # before the next ones are made
+            self._read_batch(text, batch, source, readers)
         for reader in readers.values():
             reader.end_document()
+
+    def _read_batch(
+        self, text: Text, batch: Sequence[Context], source: int, readers: dict[int, Reader]
+    ) -> None:
+        ready = [sequence(text.id, context.start, context.tokens) for context in batch]
+
+        def add(layer: int, acts: list[Any]) -> None:
+            if not self._on_device:
+                acts = [a.cpu().numpy() for a in acts]
+            for row, context in enumerate(ready):
+                readers[layer].add(context, [at_hook[row] for at_hook in acts], source)
+
+        self.engine.read(batch, add)
 
 
 def _check_room(settings: Settings, free: int) -> None:

@@ -124,6 +124,12 @@ def test_activations_stop_early_and_leave_nothing_behind(adapted: AdaptedModel) 
         assert torch.equal(got[name], want[name])
         assert not got[name].requires_grad
     assert no_hooks(adapted)
+    seen = {}
+    assert adapted.activations(tokens(), names, visit=seen.__setitem__) == {}
+    assert list(seen) == names
+    for name in names:
+        assert torch.equal(seen[name], want[name])
+    assert no_hooks(adapted)
     assert adapted.activations(tokens(), []) == {}
     with pytest.raises(ValueError, match=r"no activation is called blocks.0.mlp.hook_mid"):
         adapted.activations(tokens(), ["blocks.0.mlp.hook_mid"])

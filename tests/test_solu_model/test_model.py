@@ -1,5 +1,6 @@
 """The model as a transformers class, and its activations by name."""
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -82,6 +83,26 @@ def test_activations_stop_early_and_agree():
     early = model.activations(tokens, names)
     for name in names:
         torch.testing.assert_close(early[name], full[name])
+
+
+def test_activations_are_handed_on_one_by_one():
+    model, tokens = tiny(), torch.randint(0, 61, (2, 9))
+    names = [n for n in model.point_names() if "mlp.hook" in n]
+    expected = model.activations(tokens, names)
+    model.unembed.forward = None  # the pass must not get that far
+    seen, held = {}, []
+
+    def visit(name, value):
+        assert value.shape == (2, 9, model.config.d_mlp)
+        seen[name] = value.clone()
+        held.append((name.split(".")[1], weakref.ref(value)))
+        alive = {layer for layer, ref in held if ref() is not None}
+        assert alive == {name.split(".")[1]}  # nothing is left of the layers before
+
+    assert model.activations(tokens, names, visit=visit) == {}
+    assert list(seen) == names
+    for name in names:
+        assert torch.equal(seen[name], expected[name])
 
 
 def test_threads_do_not_meet_and_no_hook_is_left():
