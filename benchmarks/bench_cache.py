@@ -4,8 +4,9 @@ TEXT is any corpus that `solu cache build` takes. Over a model of the published 
 512, d_mlp 2048, n_ctx 1024, d_vocab 48262) with random weights (speed, not meaning, is measured), in turns
 within one run:
 
-- `build`: the engine from text to statistics, tokenizing included, in tokens of text a second. First from
-  nothing (every list still fills), then steadily.
+- `build`: the engine from text to statistics, tokenizing included, in tokens of text a second, while every
+  core has documents to read: a stretch's end, where one waits for another's last document, is no part of a
+  long build. First from nothing (every list still fills), then steadily.
 - `forward`: the bare pass to the last hooked activation, without unembedding and with nothing kept: as the
   engine runs it (a stream a core, one torch thread each, one context a pass), over the contexts that the
   engine read; and in batches of full contexts on torch's own threads.
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -59,12 +60,7 @@ def main() -> None:
         "--tokenizer", type=Path, default=ROOT / "models/solu-1l", help="a folder or a tokenizer's file"
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=30,
-        help="of building in each repeat; at its end one core waits for the other's last document",
-    )
+    parser.add_argument("--seconds", type=float, default=30, help="of building in each repeat")
     parser.add_argument("--warm", type=float, default=30, help="seconds of building before the first repeat")
     parser.add_argument("--other", type=Path, default=ROOT / ".venv-oracle/bin/python")
     parser.add_argument("--name", help="of the files in results/")
@@ -93,7 +89,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
     model = SoluForCausalLM(config).eval()
     save_checkpoint(model, folder / "model", tokenizer)
     save_transformerlens(model, folder / "transformerlens")
-    engine = Engine(folder / "model", Options(device="cpu"))
+    engine = Counting(folder / "model", Options(device="cpu"))
     texts = Corpus(args.text).texts(engine.tokenizer)
     build = Build(engine, texts)
     n_cores = os.cpu_count() or 1
@@ -182,10 +178,27 @@ def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
     return found
 
 
+class Counting(Engine):
+    """An engine that notes when each pass, and what is done with its activations, was over."""
+
+    def __init__(self, model: Path, options: Options) -> None:
+        super().__init__(model, options)
+        self._passes: list[tuple[float, int]] = []
+
+    def read(self, contexts: Sequence[Context], visit: Callable[[int, list[torch.Tensor]], None]) -> None:
+        """One pass, see `Engine.read`."""
+        super().read(contexts, visit)
+        self._passes.append((time.perf_counter(), sum(len(c.tokens) - 1 for c in contexts)))
+
+    def rate(self, began: float, ended: float) -> float:
+        """Tokens of text a second of the passes that ended between two moments."""
+        return sum(n for when, n in self._passes if began < when <= ended) / (ended - began)
+
+
 class Build:
     """The engine at work on one state, a stretch at a time."""
 
-    def __init__(self, engine: Engine, texts: Iterator[Text]) -> None:
+    def __init__(self, engine: Counting, texts: Iterator[Text]) -> None:
         self.engine, self._texts = engine, texts
         self._pass = Pass(engine, BuildState.empty(engine.settings))
         self.read: list[Text] = []
@@ -193,19 +206,19 @@ class Build:
         self.n_tokens = 0
 
     def run(self, seconds: float) -> float:
-        """Tokens a second over about so long, to the end of the last document."""
-        n, began = 0, time.perf_counter()
+        """Tokens a second over about so long; returns when the last document is read."""
+        began = ended = time.perf_counter()
         for text in self._texts:
             self._pass.add(text)
+            ended = time.perf_counter()  # and more documents are waiting
             self.read.append(text)
-            n += len(text.tokens)
-            if time.perf_counter() - began > seconds:
+            self.n_tokens += len(text.tokens)
+            if ended - began > seconds:
                 break
         else:
             sys.exit("the text is too short for so many repeats of so many seconds: give more of it")
         self._pass.pause()
-        self.n_tokens += n
-        return n / (time.perf_counter() - began)
+        return self.engine.rate(began, ended)
 
     def contexts(self) -> list[Context]:
         """What the model saw of the documents in `read`."""
@@ -223,16 +236,14 @@ def _nothing(layer: int, acts: list[torch.Tensor]) -> None:
     """Keep nothing of a pass."""
 
 
-def streams(engine: Engine, contexts: list[Context], n: int, seconds: float) -> float:
+def streams(engine: Counting, contexts: list[Context], n: int, seconds: float) -> float:
     """The bare pass as the engine runs it: tokens of text a second."""
-    done = [0] * n
     began = time.perf_counter()
 
     def work(which: int) -> None:
         torch.set_num_threads(1)
         for context in contexts[which::n]:
             engine.read([context], _nothing)
-            done[which] += len(context.tokens) - 1
             if time.perf_counter() - began > seconds:
                 return
 
@@ -241,17 +252,17 @@ def streams(engine: Engine, contexts: list[Context], n: int, seconds: float) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(done) / (time.perf_counter() - began)
+    return engine.rate(began, time.perf_counter())
 
 
-def batched(engine: Engine, contexts: np.ndarray, batch: int, seconds: float) -> float:
-    """The bare pass on torch's own threads: tokens a second of full contexts."""
+def batched(engine: Counting, contexts: np.ndarray, batch: int, seconds: float) -> float:
+    """The bare pass on torch's own threads: tokens of text a second of full contexts."""
     n, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        at = n // contexts.shape[1] % (len(contexts) - batch + 1)
+        at = n % (len(contexts) - batch + 1)
         engine.read([Context(0, 0, row) for row in contexts[at : at + batch]], _nothing)
-        n += batch * contexts.shape[1]
-    return n / (time.perf_counter() - began)
+        n += batch
+    return engine.rate(began, time.perf_counter())
 
 
 def full_contexts(texts: list[Text], n_ctx: int, n: int = 128) -> np.ndarray:
