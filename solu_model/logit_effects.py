@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from solu_model.model import Block, SoluForCausalLM
+from solu_model.blocks import Block
+from solu_model.model import SoluForCausalLM
 from solu_model.neuron_model import NeuronModel
 
 

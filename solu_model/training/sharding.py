@@ -17,7 +17,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.nn.utils import get_total_norm
 
-from solu_model.model import MLP, Block, SoluForCausalLM
+from solu_model.blocks import MLP, Block
+from solu_model.model import SoluForCausalLM
 from solu_model.taps import Taps
 from solu_model.training.processes import Processes
 

@@ -1,0 +1,201 @@
+"""The parts of the transformer: norms, embeddings, attention, MLP, block.
+
+Parameters carry TransformerLens's names and shapes. Legend: B batch, T position, D d_model, H n_heads,
+K d_head, M d_mlp, V d_vocab.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from solu_model.activation import (
+    blocked_layer_norm,
+    exp_ln,
+    gelu,
+    layer_norm,
+    rms_norm,
+    solu,
+    solu_ln,
+)
+from solu_model.config import SoluConfig
+from solu_model.taps import Taps
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm over the last dimension, with TransformerLens's `w` and `b`."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(width))
+        self.b = nn.Parameter(torch.zeros(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.w, self.b, self.eps)
+
+
+class BlockedLayerNorm(LayerNorm):
+    """The MLP's extra LayerNorm: each of `n_blocks` blocks of neurons has its own mean and variance."""
+
+    def __init__(self, width: int, eps: float, n_blocks: int) -> None:
+        super().__init__(width, eps)
+        self.n_blocks = n_blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        return blocked_layer_norm(x, self.w, self.b, self.eps, self.n_blocks)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * w over the last dimension: the final norm where `final_rms`."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.w, self.eps)
+
+
+class Embed(nn.Module):
+    """Token embedding, `W_E [V, D]`."""
+
+    def __init__(self, config: SoluConfig) -> None:
+        super().__init__()
+        self.W_E = nn.Parameter(torch.empty(config.d_vocab, config.d_model))
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        return F.embedding(tokens_BT, self.W_E)
+
+
+class PosEmbed(nn.Module):
+    """Learned position embedding, `W_pos [n_ctx, D]`."""
+
+    def __init__(self, config: SoluConfig) -> None:
+        super().__init__()
+        self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model))
+
+    def forward(self, positions_BT: Tensor) -> Tensor:
+        return F.embedding(positions_BT, self.W_pos)
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention, scale 1/sqrt(d_head)."""
+
+    def __init__(self, config: SoluConfig, layer: int) -> None:
+        super().__init__()
+        n_heads, d_model, d_head = config.n_heads, config.d_model, config.d_head
+        self.layer = layer
+        self.W_Q = nn.Parameter(torch.empty(n_heads, d_model, d_head))
+        self.W_K = nn.Parameter(torch.empty(n_heads, d_model, d_head))
+        self.W_V = nn.Parameter(torch.empty(n_heads, d_model, d_head))
+        self.b_Q = nn.Parameter(torch.zeros(n_heads, d_head))
+        self.b_K = nn.Parameter(torch.zeros(n_heads, d_head))
+        self.b_V = nn.Parameter(torch.zeros(n_heads, d_head))
+        self.W_O = nn.Parameter(torch.empty(n_heads, d_head, d_model))
+        self.b_O = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, past: Cache | None) -> Tensor:
+        B, T, _ = x_BTD.shape
+        H, D, K = self.W_Q.shape
+        # One product for q, k and v: [3H, D, K] -> [D, 3HK].
+        W_DN = torch.cat([self.W_Q, self.W_K, self.W_V]).transpose(0, 1).reshape(D, 3 * H * K)
+        b_N = torch.cat([self.b_Q, self.b_K, self.b_V]).flatten()
+        qkv_BTN = F.linear(x_BTD, W_DN.T, b_N)
+        q_BHTK, k_BHTK, v_BHTK = qkv_BTN.view(B, T, 3, H, K).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k_BHTK, v_BHTK = past.update(k_BHTK, v_BHTK, self.layer)
+        z_BHTK = F.scaled_dot_product_attention(
+            q_BHTK, k_BHTK, v_BHTK, attn_mask=mask, is_causal=mask is None and T > 1
+        )
+        z_BTN = z_BHTK.transpose(1, 2).reshape(B, T, H * K)
+        return F.linear(z_BTN, self.W_O.reshape(H * K, D).T, self.b_O)
+
+
+class MLP(nn.Module):
+    """W_in, activation (with or without the extra LayerNorm), W_out."""
+
+    def __init__(self, config: SoluConfig, layer: int) -> None:
+        super().__init__()
+        self.W_in = nn.Parameter(torch.empty(config.d_model, config.d_mlp))
+        self.b_in = nn.Parameter(torch.zeros(config.d_mlp))
+        self.W_out = nn.Parameter(torch.empty(config.d_mlp, config.d_model))
+        self.b_out = nn.Parameter(torch.zeros(config.d_model))
+        self.act_fn, self.n_blocks = config.act_fn, config.n_mlp_blocks
+        eps = config.layer_norm_eps if config.mlp_layer_norm_eps is None else config.mlp_layer_norm_eps
+        self.ln = BlockedLayerNorm(config.d_mlp, eps, self.n_blocks) if config.has_mlp_norm else None
+        self.prefix = f"blocks.{layer}.mlp."
+
+    def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
+        pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
+        want_mid = taps is not None and self.prefix + "hook_mid" in taps.wanted
+        norm = None if self.ln is None else (self.ln.w, self.ln.b)
+        mid_BTM, post_BTM = self.activate(pre_BTM, norm, want_mid=want_mid)
+        if taps is not None:
+            taps.take(self.prefix + "hook_pre", pre_BTM)
+            if mid_BTM is not None:
+                taps.take(self.prefix + "hook_mid", mid_BTM)
+            taps.take(self.prefix + "hook_post", post_BTM)
+        return F.linear(post_BTM, self.W_out.T, self.b_out)
+
+    def activate(
+        self, pre_BTM: Tensor, norm: tuple[Tensor, Tensor] | None, *, want_mid: bool = False
+    ) -> tuple[Tensor | None, Tensor]:
+        """`hook_mid`, None where there is none or the fused norm need not write it, and `hook_post`.
+
+        Args:
+            pre_BTM: of `n_blocks` whole blocks of neurons.
+            norm: weight and bias of the extra LayerNorm for those neurons, where the model has one.
+        """
+        if self.ln is None or norm is None:
+            return None, solu(pre_BTM, self.n_blocks) if self.act_fn == "solu" else gelu(pre_BTM)
+        w, b = norm
+        if self.act_fn == "gelu_ln":
+            mid_BTM = gelu(pre_BTM)
+            return mid_BTM, blocked_layer_norm(mid_BTM, w, b, self.ln.eps, self.n_blocks)
+        fused = exp_ln if self.act_fn == "exp_ln" else solu_ln
+        if want_mid:
+            post_BTM, mid_BTM = fused(pre_BTM, w, b, self.ln.eps, self.n_blocks, return_mid=True)
+            return mid_BTM, post_BTM
+        return None, fused(pre_BTM, w, b, self.ln.eps, self.n_blocks)
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each reading a LayerNorm of the residual stream and adding to it."""
+
+    def __init__(self, config: SoluConfig, layer: int) -> None:
+        super().__init__()
+        self.ln1 = LayerNorm(config.d_model, config.layer_norm_eps)
+        self.attn = Attention(config, layer)
+        self.ln2 = LayerNorm(config.d_model, config.layer_norm_eps)
+        self.mlp = MLP(config, layer)
+        self.prefix = f"blocks.{layer}."
+
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, past: Cache | None, taps: Taps | None) -> Tensor:
+        attn_BTD = self.attn(self.ln1(x_BTD), mask, past)
+        mid_BTD = x_BTD + attn_BTD
+        if taps is not None:
+            taps.take(self.prefix + "hook_resid_pre", x_BTD)
+            taps.take(self.prefix + "hook_attn_out", attn_BTD)
+            taps.take(self.prefix + "hook_resid_mid", mid_BTD)
+        mlp_BTD = self.mlp(self.ln2(mid_BTD), taps)
+        out_BTD = mid_BTD + mlp_BTD
+        if taps is not None:
+            taps.take(self.prefix + "hook_mlp_out", mlp_BTD)
+            taps.take(self.prefix + "hook_resid_post", out_BTD)
+        return cast(Tensor, out_BTD)
+
+
+class Unembed(nn.Module):
+    """Residual stream to logits, `W_U [D, V]` and `b_U [V]`."""
+
+    def __init__(self, config: SoluConfig) -> None:
+        super().__init__()
+        self.W_U = nn.Parameter(torch.empty(config.d_model, config.d_vocab))
+        self.b_U = nn.Parameter(torch.zeros(config.d_vocab))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return F.linear(x_BTD, self.W_U.T, self.b_U)
