@@ -7,7 +7,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# Python's byte code, on every core, where pip makes it on one. Some packages bring files that do not compile.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 
 .PHONY: run test test-slow lint format chromium clean help
 
@@ -49,12 +51,14 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) (once; about a minute)"
 	$(PIP) -r requirements.txt
 	$(PIP) --no-deps --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) (once; about a minute)"
 	$(PIP) -r requirements-dev.txt
 	$(PIP) --no-deps --editable .
+	@$(COMPILE)
 	@touch $@ $(VENV)/.run
 
 clean:

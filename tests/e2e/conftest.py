@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import dashboard
@@ -98,10 +99,10 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(params=["light"])
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
     """A fresh page that fails the test where a script raises, a dialog opens or another server is asked."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=request.param)
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     page = context.new_page()
     page.set_default_timeout(60_000)
     surprises: list[str] = []
@@ -111,6 +112,25 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     yield page
     context.close()
     assert not surprises
+
+
+@pytest.fixture
+def accessible(page: Page) -> Callable[[], None]:
+    """Fails where axe finds something serious on the page as it stands, in the dark or in the light."""
+
+    def check() -> None:
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_function(
+                "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme",
+                arg=scheme,
+            )
+            page.wait_for_timeout(800)  # figures and components follow
+            violations = Axe().run(page).response["violations"]
+            grave = [v for v in violations if v["impact"] in ("serious", "critical")]
+            assert not grave, [(scheme, v["id"], [n["html"][:200] for n in v["nodes"][:5]]) for v in grave]
+
+    return check
 
 
 def _is_ours(url: str) -> bool:

@@ -2,12 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from dashboard.annotations.hypotheses import from_json
@@ -189,8 +188,7 @@ def test_hypotheses_are_kept_shared_and_taken_back(server: str, page: Page, tmp_
         expect(page.get_by_text(said)).to_be_visible()
 
 
-@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
-def test_the_lab_is_accessible(server: str, page: Page) -> None:
+def test_the_lab_is_accessible(server: str, page: Page, accessible: Callable[[], None]) -> None:
     opened(page, server, 3, "detects", "/[0-9]/")
     run_sample(page)
     for part in ("detects", "fires", "counterexamples", "where", "saved", "hand"):
@@ -199,7 +197,5 @@ def test_the_lab_is_accessible(server: str, page: Page) -> None:
             page.get_by_role("textbox", name="Your name").fill("eve")
             page.get_by_role("textbox", name="Your name").press("Enter")
             expect(page.get_by_text("activations hidden")).to_be_visible()
-        page.wait_for_timeout(1500)
-        violations = Axe().run(page).response["violations"]
-        grave = [v for v in violations if v["impact"] in ("serious", "critical")]
-        assert not grave, [(part, v["id"], [n["html"][:200] for n in v["nodes"][:5]]) for v in grave]
+        page.wait_for_timeout(700)
+        accessible()

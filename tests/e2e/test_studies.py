@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from dashboard.annotations.database import Database
@@ -35,23 +34,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def accessible(page: Page) -> None:
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.wait_for_timeout(800)
-        violations = Axe().run(page).response["violations"]
-        grave = [v for v in violations if v["impact"] in ("serious", "critical")]
-        assert not grave, [(v["id"], [n["html"][:200] for n in v["nodes"][:5]]) for v in grave]
-    page.emulate_media(color_scheme="light")
-
-
 def downloaded(page: Page, button: str) -> bytes:
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
     return Path(download.value.path()).read_bytes()
 
 
-def test_a_study_from_plan_to_results(server: str, page: Page, database: str, tmp_path: Path) -> None:
+def test_a_study_from_plan_to_results(
+    server: str, page: Page, accessible: Callable[[], None], database: str, tmp_path: Path
+) -> None:
     page.goto(f"{server}/studies")
     expect(page.get_by_text("No study yet")).to_be_visible()
 
@@ -60,7 +51,7 @@ def test_a_study_from_plan_to_results(server: str, page: Page, database: str, tm
     page.get_by_label("against, in %").fill("80")
     page.get_by_label("against, in %").press("Enter")
     expect(page.get_by_text("22 neurons a model")).to_be_visible()
-    accessible(page)
+    accessible()
 
     # Created only with a title that names no model.
     create = page.get_by_role("button", name="Create the study")
@@ -125,7 +116,7 @@ def test_a_study_from_plan_to_results(server: str, page: Page, database: str, tm
     page.get_by_label("type the study's title").fill("First look")
     page.get_by_label("type the study's title").press("Enter")
     expect(button).to_be_disabled()
-    accessible(page)
+    accessible()
     page.get_by_label("type the study's title").fill(TITLE)
     page.get_by_label("type the study's title").press("Enter")
     expect(button).to_be_enabled()
@@ -140,7 +131,7 @@ def test_a_study_from_plan_to_results(server: str, page: Page, database: str, tm
     page.get_by_text("Cohen's kappa of 1 pairs").click()
     page.get_by_text("How this is computed").click()
     expect(page.get_by_text("The neuron is the unit.")).to_be_visible()
-    accessible(page)
+    accessible()
     ratings, code = tmp_path / "ratings.csv", tmp_path / "recompute.py"
     ratings.write_bytes(downloaded(page, "Ratings (CSV)"))
     code.write_bytes(downloaded(page, "Code (Python)"))
