@@ -114,12 +114,16 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not surprises
 
 
-@pytest.fixture
-def accessible(page: Page) -> Callable[[], None]:
-    """Fails where axe finds something serious on the page as it stands, in the dark or in the light."""
+@pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.slow)])
+def accessible(page: Page, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Fails where axe finds something serious on the page as it stands: some 4 seconds each time.
+
+    In the light, and where slow tests run in the dark; a test may ask for `both`.
+    """
+    schemes = ("dark", "light") if request.param == "both" else (request.param,)
 
     def check() -> None:
-        for scheme in ("dark", "light"):
+        for scheme in schemes:
             page.emulate_media(color_scheme=scheme)
             page.wait_for_function(
                 "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme",

@@ -145,6 +145,7 @@ def test_hostile_text_is_text(server: str, page: Page, tiny_model: Path) -> None
     "path",
     ["/?model=tiny&neuron=5", "/?model=tiny&neuron=5&view=ranges", "/neurons", "/models", "/?neuron=x"],
 )
+@pytest.mark.parametrize("accessible", ["both"], indirect=True)
 def test_pages_are_accessible(server: str, page: Page, accessible: Callable[[], None], path: str) -> None:
     page.goto(server + path)
     ready = {"/neurons": ".row", "/models": "text=Neurons cached over"}

@@ -33,6 +33,7 @@ def build_from(card: Locator, text: Path | str) -> None:
     card.get_by_role("button", name="Build the cache").click()
 
 
+@pytest.mark.parametrize("accessible", ["light"], indirect=True)
 def test_a_cache_is_built_from_the_page(
     server: str,
     page: Page,

@@ -44,6 +44,7 @@ def card_text(page: Page) -> str:
     return "\n".join(page.locator(".snippet .text").all_text_contents())
 
 
+@pytest.mark.parametrize("accessible", ["both"], indirect=True)
 def test_a_study_is_rated_to_the_end_by_keys(
     server: str, page: Page, accessible: Callable[[], None], make_study: Callable[..., Study]
 ) -> None:

@@ -40,6 +40,7 @@ def downloaded(page: Page, button: str) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
+@pytest.mark.parametrize("accessible", ["both"], indirect=True)
 def test_a_study_from_plan_to_results(
     server: str, page: Page, accessible: Callable[[], None], database: str, tmp_path: Path
 ) -> None:
