@@ -1,7 +1,7 @@
 # One command each, from a clean clone, with Python 3.11 or newer:
 #   make run         the dashboard on the bundled models
 #   make test        the tests, browser included
-#   make test-slow   those that take half a minute each: Triton's kernels, processes that train together
+#   make test-slow   those that take half a minute: Triton's kernels, processes that train together, pages in the dark
 #   make lint        linters, types, import directions
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

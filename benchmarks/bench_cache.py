@@ -17,6 +17,7 @@ What is printed and kept are medians and their ratios; results go to `results/`.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -131,7 +132,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
             "tokens_a_second": round(statistics.median(found), 1),
             "lowest": round(min(found), 1),
             "highest": round(max(found), 1),
-            "repeats": len(found),
+            "turns": len(found),
         }
         for name, found in rates.items()
     ]
@@ -146,6 +147,8 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
         "weights": "random",
         "hooks": engine.settings.hooks,
         "threads": n_cores,
+        "seconds": args.seconds,
+        "pairs_a_repeat": PAIRS,
         "tokens_built": build.n_tokens,
         "mean_context": round(statistics.fmean(len(c.tokens) for c in build.contexts()), 1),
         "other": versions,
@@ -181,20 +184,25 @@ def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
 
 
 class Counting(Engine):
-    """An engine that notes when each pass, and what is done with its activations, was over."""
+    """An engine that notes when each pass, and what is done with its activations, took place."""
 
     def __init__(self, model: Path, options: Options) -> None:
         super().__init__(model, options)
-        self._passes: list[tuple[float, int]] = []
+        self._passes: list[tuple[float, float, int]] = []
 
     def read(self, contexts: Sequence[Context], visit: Callable[[int, list[torch.Tensor]], None]) -> None:
         """One pass, see `Engine.read`."""
+        began = time.perf_counter()
         super().read(contexts, visit)
-        self._passes.append((time.perf_counter(), sum(len(c.tokens) - 1 for c in contexts)))
+        self._passes.append((began, time.perf_counter(), sum(len(c.tokens) - 1 for c in contexts)))
 
     def rate(self, began: float, ended: float) -> float:
-        """Tokens of text a second of the passes that ended between two moments."""
-        return sum(n for when, n in self._passes if began < when <= ended) / (ended - began)
+        """Tokens of text a second between two moments, of a pass across one of them its part."""
+        n_tokens = sum(
+            n * max(min(end, ended) - max(start, began), 0.0) / (end - start)
+            for start, end, n in self._passes
+        )
+        return n_tokens / (ended - began)
 
 
 class Build:
@@ -239,22 +247,20 @@ def _nothing(layer: int, acts: list[torch.Tensor]) -> None:
 
 
 def streams(engine: Counting, contexts: list[Context], n: int, seconds: float) -> float:
-    """The bare pass as the engine runs it: tokens of text a second."""
-    began = time.perf_counter()
+    """The bare pass as the engine runs it: tokens of text a second, while every core is at work."""
+    began, waiting = time.perf_counter(), itertools.cycle(contexts)
 
-    def work(which: int) -> None:
+    def work() -> None:
         torch.set_num_threads(1)
-        for context in contexts[which::n]:
-            engine.read([context], _nothing)
-            if time.perf_counter() - began > seconds:
-                return
+        while time.perf_counter() - began < seconds:
+            engine.read([next(waiting)], _nothing)
 
-    threads = [Thread(target=work, args=(which,)) for which in range(n)]
+    threads = [Thread(target=work) for _ in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return engine.rate(began, time.perf_counter())
+    return engine.rate(began, began + seconds)
 
 
 def batched(engine: Counting, contexts: np.ndarray, batch: int, seconds: float) -> float:

@@ -1,8 +1,7 @@
 """The transformer: `SoluForCausalLM`, pre-norm, learned positions, untied unembedding.
 
 Parameters carry TransformerLens's names and shapes, so `blocks.0.mlp.W_out[7]` is what neuron 7 of
-layer 0 writes to the residual stream. Legend: B batch, T position, D d_model, H n_heads, K d_head,
-M d_mlp, V d_vocab.
+layer 0 writes to the residual stream. Legend: B batch, T position, D d_model, M d_mlp, V d_vocab.
 """
 
 from collections.abc import Iterable

@@ -94,7 +94,8 @@ class NeuronModel(Protocol):
             names: of `point_names()`.
             attention_mask: `[B, T]`, 0 at padding.
             visit: is given each name and its activations as soon as the pass reaches them. Nothing is kept
-                then and nothing returned, so that what is held does not grow with the number of layers.
+                then and nothing returned, so that what is held does not grow with the number of layers. It
+                must neither write to them, which the pass goes on with, nor run the model.
 
         Raises:
             ValueError: a name that the model does not have, or tokens beyond `n_ctx`.

@@ -49,7 +49,8 @@ class Taps:
         self.wanted = frozenset(names)
         self.stop_early = stop_early
         self.taken: dict[str, Tensor] = {}
-        self._visit, self._n_passed = visit, 0
+        self._visit = visit
+        self._passed: set[str] = set()
         unknown = sorted(self.wanted - set(available))
         if unknown:
             raise ValueError(
@@ -64,8 +65,8 @@ class Taps:
             self.taken[name] = value.detach()
         else:
             self._visit(name, value.detach())
-        self._n_passed += 1
-        if self.stop_early and self._n_passed == len(self.wanted):
+        self._passed.add(name)
+        if self.stop_early and len(self._passed) == len(self.wanted):
             raise AllTaken
 
 

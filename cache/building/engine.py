@@ -144,14 +144,16 @@ class Engine:
         """
         tokens = torch.from_numpy(np.stack([c.tokens for c in contexts])).to(self.device)
         hooks = self.settings.hooks
-        points = {f"blocks.{layer}.mlp.{hook}": layer for layer in self.settings.layers for hook in hooks}
-        passed: list[Tensor] = []
+        points = {
+            f"blocks.{layer}.mlp.{hook}": (layer, hook) for layer in self.settings.layers for hook in hooks
+        }
+        passed: dict[str, Tensor] = {}
 
         def take(name: str, acts: Tensor) -> None:
-            passed.append(acts.float())
+            layer, hook = points[name]
+            passed[hook] = acts.float()
             if len(passed) == len(hooks):
-                visit(points[name], passed)
-                passed.clear()
+                visit(layer, [passed.pop(hook) for hook in hooks])
 
         with torch.inference_mode():
             self.model.activations(tokens, points, visit=take)

@@ -18,7 +18,7 @@ from cache.statistics.jit import compiled, inlined
 from cache.statistics.sampling_kernels import consider, priority_half, slot_of
 
 BLOCK = 128
-"""Neurons whose counts stay in a core's first cache while a tile passes: what `counts` is made of."""
+"""Neurons whose counters in use stay in a core's caches while a context passes: what `counts` is made of."""
 _TILE = 32  # tokens; a multiple of 4
 _FLAGS = 8  # of them in a machine word
 

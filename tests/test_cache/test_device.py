@@ -118,6 +118,15 @@ def test_long_contexts_and_many_of_them():
     both(documents, synthetic.settings(33, n_ctx=99))
 
 
+def test_blocks_of_neurons_whole_and_in_part():
+    """What a block leaves in the places of neurons that the next one does not have means nothing."""
+    rng = np.random.default_rng(3)
+    documents = [
+        made(f"{n}", [rng.standard_normal((2, 70, 600)) ** 3 for _ in range(2)], seed=n) for n in range(3)
+    ]
+    both(documents, synthetic.settings(600, n_ctx=70))
+
+
 def test_little_at_a_time(monkeypatch):
     """Parts of neurons, rounds of candidates and pieces of tables change nothing, and no fetch is larger."""
     documents, of = corpus_of(2, 16, d_mlp=20), synthetic.settings(20)
