@@ -1,8 +1,8 @@
 """How fast a cache is built: `python benchmarks/bench_cache.py TEXT --layers 1`.
 
 TEXT is any corpus that `solu cache build` takes. Over a model of the published SoLU models' shape (d_model
-512, d_mlp 2048, n_ctx 1024, d_vocab 48262) with random weights (speed, not meaning, is measured), in turns
-within one run:
+512, d_mlp 2048, n_ctx 1024; d_vocab is the tokenizer's) with random weights (speed, not meaning, is
+measured), in turns within one run:
 
 - `build`: the engine from text to statistics, tokenizing included, in tokens of text a second, while every
   core has documents to read: a stretch's end, where one waits for another's last document, is no part of a
@@ -59,13 +59,17 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--d-model", type=int, default=512)
     parser.add_argument("--n-ctx", type=int, default=1024)
-    parser.add_argument("--d-vocab", type=int, default=48262)
     parser.add_argument(
         "--tokenizer", type=Path, default=ROOT / "models/solu-1l", help="a folder or a tokenizer's file"
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30, help="of building in each repeat")
-    parser.add_argument("--warm", type=float, default=30, help="seconds of building before the first repeat")
+    parser.add_argument(
+        "--warm",
+        type=float,
+        default=30,
+        help="seconds of building before the first repeat: the more, the fuller the lists and the faster",
+    )
     parser.add_argument("--other", type=Path, default=ROOT / ".venv-oracle/bin/python")
     parser.add_argument("--name", help="of the files in results/")
     args = parser.parse_args()
@@ -88,7 +92,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
         n_layers=args.layers,
         n_heads=args.d_model // 64,
         n_ctx=args.n_ctx,
-        d_vocab=max(args.d_vocab, len(tokenizer)),
+        d_vocab=len(tokenizer),
     )
     model = SoluForCausalLM(config).eval()
     save_checkpoint(model, folder / "model", tokenizer)
@@ -148,6 +152,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
         "hooks": engine.settings.hooks,
         "threads": n_cores,
         "seconds": args.seconds,
+        "warm": args.warm,
         "pairs_a_repeat": PAIRS,
         "tokens_built": build.n_tokens,
         "mean_context": round(statistics.fmean(len(c.tokens) for c in build.contexts()), 1),
