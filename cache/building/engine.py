@@ -179,7 +179,6 @@ class Pass:
         n_threads = engine.options.n_threads or ((os.cpu_count() or 1) if engine.device == "cpu" else 1)
         if self._on_device:
             n_threads = 1
-        self._on_devices: list[DeviceReader] = []
         self._layers = {
             layer: LayerAccumulator(
                 hooks, seed=state.settings.seed, layer=layer, keep=state.settings.keep, n_threads=n_threads
@@ -208,8 +207,6 @@ class Pass:
         self._check()
         for layer in self._layers.values():
             layer.settle()
-        for reader in self._on_devices:
-            reader.settle()
 
     def close(self) -> None:
         """End the threads."""
@@ -244,10 +241,9 @@ class Pass:
 
     def _reader(self, layer: LayerAccumulator, turn: int) -> Reader:
         d_vocab = self.state.settings.model.d_vocab
-        if not self._on_device:
-            return DocumentReader(layer, d_vocab, turn)
-        self._on_devices.append(DeviceReader(layer, d_vocab, self.engine.device))
-        return self._on_devices[-1]
+        if self._on_device:
+            return DeviceReader(layer, d_vocab, self.engine.device)
+        return DocumentReader(layer, d_vocab, turn)
 
     def _read(self, text: Text, readers: dict[int, Reader]) -> None:
         engine = self.engine

@@ -86,7 +86,7 @@ class DeviceReader(Reader):
                 self._add(context, rows, source)
 
     def settle(self) -> None:
-        """Bring what was counted on the device into the layer's statistics."""
+        """Bring what was counted on the device into the layer's statistics, as `Reader.settle`."""
         for hook, tables in zip(self._layer.hooks, self._tables, strict=True):
             hook.counts += tables.counts.cpu().numpy()
             tables.counts.zero_()
@@ -110,7 +110,7 @@ class DeviceReader(Reader):
         for index, (_, passing) in enumerate(measured):
             figures = by_hook[index, : N_FIGURES * layer.d_mlp].reshape(N_FIGURES, layer.d_mlp)
             sums, extremes = figures[:N_SUMS], figures[N_SUMS : N_SUMS + 2].astype(np.float32)
-            layer.take_sums(index, sums, extremes, source, 0, layer.d_mlp)
+            layer.take_sums(index, sums[None], extremes[None], [source])
             at = figures[N_SUMS + 2 :].astype(np.int64) + 1
             self._note_peaks(index, context, acts, extremes, at)
             n_passing = by_hook[index, N_FIGURES * layer.d_mlp :].astype(np.int64)

@@ -25,32 +25,34 @@ def empty(*shape: int) -> npt.NDArray[np.int64]:
 
 @compiled
 def add(sums, terms, first, last):  # type: ignore[no-untyped-def]
-    """Add a finite term to each sum.
+    """Add finite terms to each sum.
 
     Args:
-        sums: `[P, M, N_DIGITS]`. terms: `[P, M]` float64. first, last: of M, those to work on.
+        sums: `[P, M, N_DIGITS]`. terms: `[N, P, M]` float64; of P there may be more. first, last: of M, those
+            to work on.
     """
     mask = np.uint64(_MASK)
     bits = terms.view(np.int64)
     for p in range(sums.shape[0]):
         for j in range(first, last):
-            word = bits[p, j]
-            exponent = (word >> 52) & 0x7FF
-            mantissa = word & 0xFFFFFFFFFFFFF
-            if exponent > 0:
-                mantissa |= 0x10000000000000
-            else:
-                exponent = 1
-            if mantissa == 0:
-                continue
-            at = exponent - 1075 + _BIAS
-            digit, shift = at >> 5, np.uint64(at & 31)
-            low = (np.uint64(mantissa) & mask) << shift
-            high = (np.uint64(mantissa) >> np.uint64(32)) << shift
-            sign = -1 if word < 0 else 1
-            sums[p, j, digit] += sign * np.int64(low & mask)
-            sums[p, j, digit + 1] += sign * np.int64((low >> np.uint64(32)) + (high & mask))
-            sums[p, j, digit + 2] += sign * np.int64(high >> np.uint64(32))
+            for n in range(terms.shape[0]):
+                word = bits[n, p, j]
+                exponent = (word >> 52) & 0x7FF
+                mantissa = word & 0xFFFFFFFFFFFFF
+                if exponent > 0:
+                    mantissa |= 0x10000000000000
+                else:
+                    exponent = 1
+                if mantissa == 0:
+                    continue
+                at = exponent - 1075 + _BIAS
+                digit, shift = at >> 5, np.uint64(at & 31)
+                low = (np.uint64(mantissa) & mask) << shift
+                high = (np.uint64(mantissa) >> np.uint64(32)) << shift
+                sign = -1 if word < 0 else 1
+                sums[p, j, digit] += sign * np.int64(low & mask)
+                sums[p, j, digit + 1] += sign * np.int64((low >> np.uint64(32)) + (high & mask))
+                sums[p, j, digit + 2] += sign * np.int64(high >> np.uint64(32))
 
 
 def carried(sums: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,135 +1,129 @@
 """Compiled: one read of a context's activations updates everything that is counted and summed about them.
 
-Every function works on the neurons `first` to `last` alone and releases the GIL, so threads can share a
-layer. What they compute is defined in numpy by `cache.format.histogram.bin_index`, `identity` and
-tests/test_cache; what they write to is laid out in `accumulate` and `kept`.
+Every function works on a range of neurons alone and releases the GIL. What they compute is defined in numpy
+by `cache.format.histogram.bin_index`, `identity` and tests/test_cache; what they write to is laid out in
+`accumulate` and `kept`.
 
-Three habits, each worth a factor on some processor: indices are unsigned, since numba wraps signed ones
-around and an access that may wrap is not read with one vector load; a running minimum is written back with
-0 added, since a write of what is already there becomes a masked one, which AMD's processors do slowly; and
-tokens are copied, a tile at a time, next to each other, since rows a power of two apart evict each other.
+Habits, each worth a factor on some processor: indices are unsigned, since numba wraps signed ones around
+and an access that may wrap is not read with one vector load; a running minimum is written back with 0 added,
+since a write of what is already there becomes a masked one, which AMD's processors do slowly; memory is read
+in its order, since a processor foresees the next row only where it follows the last; and tokens are copied
+next to each other, since rows a power of two apart evict each other.
 """
 
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 
 from cache.format.histogram import FIRST_KEY, N_BINS, N_SIDE, ZERO
-from cache.statistics.by_token import GRID_BITS, GRID_TOP
 from cache.statistics.jit import compiled, inlined
-from cache.statistics.sampling_kernels import consider, priority_half, slot_of
+from cache.statistics.sampling_kernels import (
+    BINS_SHIFT,
+    BLOCK,
+    COMMON,
+    KEYS,
+    NUMBERS,
+    RARE,
+    TOKEN_SHIFT,
+    priority_half,
+)
 
-BLOCK = 128
-"""Neurons whose counters in use stay in a core's caches while a context passes: what `counts` is made of."""
-_TILE = 32  # tokens; a multiple of 4
-_FLAGS = 8  # of them in a machine word
-
-_GRID = 2.0**GRID_BITS
-_GRID_32 = np.float32(_GRID)
-_ROUND = 1.5 * 2.0**52
-_SMALL = np.float32(2.0 ** (31 - GRID_BITS))
+SPAN = 16 * BLOCK
+"""Neurons that a scan takes at most."""
+ROOM = 2**19
+"""Tokens that may enter a sample that a scan finds at once, and one a neuron of its span at most."""
+_PIECE = 128  # tokens that are copied at once: for a span as much as a second-level cache holds
+_TILE = 32  # tokens of them that are worked on at once; a multiple of 4
+_FLAGS = 8  # in a machine word
 
 
 @compiled
-def scan(  # type: ignore[no-untyped-def]
-    acts,
-    hook,
-    context,
-    first,
-    last,
-    counts,
-    sums,
-    extremes,
-    base,
-    limit,
-    common,
-    rare,
-    kept,
-    neuron_keys,
-    n_before,
-    n_after,
-):
-    """Count, sum, find the extremes of one context and sample its tokens.
+def scan(values, hashes, begin, first, last, bars, counts, sums, extremes, passing):  # type: ignore[no-untyped-def]
+    """Count, sum and find the extremes of one context, and find the tokens that may enter a sample.
 
-    Neurons pass a block at a time, whose counters then stay at hand, and of a block tiles of tokens: first
-    the arithmetic, branch-free so that it runs on vector registers, then the scattered increments of the
-    histograms, then the few tokens that may enter a sample.
+    A piece of the context passes a block of neurons at a time, whose counters then stay at hand, and of a
+    block tiles of tokens: first the arithmetic, branch-free so that it runs on vector registers, then the
+    scattered increments of the histograms. It ends where `passing` has no room for another piece.
 
     Args:
-        acts: of each hook `[T, M]` float32, C-contiguous; position 0 is the BOS, which is counted nowhere.
-        hook: which of them.
-        context: a `Sequence` of `accumulate`.
-        first, last: neurons to work on.
-        counts: `[ceil((last - first) / BLOCK), N_BINS + 2, BLOCK]` uint16, added to; emptied by the caller
-            before they can overflow. The last two bins count NaN and infinity, which are in nothing else.
-            What is beyond `last` in the last block means nothing.
-        sums: `[5, M]` float64, overwritten: the context's sums of x, x^2, x^3, x^4 and of x above 0.
-        extremes: `[2, M]` float32, overwritten: the context's lowest and highest finite value; inf and -inf
-            where there is none.
-        base: `[M]` int32, the first tracked bin, see `ranges`.
-        limit: `[M, N_LISTS + 1]` uint32: only a token whose priority's high half is at most this can enter;
-            the last column is for bins above the tracked ones and lets everything through.
-        common, rare: `[M]` uint32 and float32: a token with a higher priority and a lower value enters
-            nothing, see `sampling_kernels.tune`.
-        kept: the range samples, `N_LISTS` lists a neuron.
-        neuron_keys: `[M]` uint64, see `identity`.
+        values: `[T, M]` float32, C-contiguous; position 0 is the BOS, which is counted nowhere.
+        hashes: `[T]` uint64, names of the tokens, see `identity`.
+        begin: the first token to take: 1, then what the scan before returned.
+        first, last: neurons to work on, at most SPAN; first is a multiple of BLOCK.
+        bars: of all neurons, see `sampling_kernels.bars_of`.
+        counts: `[n_blocks, N_BINS + 2, BLOCK]` uint16 of all neurons, added to; emptied by the caller before
+            they can overflow. What is beyond the last neuron in the last block means nothing.
+        sums: `[5, M]` float64, added to: of x, x^2, x^3, x^4 and of x above 0.
+        extremes: `[2, M]` float32, widened: the lowest and highest value.
+        passing: `[ROOM]` uint64, written: tokens that may enter a sample, see `sampling_kernels.admit`.
 
     Returns:
-        Whether all of it was finite.
+        Where to go on, T at the end, and how many tokens are in `passing`.
     """
-    values = acts[hook]
     n_tokens, width = values.shape[0], last - first
+    n_blocks, first_block = -(-width // BLOCK), first // BLOCK
     # Arrays of this function's own: only of those does the compiler know that they don't overlap.
-    tile = np.zeros((_TILE, BLOCK), np.float32)
-    bits, halves = tile.view(np.int32), np.empty(_TILE, np.uint32)
-    s1, s2, positive = np.zeros(width), np.zeros(width), np.zeros(width)
-    s3, s4 = np.zeros(width), np.zeros(width)
-    low, high = np.full(width, np.float32(np.inf)), np.full(width, np.float32(-np.inf))
-    bars = _bars(first, last, neuron_keys, common, rare)
+    piece = np.empty((n_blocks, _PIECE, BLOCK), np.float32)
+    halves, padded = np.empty(_PIECE, np.uint32), n_blocks * BLOCK
+    s1, s2, positive = np.zeros(padded), np.zeros(padded), np.zeros(padded)
+    s3, s4 = np.zeros(padded), np.zeros(padded)
+    low, high = np.zeros(padded, np.float32), np.zeros(padded, np.float32)
+    s1[:width], s2[:width], s3[:width] = sums[0, first:last], sums[1, first:last], sums[2, first:last]
+    s4[:width], positive[:width] = sums[3, first:last], sums[4, first:last]
+    low[:width], high[:width] = extremes[0, first:last], extremes[1, first:last]
     index, flags = np.empty(_TILE * BLOCK, np.uint32), np.empty(_TILE * BLOCK, np.uint8)
     words, found = flags.view(np.uint64), np.empty(_TILE * BLOCK // _FLAGS, np.uint32)
-    for block in range(0, width, BLOCK):
-        n = min(BLOCK, width - block)
-        block_bars, block_counts = bars[block // BLOCK], counts[block // BLOCK].reshape(-1)
-        for start in range(1, n_tokens, _TILE):
-            n_rows = min(_TILE, n_tokens - start)
-            for row in range(n_rows):
-                halves[row] = np.uint32(context.hashes[start + row] >> np.uint64(32))
-                for i in range(n):
-                    tile[row, i] = values[start + row, np.uintp(first + block) + np.uintp(i)]
-            _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high)
-            _place(bits, halves, n_rows, block_bars, index, flags)
-            _count(index, n_rows * BLOCK, block_counts)
-            for k in range(_set_words(words, n_rows * BLOCK // _FLAGS, found)):
-                for flag in range(found[k] * _FLAGS, found[k] * _FLAGS + _FLAGS):
-                    row, i = flag // BLOCK, flag % BLOCK
-                    if flags[flag] == 0 or i >= n:
-                        continue
-                    at, j = np.int64(index[flag] // np.uint32(BLOCK)), first + block + i
-                    chance = priority_half(halves[row], block_bars[i])
-                    if chance <= limit[j, slot_of(at, base[j])]:
-                        consider(
-                            at, start + row, j, chance, acts, hook, j, 0, context, base, limit, kept,
-                            neuron_keys[j], n_before, n_after,
-                        )  # fmt: skip
-    sums[0, first:last], sums[1, first:last], sums[2, first:last] = s1, s2, s3
-    sums[3, first:last], sums[4, first:last] = s4, positive
-    extremes[0, first:last], extremes[1, first:last] = low, high
-    finite = True
-    for j in range(first, last):
-        if not sums[1, j] < np.inf:
-            finite = False
-            at = j - first
-            _leave_out_odd(values, j, counts[at // BLOCK, :, at % BLOCK], sums, extremes)
-    return finite
+    n_passing = np.uintp(0)
+    while begin < n_tokens and n_passing < np.uintp(ROOM - _PIECE * SPAN):
+        end = min(begin + _PIECE, n_tokens)
+        _copy(values, begin, end, first, last, piece)
+        for row in range(end - begin):
+            halves[row] = np.uint32(hashes[begin + row] >> np.uint64(32))
+        for b in range(n_blocks):
+            block_bars, block_counts = bars[first_block + b], counts[first_block + b].reshape(-1)
+            for start in range(begin, end, _TILE):
+                n_rows = min(_TILE, end - start)
+                tile = piece[b, start - begin :]
+                _sum(tile, n_rows, b * BLOCK, s1, s2, s3, s4, positive, low, high)
+                _place(tile.view(np.int32), halves[start - begin :], n_rows, block_bars, index, flags)
+                _count(index, n_rows * BLOCK, block_counts)
+                for k in range(_set_words(words, n_rows * BLOCK // _FLAGS, found)):
+                    word = words[found[k]]
+                    while word != 0:
+                        flag = np.uintp(found[k]) * np.uintp(_FLAGS) + (trailing_zeros(word) >> np.uintp(3))
+                        word &= word - np.uint64(1)
+                        row, i = flag // np.uintp(BLOCK), flag % np.uintp(BLOCK)
+                        passing[n_passing] = (
+                            np.uint64(index[flag] // np.uint32(BLOCK)) << np.uint64(BINS_SHIFT)
+                            | (np.uint64(start) + row) << np.uint64(TOKEN_SHIFT)
+                            | (np.uint64(first + b * BLOCK) + i)
+                        )
+                        n_passing += np.uintp(first + b * BLOCK + np.int64(i) < last)
+        begin = end
+    sums[0, first:last], sums[1, first:last], sums[2, first:last] = s1[:width], s2[:width], s3[:width]
+    sums[3, first:last], sums[4, first:last] = s4[:width], positive[:width]
+    extremes[0, first:last], extremes[1, first:last] = low[:width], high[:width]
+    return begin, n_passing
+
+
+@compiled
+def _copy(values, begin, end, first, last, piece):  # type: ignore[no-untyped-def]
+    """Copy tokens `begin` to `end` in the order of memory, a block's beside each other."""
+    for t in range(begin, end):
+        for b in range((last - first) // BLOCK):
+            for i in range(np.uintp(BLOCK)):
+                piece[b, t - begin, i] = values[np.uintp(t), np.uintp(first + b * BLOCK) + i]
+        for j in range(first + (last - first) // BLOCK * BLOCK, last):
+            piece[(j - first) // BLOCK, t - begin, (j - first) % BLOCK] = values[t, j]
 
 
 @inlined
-def _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high):  # type: ignore[no-untyped-def]
-    """Add the tokens of a tile, four at a time, to the sums of its n neurons, which begin at `block`."""
+def _sum(tile, n_rows, block, s1, s2, s3, s4, positive, low, high):  # type: ignore[no-untyped-def]
+    """Add the tokens of a tile, four at a time, to the sums of its neurons, which begin at `block`."""
     zero = np.float32(0.0)
     for four in range(n_rows // 4):
         t = 4 * four
-        for i in range(n):
-            j = np.uintp(block) + np.uintp(i)
+        for i in range(np.uintp(BLOCK)):
+            j = np.uintp(block) + i
             a, b, c, d = tile[t, i], tile[t + 1, i], tile[t + 2, i], tile[t + 3, i]
             ya, yb, yc, yd = np.float64(a), np.float64(b), np.float64(c), np.float64(d)
             qa, qb, qc, qd = ya * ya, yb * yb, yc * yc, yd * yd
@@ -141,8 +135,8 @@ def _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high):  # type: 
             low[j] = min(min(min(a, b), min(c, d)), low[j]) + zero
             high[j] = max(max(max(a, b), max(c, d)), high[j]) + zero
     for t in range(n_rows // 4 * 4, n_rows):
-        for i in range(n):
-            j = np.uintp(block) + np.uintp(i)
+        for i in range(np.uintp(BLOCK)):
+            j = np.uintp(block) + i
             x = tile[t, i]
             y = np.float64(x)
             q = y * y
@@ -156,24 +150,6 @@ def _sum(tile, n_rows, block, n, s1, s2, s3, s4, positive, low, high):  # type: 
 
 
 @compiled
-def _bars(first, last, neuron_keys, common, rare):  # type: ignore[no-untyped-def]
-    """What `_place` needs of each block, `[n_blocks, 4 * BLOCK]` uint32.
-
-    Keys, `common`, the bits before those of `rare`, and the numbers from 0. Beyond the last neuron next to
-    nothing passes.
-    """
-    bars = np.zeros((-(-(last - first) // BLOCK), 4 * BLOCK), np.uint32)
-    bars[:, 2 * BLOCK : 3 * BLOCK] = np.float32(np.inf).view(np.uint32)
-    bars[:, 3 * BLOCK :] = np.arange(BLOCK)
-    for j in range(first, last):
-        block, i = (j - first) // BLOCK, (j - first) % BLOCK
-        bars[block, i] = np.uint32(neuron_keys[j] >> np.uint64(32))
-        bars[block, BLOCK + i] = common[j]
-        bars[block, 2 * BLOCK + i] = np.float32(rare[j]).view(np.uint32) - np.uint32(1)
-    return bars
-
-
-@compiled
 def _place(bits, halves, n_rows, bars, index, flags):  # type: ignore[no-untyped-def]
     """Of the neurons of a tile at each token: where they are counted, and whether they may enter a sample.
 
@@ -181,9 +157,9 @@ def _place(bits, halves, n_rows, bars, index, flags):  # type: ignore[no-untyped
     their bits.
 
     Args:
-        bits: `[_TILE, BLOCK]` int32, those of the activations. halves: `[_TILE]`, of tokens' priorities.
+        bits: `[., BLOCK]` int32, those of the activations. halves: `[.]`, of tokens' priorities.
         n_rows: tokens in the tile.
-        bars: of the block, as `_bars` made them.
+        bars: of the block, see `sampling_kernels.bars_of`.
         index, flags: `[_TILE * BLOCK]`, written: places in the block's counters, and 1 where one may enter.
     """
     for row in range(np.uintp(n_rows)):
@@ -195,9 +171,10 @@ def _place(bits, halves, n_rows, bars, index, flags):  # type: ignore[no-untyped
             offset = np.int32(min(max(offset, np.int32(-1)), np.int32(N_SIDE)) + np.int32(2))
             offset = np.int32(0) if magnitude == 0 else offset
             at = np.int32(np.int32(ZERO) - offset if word < 0 else np.int32(ZERO) + offset)
-            chance = priority_half(half, bars[i])
-            most, below = bars[i + np.uintp(BLOCK)], bars[i + np.uintp(2 * BLOCK)]
-            index[start + i] = np.uint32(np.uint32(at) * np.uint32(BLOCK) + bars[i + np.uintp(3 * BLOCK)])
+            chance = priority_half(half, bars[i + np.uintp(KEYS * BLOCK)])
+            most, below = bars[i + np.uintp(COMMON * BLOCK)], bars[i + np.uintp(RARE * BLOCK)]
+            number = bars[i + np.uintp(NUMBERS * BLOCK)]
+            index[start + i] = np.uint32(np.uint32(at) * np.uint32(BLOCK) + number)
             flags[start + i] = np.uint8((chance <= most) | (word > np.int32(below)))
 
 
@@ -216,6 +193,24 @@ def _set_words(words, n, found):  # type: ignore[no-untyped-def]
         found[n_found] = np.uint32(w)
         n_found += np.uintp(words[w] != 0)
     return n_found
+
+
+@compiled
+def leave_out_odd(values, counts, sums, extremes):  # type: ignore[no-untyped-def]
+    """After a context's scans: count NaN and infinity where they belong, and take them out of all else.
+
+    Args:
+        values, sums, extremes: as in `scan`. counts: the same; their last two bins are for NaN and infinity.
+
+    Returns:
+        Whether all was finite.
+    """
+    finite = True
+    for j in range(values.shape[1]):
+        if not sums[1, j] < np.inf:
+            finite = False
+            _leave_out_odd(values, j, counts[j // BLOCK, :, j % BLOCK], sums, extremes)
+    return finite
 
 
 @compiled
@@ -257,40 +252,3 @@ def _leave_out_odd(values, j, counts, sums, extremes):  # type: ignore[no-untype
         four[4] = (max(y[0], 0.0) + max(y[1], 0.0)) + (max(y[2], 0.0) + max(y[3], 0.0))
         sums[:, j] += four
     extremes[0, j], extremes[1, j] = low, high
-
-
-@compiled
-def add_by_token(values, order, tokens, first, last, extremes, finite, totals):  # type: ignore[no-untyped-def]
-    """Add a context's activations to the totals of their tokens, on a fixed grid so that order is nothing.
-
-    Args:
-        values: `[T, M]` float32, C-contiguous.
-        order: `[T - 1]` positions past the BOS, those of one token beside each other.
-        tokens: `[T]`.
-        first, last: neurons to work on.
-        extremes, finite: as `scan` left and returned them.
-        totals: `[V, M]` int64 in units of `2 ** -GRID_BITS`, added to. Values are taken as at most
-            `GRID_TOP` in size, NaN as 0.
-    """
-    # On the grid most values fit 32 bits, which is half the arithmetic.
-    small = finite and extremes[0, first:last].min() > -_SMALL and extremes[1, first:last].max() < _SMALL
-    row = np.empty(last - first, np.int64)
-    i = 0
-    while i < len(order):
-        token = tokens[order[i]]
-        row[:] = 0
-        while i < len(order) and tokens[order[i]] == token:
-            found = values[order[i]][first:last]
-            if small:
-                for j in range(len(row)):
-                    row[j] += np.int64(np.int32(np.rint(found[j] * _GRID_32)))
-            else:
-                for j in range(len(row)):
-                    x = found[j] if found[j] == found[j] else np.float32(0.0)
-                    x = min(max(x, np.float32(-GRID_TOP)), np.float32(GRID_TOP))
-                    # Adding and taking away 1.5 * 2^52 rounds to a whole number, to even as rint does.
-                    row[j] += np.int64((np.float64(x) * _GRID + _ROUND) - _ROUND)
-            i += 1
-        total = totals[token][first:last]
-        for j in range(len(row)):
-            total[j] += row[j]

@@ -141,7 +141,7 @@ def raise_top(kept, limit, base, neuron, new_base):  # type: ignore[no-untyped-d
     """Follow a new maximum: bins that fall out of the tracked ones join the list LOW.
 
     Args:
-        kept: lists `N_LISTS` a neuron. limit: `[M, N_LISTS]` uint32, see `scan`. base: `[M]` int32.
+        kept: lists `N_LISTS` a neuron. limit: `[M, N_LISTS + 1]` uint32, see `sampling_kernels.admit`. base: `[M]` int32.
         new_base: the first bin tracked from now on, above `base[neuron]`.
     """
     by = new_base - base[neuron]
@@ -168,16 +168,17 @@ def raise_top(kept, limit, base, neuron, new_base):  # type: ignore[no-untyped-d
 
 
 @compiled
-def note_peaks(acts, hook, context, first, last, extremes, sign, limit, pending, n_before, n_after):  # type: ignore[no-untyped-def]
+def note_peaks(acts, hook, context, extremes, sign, limit, pending, n_before, n_after):  # type: ignore[no-untyped-def]
     """Remember a context's peak where it is its document's best so far and could enter the list.
 
     Args:
-        acts, hook, context, first, last: as in `scan`. extremes: as `scan` left them.
+        acts: of each hook `[T, M]` float32. hook: of them, the one that is ranked.
+        context: a `Sequence` of `accumulate`. extremes: `[2, M]`, as `kernels.scan` left them.
         sign: 1 for the highest values, -1 for the lowest.
         limit: `[M]` uint64, the worst score that could still enter each neuron's list.
         pending: one slot a neuron, the document's best.
     """
-    for j in range(first, last):
+    for j in range(len(limit)):
         x = extremes[1, j] if sign > 0 else extremes[0, j]
         if not np.isfinite(x):
             continue
