@@ -21,8 +21,9 @@ from cache.format.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
 from cache.shards.corpus import Text
 from cache.shards.settings import Settings
 from cache.shards.state import BuildState
-from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, Reader, sequence
+from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, Reader, sequence
 from cache.statistics.kept import SAMPLE_WINDOW, WINDOW, Window
+from cache.statistics.layer import LayerAccumulator
 from solu_model.adapters import load_neuron_model
 from solu_model.checkpoints import CheckpointError
 from solu_model.contexts import Context, document_contexts

@@ -21,8 +21,9 @@ from cache.device import arithmetic, fetched_kernels
 from cache.device.arithmetic import N_FIGURES, N_SUMS
 from cache.format.histogram import N_BINS
 from cache.shards.settings import Settings
-from cache.statistics.accumulate import LayerAccumulator, Reader, Sequence
+from cache.statistics.accumulate import Reader, Sequence
 from cache.statistics.kept import Window
+from cache.statistics.layer import LayerAccumulator
 from cache.statistics.ranges import N_LISTS
 
 _AT_ONCE = 2**22  # activations that are worked on at once

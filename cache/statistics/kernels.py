@@ -12,10 +12,9 @@ next to each other, since rows a power of two apart evict each other.
 """
 
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
 
 from cache.format.histogram import FIRST_KEY, N_BINS, N_SIDE, ZERO
-from cache.statistics.jit import compiled, inlined
+from cache.statistics.jit import compiled, inlined, trailing_zeros
 from cache.statistics.sampling_kernels import (
     BINS_SHIFT,
     BLOCK,

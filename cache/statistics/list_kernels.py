@@ -141,7 +141,8 @@ def raise_top(kept, limit, base, neuron, new_base):  # type: ignore[no-untyped-d
     """Follow a new maximum: bins that fall out of the tracked ones join the list LOW.
 
     Args:
-        kept: lists `N_LISTS` a neuron. limit: `[M, N_LISTS + 1]` uint32, see `sampling_kernels.admit`. base: `[M]` int32.
+        kept: lists `N_LISTS` a neuron. base: `[M]` int32.
+        limit: `[M, N_LISTS + 1]` uint32, see `sampling_kernels.admit`.
         new_base: the first bin tracked from now on, above `base[neuron]`.
     """
     by = new_base - base[neuron]
@@ -194,7 +195,7 @@ def note_peaks(acts, hook, context, extremes, sign, limit, pending, n_before, n_
 
 @compiled
 def settle_peaks(first, last, limit, pending, kept):  # type: ignore[no-untyped-def]
-    """At a document's end, offer its best to each neuron's list; arguments as in `note_peaks`."""
+    """At a document's end, offer the best of neurons `first` to `last` to their lists, as in `note_peaks`."""
     for j in range(first, last):
         if pending.length[j, 0] == 0:
             continue

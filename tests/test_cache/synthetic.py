@@ -14,9 +14,10 @@ from cache.format.schema import ModelRecord, Provenance
 from cache.shards.corpus import Part, Text
 from cache.shards.settings import Settings
 from cache.shards.state import BuildState
-from cache.statistics.accumulate import DocumentReader, LayerAccumulator, Reader, sequence
+from cache.statistics.accumulate import DocumentReader, Reader, sequence
 from cache.statistics.identity import document_digest
 from cache.statistics.kept import Window
+from cache.statistics.layer import LayerAccumulator
 
 HOOKS = 2
 V = 30

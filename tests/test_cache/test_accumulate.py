@@ -5,13 +5,14 @@ import numpy.typing as npt
 import pytest
 
 from cache.format.histogram import N_BINS, bin_index
-from cache.statistics import ranges
-from cache.statistics.accumulate import DocumentReader, LayerAccumulator, sequence
+from cache.statistics import kernels, ranges
+from cache.statistics.accumulate import DocumentReader, sequence
 from cache.statistics.by_token import GRID_BITS
 from cache.statistics.exact_sum import to_float
 from cache.statistics.hook import HookStatistics, Keep
-from cache.statistics.identity import fingerprint
+from cache.statistics.identity import fingerprint, priority, token_hashes
 from cache.statistics.kept import Window
+from cache.statistics.layer import LayerAccumulator
 
 M, V, T = 5, 40, 9
 KEEP = Keep(top_k=3, range_samples=2, window=Window(2, 1), sample_window=Window(1, 1))
@@ -176,3 +177,29 @@ def test_activations_of_another_shape_are_refused():
     found = {0: [(np.zeros(4, np.int64), np.zeros((1, 4, M), np.float32))]}
     with pytest.raises(ValueError, match="expected activations of shape"):
         accumulated(found)
+
+
+def test_a_wide_layer_passes_in_spans_and_what_enters_at_once_in_pieces():
+    """More neurons than a scan takes, a block in part, and more tokens entering than it has room for."""
+    rng = np.random.default_rng(0)
+    m, t = kernels.SPAN + 40, 2 * kernels.ROOM // kernels.SPAN
+    acts = -np.abs(rng.standard_normal((1, t, m))).astype(np.float32)
+    keep = Keep(top_k=1, range_samples=4, window=Window(0, 0), sample_window=Window(0, 0), by_token=False)
+    hook = HookStatistics.empty(m, 1, 0, keep)
+    layer = LayerAccumulator([hook], seed=0, layer=0, keep=keep, n_threads=2)
+    reader = DocumentReader(layer, 1)
+    reader.add(sequence(7, 0, np.arange(t)), acts, -1)
+    reader.end_document()
+    layer.settle()
+    hashes = token_hashes(7, np.arange(t - 1))
+    for j in (0, kernels.SPAN - 1, kernels.SPAN, m - 1):
+        counts = np.bincount(bin_index(acts[0, 1:, j]), minlength=N_BINS)
+        np.testing.assert_array_equal(hook.counts[j, :N_BINS], counts)
+        assert hook.top.position[j, 0] == acts[0, 1:, j].argmax()
+        assert hook.bottom.position[j, 0] == acts[0, 1:, j].argmin()
+        first = np.argsort(priority(hashes, layer.keys[j]))[:4]
+        drawn = hook.ranges.position[j * ranges.N_LISTS + ranges.NOT_POSITIVE]
+        assert sorted(drawn.tolist()) == sorted(first.tolist())
+    np.testing.assert_allclose(
+        to_float(hook.power_sums)[1], (acts[0, 1:].astype(float) ** 2).sum(0), rtol=1e-12
+    )

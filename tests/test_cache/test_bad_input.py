@@ -287,8 +287,9 @@ def test_contexts_longer_than_can_be_counted_are_refused(tiny_checkpoint, corpus
 
 def test_counters_hold_the_longest_context():
     """Every token of a context of the greatest length in one bin, again and again."""
-    from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, LayerAccumulator, sequence
+    from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, sequence
     from cache.statistics.hook import HookStatistics, Keep
+    from cache.statistics.layer import LayerAccumulator
 
     keep = Keep(top_k=1, range_samples=1)
     hooks = [HookStatistics.empty(1, 1, 4, keep)]

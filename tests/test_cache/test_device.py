@@ -16,11 +16,12 @@ from cache.format.histogram import N_BINS, ZERO, bin_edges, bin_index
 from cache.format.schema import CacheError
 from cache.shards.corpus import Corpus, Part
 from cache.shards.state import BuildState
-from cache.statistics.accumulate import DocumentReader, LayerAccumulator, sequence
+from cache.statistics.accumulate import DocumentReader, sequence
 from cache.statistics.exact_sum import to_float
 from cache.statistics.hook import HookStatistics, Keep
 from cache.statistics.identity import neuron_keys, priority, token_hashes
 from cache.statistics.kept import Window
+from cache.statistics.layer import LayerAccumulator
 from cache.statistics.ranges import N_LISTS, N_TRACKED
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import FLAVOURS, Made, V, corpus_of, made, state_of
