@@ -21,6 +21,7 @@ from cache.device import arithmetic, fetched_kernels
 from cache.device.arithmetic import N_FIGURES, N_SUMS
 from cache.format.histogram import N_BINS
 from cache.shards.settings import Settings
+from cache.statistics import by_token
 from cache.statistics.accumulate import Reader, Sequence
 from cache.statistics.kept import Window
 from cache.statistics.layer import LayerAccumulator
@@ -71,7 +72,7 @@ class DeviceReader(Reader):
         self._tables = [
             _Tables(
                 counts=torch.zeros((m, N_BINS + 2), dtype=torch.int64, device=self._device),
-                totals=torch.zeros(hook.token_totals.shape, dtype=torch.int64, device=self._device),
+                totals=torch.zeros((len(hook.token_totals), m), dtype=torch.int64, device=self._device),
                 limit=self._put(limits.ranges.astype(np.int64)),
                 base=self._put(hook.base.astype(np.int64)),
             )
@@ -94,7 +95,7 @@ class DeviceReader(Reader):
             step = max(1, _ROWS // self._layer.d_mlp)
             for first in range(0, len(tables.totals), step):
                 part = slice(first, first + step)
-                hook.token_totals[part] += tables.totals[part].cpu().numpy()
+                by_token.add(hook.token_totals[part], tables.totals[part].cpu().numpy())
             tables.totals.zero_()
 
     def _add(self, context: Sequence, acts: tuple[Tensor, ...], source: int) -> None:

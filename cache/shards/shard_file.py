@@ -16,7 +16,7 @@ from cache.statistics.hook import HookStatistics
 from cache.storage.sealed import load_sealed, save_sealed
 from cache.storage.stores import Place, fetched
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 def save_state(state: BuildState, file: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.format.histogram import N_BINS
-from cache.statistics import exact_sum, kept, ranges
+from cache.statistics import by_token, exact_sum, kept, ranges
 from cache.statistics.kept import SAMPLE_WINDOW, WINDOW, Array, Kept, Window
 
+_TOKENS = 4096  # whose totals are added at once
 MAX_SOURCES = 256
 """Sources whose shares are kept; a corpus with more has its shares dropped."""
 
@@ -43,8 +44,8 @@ class HookStatistics:
     """`[4, M, N_DIGITS]` exact sums of x, x^2, x^3, x^4, see `exact_sum`."""
     extremes: npt.NDArray[np.float32]
     """`[2, M]` min and max; inf and -inf where nothing was seen."""
-    token_totals: npt.NDArray[np.int64]
-    """`[V, M]` see `by_token`; `[0, M]` where they are not kept."""
+    token_totals: npt.NDArray[np.int32]
+    """`[V, 2, M]` in words, see `by_token`; `[0, 2, M]` where they are not kept."""
     source_mass: npt.NDArray[np.int64]
     """`[MAX_SOURCES, M]` sums of activation above 0 by source of text, on the grid of `by_token`."""
     base: npt.NDArray[np.int32]
@@ -67,7 +68,7 @@ class HookStatistics:
             counts=zeros(d_mlp, N_BINS + 2),
             power_sums=exact_sum.empty(4, d_mlp),
             extremes=np.repeat(np.array([[np.inf], [-np.inf]], dtype=np.float32), d_mlp, axis=1),
-            token_totals=zeros(d_vocab if keep.by_token else 0, d_mlp),
+            token_totals=by_token.empty(d_vocab if keep.by_token else 0, d_mlp),
             source_mass=zeros(MAX_SOURCES, d_mlp),
             base=np.full(d_mlp, ranges.first_base(), dtype=np.int32),
             ranges=kept.empty(
@@ -83,7 +84,9 @@ class HookStatistics:
         self.power_sums = exact_sum.carried(self.power_sums + other.power_sums)
         self.extremes[0] = np.minimum(self.extremes[0], other.extremes[0])
         self.extremes[1] = np.maximum(self.extremes[1], other.extremes[1])
-        self.token_totals += other.token_totals
+        for first in range(0, len(self.token_totals), _TOKENS):
+            part = slice(first, first + _TOKENS)
+            by_token.add(self.token_totals[part], by_token.whole(other.token_totals[part]))
         self.source_mass[rows] += other.source_mass[: len(rows)]
         base = np.maximum(self.base, other.base)
         self.ranges = kept.merge(

@@ -3,12 +3,14 @@
 import numpy as np
 
 from cache.statistics.by_token import GRID_BITS, GRID_TOP
-from cache.statistics.jit import compiled
+from cache.statistics.jit import compiled, foresee, inlined
 
 _GRID = 2.0**GRID_BITS
 _GRID_32 = np.float32(_GRID)
 _ROUND = 1.5 * 2.0**52
 _SMALL = np.float32(2.0 ** (31 - GRID_BITS))
+_PART = 128  # neurons whose high words are left alone where none of them changes
+_WORD = 4  # bytes
 
 
 @compiled
@@ -20,18 +22,29 @@ def add_by_token(values, order, tokens, extremes, finite, totals):  # type: igno
         order: positions past the BOS, those of one token beside each other.
         tokens: `[T]`.
         extremes, finite: as `kernels.scan` left and returned them.
-        totals: `[V, M]` int64 in units of `2 ** -GRID_BITS`, added to. Values are taken as at most
+        totals: `[V, 2, M]` int32, words in units of `2 ** -GRID_BITS`, added to. Values are taken as at most
             `GRID_TOP` in size, NaN as 0.
     """
     # On the grid most values fit 32 bits, which is half the arithmetic.
     small = finite and extremes[0].min() > -_SMALL and extremes[1].max() < _SMALL
-    row = np.empty(values.shape[1], np.int64)
+    d_mlp = values.shape[1]
+    row, n_bytes = np.empty(d_mlp, np.int64), d_mlp * _WORD
     i = 0
     while i < len(order):
         token = tokens[order[i]]
+        foresee(totals.ctypes.data + token * 2 * n_bytes, n_bytes)
+        alone = i + 1 == len(order) or tokens[order[i + 1]] != token
+        if small and alone:
+            if i + 1 < len(order):
+                foresee(values.ctypes.data + order[i + 1] * n_bytes, n_bytes)
+            _add_one(values[order[i]], totals[token, 0], totals[token, 1])
+            i += 1
+            continue
         row[:] = 0
         while i < len(order) and tokens[order[i]] == token:
             found = values[order[i]]
+            if i + 1 < len(order):
+                foresee(values.ctypes.data + order[i + 1] * n_bytes, n_bytes)
             if small:
                 for j in range(len(row)):
                     row[j] += np.int64(np.int32(np.rint(found[j] * _GRID_32)))
@@ -42,6 +55,45 @@ def add_by_token(values, order, tokens, extremes, finite, totals):  # type: igno
                     # Adding and taking away 1.5 * 2^52 rounds to a whole number, to even as rint does.
                     row[j] += np.int64((np.float64(x) * _GRID + _ROUND) - _ROUND)
             i += 1
-        total = totals[token]
-        for j in range(len(row)):
-            total[j] += row[j]
+        _add_row(row, totals[token, 0], totals[token, 1])
+
+
+@compiled
+def _add_one(found, low, high):  # type: ignore[no-untyped-def]
+    """Add activations `[M]` below `_SMALL` in size to the words of a token's totals, each `[M]`."""
+    for start in range(0, len(low), _PART):
+        some, words = found[start : start + _PART], low[start : start + _PART]
+        over = np.int32(0)
+        for j in range(len(words)):
+            x, before = np.int32(np.rint(some[j] * _GRID_32)), words[j]
+            after = np.int32(before + x)
+            over |= _wraps(before, x, after)
+            words[j] = after
+        if over < 0:
+            for j in range(len(words)):
+                x, after = np.int32(np.rint(some[j] * _GRID_32)), words[j]
+                if _wraps(np.int32(after - x), x, after) < 0:
+                    high[start + j] += np.int32(1 if x > 0 else -1)
+
+
+@inlined
+def _wraps(a, b, total):  # type: ignore[no-untyped-def]
+    """Below 0 where a + b, 32 bits each, is not the total that came of it."""
+    return np.int32((a ^ total) & (b ^ total))
+
+
+@compiled
+def _add_row(row, low, high):  # type: ignore[no-untyped-def]
+    """Add `[M]` int64, overwritten, to the words of a token's totals."""
+    for start in range(0, len(row), _PART):
+        some, words = row[start : start + _PART], low[start : start + _PART]
+        carries = np.int64(0)
+        for j in range(len(words)):
+            total = some[j] + np.int64(words[j])
+            word = np.int32(total)
+            words[j] = word
+            some[j] = total - np.int64(word)
+            carries |= some[j]
+        if carries != 0:
+            for j in range(len(words)):
+                high[start + j] += np.int32(some[j] >> np.int64(32))

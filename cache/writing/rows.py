@@ -34,7 +34,7 @@ def neuron_rows(
     ]
     top = kept.take_lists(hook.top, rows)
     peaks = np.take_along_axis(top.tokens, top.peak[:, :, None].astype(np.int64), axis=2)[:, :, 0]
-    tokens, token_means, token_counts = _best_tokens(hook.token_totals[:, rows], state)
+    tokens, token_means, token_counts = _best_tokens(by_token.whole(hook.token_totals[:, :, rows]), state)
     sources, shares = _source_shares(hook.source_mass[:, rows], state)
     intervals = [ranges.intervals(h if s else np.nan) for h, s in zip(high, seen, strict=True)]
     bins = [np.flatnonzero(row) for row in counts]

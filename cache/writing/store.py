@@ -143,7 +143,7 @@ def _write_tokens(folder: Path, state: BuildState) -> None:
                 for first in range(0, len(state.token_counts), _TOKENS_AT_ONCE):
                     some = slice(first, first + _TOKENS_AT_ONCE)
                     counts = state.token_counts[some]
-                    means = by_token.means(hook.token_totals[some], counts)
+                    means = by_token.means(by_token.whole(hook.token_totals[some]), counts)
                     best = by_token.highest(means / scale, BEST, allowed)
                     neurons = [row[row >= 0] if n else row[:0] for row, n in zip(best, counts, strict=True)]
                     columns: Columns = {

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from cache.format.histogram import N_BINS
-from cache.statistics import list_kernels, sampling_kernels
+from cache.statistics import by_token, list_kernels, sampling_kernels
 from cache.statistics.hook import HookStatistics
 from cache.statistics.identity import fingerprint, neuron_keys, priority, token_hashes
 from cache.statistics.kept import Kept
@@ -264,7 +264,7 @@ def test_tokens_and_sources_are_the_brute_force_ones(seed):
     for h, hook in enumerate(state.layers[0]):
         for token in range(synthetic.V):
             expected = on_grid[h, tokens == token].sum(axis=0)
-            np.testing.assert_array_equal(hook.token_totals[token], expected)
+            np.testing.assert_array_equal(by_token.whole(hook.token_totals[token]), expected)
         mass = np.zeros((len(state.source_rows), FLAVOURS))
         for document in documents:
             row = state.source_rows.index(document.text.provenance.source)
