@@ -36,7 +36,7 @@ def on_grid(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 @pytest.mark.parametrize("largest", [0.01, 127.99999, 128.0, 1e6])
 @pytest.mark.parametrize("sign", [-1, 0, 1])
 def test_totals_that_overflow_a_word_are_whole(largest: float, sign: int):
-    """Tokens alone and repeated, for long enough that low words wrap around, upward, downward and both ways."""
+    """Tokens alone and repeated, for long enough that low words wrap around: upward, downward, both ways."""
     rng = np.random.default_rng(0)
     words = by_token.empty(V, M)
     expected = np.zeros((V, M), np.int64)
