@@ -77,8 +77,10 @@ def test_all_parts_are_saved_as_they_change(
     expect(page.get_by_text(re.compile("undone")).first).to_be_visible()
     page.get_by_role("button", name="Next Shortcut").click()
     expect(page.get_by_role("heading", name=f"neuron {key.neuron + 1}")).to_be_visible()
-    expect(page.get_by_label("Label", exact=True)).to_have_count(1)  # the last neuron's leaves a moment later
-    expect(page.get_by_label("Label", exact=True)).to_have_value("")
+    label = page.get_by_label("Label", exact=True)
+    expect(label.first).to_have_value("")  # the last neuron's stands beside it for a moment, and then leaves
+    expect(label).to_have_count(1)
+    expect(label).to_have_value("")
 
 
 def test_others_are_read_and_never_overwritten(
