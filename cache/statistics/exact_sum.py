@@ -24,17 +24,16 @@ def empty(*shape: int) -> npt.NDArray[np.int64]:
 
 
 @compiled
-def add(sums, terms, first, last):  # type: ignore[no-untyped-def]
+def add(sums, terms):  # type: ignore[no-untyped-def]
     """Add finite terms to each sum.
 
     Args:
-        sums: `[P, M, N_DIGITS]`. terms: `[N, P, M]` float64; of P there may be more. first, last: of M, those
-            to work on.
+        sums: `[P, M, N_DIGITS]`. terms: `[N, P, M]` float64; of P there may be more.
     """
     mask = np.uint64(_MASK)
     bits = terms.view(np.int64)
     for p in range(sums.shape[0]):
-        for j in range(first, last):
+        for j in range(sums.shape[1]):
             for n in range(terms.shape[0]):
                 word = bits[n, p, j]
                 exponent = (word >> 52) & 0x7FF

@@ -99,7 +99,7 @@ class LayerAccumulator:
             sources: `[N]` the rows of their sources of text, -1 to count none.
         """
         hook = self.hooks[index]
-        exact_sum.add(hook.power_sums, sums, 0, self.d_mlp)
+        exact_sum.add(hook.power_sums, sums)
         hook.extremes[0] = np.minimum(hook.extremes[0], extremes[:, 0].min(0))
         hook.extremes[1] = np.maximum(hook.extremes[1], extremes[:, 1].max(0))
         for source, positive in zip(sources, sums[:, 4], strict=True):

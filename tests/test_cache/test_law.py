@@ -125,7 +125,7 @@ def test_exact_sums_are_exact_and_know_no_order(values: list[float], chance: ran
     def summed(terms: Sequence[float]) -> np.ndarray:
         sums = exact_sum.empty(1, 1)
         for first in range(0, len(terms), 3):  # several are added at once
-            exact_sum.add(sums, np.array(terms[first : first + 3])[:, None, None], 0, 1)
+            exact_sum.add(sums, np.array(terms[first : first + 3])[:, None, None])
         return exact_sum.carried(sums)
 
     sums = summed(values)
