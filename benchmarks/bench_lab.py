@@ -13,11 +13,12 @@ import time
 
 from records import device_name, write_record
 
-from dashboard.services import lab
-from dashboard.services.places import Place, find_place
-from dashboard.services.running import sample_activations
-from dashboard.services.running.sample_activations import Sample
-from dashboard.state import Address
+from dashboard.lab import sample_activations
+from dashboard.lab import service as lab
+from dashboard.lab.sample_activations import Sample
+from dashboard.shared.address import Address
+from dashboard.shared.place import Place
+from dashboard.shared.places import find_place
 
 NEURON_MARK = 2.0
 """Seconds of a hypothesis against one neuron, both hooks."""

@@ -20,7 +20,7 @@ from records import device_name, write_record
 
 from cache.format import schema
 from cache.writing.store import COMPRESSION, NEURONS_IN_GROUP
-from dashboard.lists.query import PAGE_SIZE, Interval, Query, page_of
+from dashboard.shared.neuron_query import PAGE_SIZE, Interval, Query, page_of
 
 MARK_MS = 500.0
 """p95 of a page of 2 million neurons, filtered and sorted."""

@@ -32,11 +32,11 @@ from playwright.sync_api import sync_playwright
 from records import write_record
 
 from cache.reader import NeuronCache
-from dashboard.annotations.database import Database
-from dashboard.studies.cards import make_cards
-from dashboard.studies.choosing import draw, side_of
-from dashboard.studies.design import Plan, new_design
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.plan.cards import make_cards
+from dashboard.studies.plan.design import Plan, new_design
+from dashboard.studies.plan.sampling import draw, side_of
+from dashboard.studies.storage.store import StudyStore
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -20,14 +20,14 @@ from blindness import ARGS, serving
 from playwright.sync_api import Page, sync_playwright
 from records import write_record
 
+from analysis.rating import in_words, rated, results
 from cache.reader import NeuronCache
-from dashboard.analysis.rating import in_words, rated, results
-from dashboard.annotations.database import Database
-from dashboard.studies.cards import make_cards
-from dashboard.studies.choosing import draw, side_of
-from dashboard.studies.design import new_design
-from dashboard.studies.export import rating_rows
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.plan.cards import make_cards
+from dashboard.studies.plan.design import new_design
+from dashboard.studies.plan.sampling import draw, side_of
+from dashboard.studies.storage.export import rating_rows
+from dashboard.studies.storage.store import StudyStore
 
 TITLE = "Which neurons fire by a rule?"
 SHARE = 0.8

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from cache.cli import app as cache_app
-from dashboard.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
-from dashboard.cli_study import app as study_app
-from dashboard.settings import BUILDS_VARIABLE
+from dashboard.shared.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
+from dashboard.shared.settings import BUILDS_VARIABLE
+from dashboard.studies.cli import app as study_app
 from solu_model.cli import evaluate, info, multiplier, train
 from solu_model.cli_convert import convert
 

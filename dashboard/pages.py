@@ -5,6 +5,19 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.shared.page_paths import (
+    EDITOR,
+    LAB,
+    LABELS,
+    LAYER,
+    MODELS,
+    NEURON,
+    NEURONS,
+    RATE,
+    STUDIES,
+    STUDY,
+)
+
 # An icon by name would be fetched from another server at every visit.
 st.set_page_config("SoLU Explorer", str(Path(__file__).parent / "icon.png"), layout="wide")
 
@@ -35,63 +48,63 @@ drawn_anew()
 st.navigation(
     [
         st.Page(
-            "views/neuron.py",
+            NEURON,
             title="Neuron",
             icon=":material/adjust:",
             default=True,
             help="One neuron: its strongest examples and how often it takes which value.",
         ),
         st.Page(
-            "views/neurons.py",
+            NEURONS,
             title="Neurons",
             icon=":material/table_rows:",
             url_path="neurons",
             help="All neurons of a layer: sort, filter, open one.",
         ),
         st.Page(
-            "views/layer.py",
+            LAYER,
             title="Layer",
             icon=":material/insights:",
             url_path="layer",
             help="A layer at a glance: how its neurons are spread, and all layers beside each other.",
         ),
         st.Page(
-            "views/editor.py",
+            EDITOR,
             title="Editor",
             icon=":material/edit_note:",
             url_path="editor",
             help="Type a text and see what a neuron does on it.",
         ),
         st.Page(
-            "views/lab.py",
+            LAB,
             title="Lab",
             icon=":material/science:",
             url_path="lab",
             help="Test an idea: which tokens fit it, and does the neuron fire on them?",
         ),
         st.Page(
-            "views/labels.py",
+            LABELS,
             title="Labels",
             icon=":material/label:",
             url_path="labels",
             help="What people say of neurons: search, export, import.",
         ),
         st.Page(
-            "views/models.py",
+            MODELS,
             title="Models",
             icon=":material/folder_open:",
             url_path="models",
             help="The models found, and what is missing or damaged.",
         ),
         st.Page(
-            "views/studies.py",
+            STUDIES,
             title="Studies",
             icon=":material/ballot:",
             url_path="studies",
             help="Blinded rating: which model's neurons follow one rule?",
         ),
-        st.Page("views/study.py", title="Study", url_path="study", visibility="hidden"),
-        st.Page("views/rate.py", title="Rate", url_path="rate", visibility="hidden"),
+        st.Page(STUDY, title="Study", url_path="study", visibility="hidden"),
+        st.Page(RATE, title="Rate", url_path="rate", visibility="hidden"),
     ],
     position="top",
 ).run()

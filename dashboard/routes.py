@@ -22,11 +22,11 @@ from streamlit import config
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from cache.format.schema import CacheError
-from dashboard.annotations.content import AnnotationError
-from dashboard.catalog import ModelError
-from dashboard.editing import MAX_TEXT
-from dashboard.state import AddressError
-from dashboard.studies.design import StudyError
+from dashboard.editor.edited_text import MAX_TEXT
+from dashboard.shared.address import AddressError
+from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.catalog import ModelError
+from dashboard.studies.plan.design import StudyError
 
 PATH = "api/reading"
 RATING_PATH = "api/rating"
@@ -65,7 +65,7 @@ def routes() -> list[BaseRoute]:
 async def reading(request: Request) -> Response:
     """Answer a question about a text, see `Question`; what is refused is JSON too, with a `problem`."""
     # Imported when the server runs: what services keep is set up then.
-    from dashboard.services.editing.answers import Question, answer
+    from dashboard.editor.reading_route import Question, answer
 
     def answered(question: Question) -> Response:
         return _json(answer(question))
@@ -78,7 +78,7 @@ async def rating(request: Request) -> Response:
 
     The answer is sent as it is: compressed, its size would say what is in it.
     """
-    from dashboard.services.rating import Asked, answer
+    from dashboard.studies.rating_route import Asked, answer
 
     def answered(asked: Asked) -> Response:
         headers = _HEADERS | {"Content-Encoding": "identity"}

@@ -13,11 +13,11 @@ from cache.building.build import build_cache
 from cache.building.engine import Options
 from cache.reader import NeuronCache
 from cache.statistics.kept import Window
-from dashboard.annotations.database import Database
-from dashboard.studies.cards import make_cards
-from dashboard.studies.choosing import draw, side_of
-from dashboard.studies.design import new_design
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.plan.cards import make_cards
+from dashboard.studies.plan.design import new_design
+from dashboard.studies.plan.sampling import draw, side_of
+from dashboard.studies.storage.store import StudyStore
 from solu_model.config import SoluConfig
 from solu_model.documents import Document, read_documents
 from solu_model.model import SoluForCausalLM

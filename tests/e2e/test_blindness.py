@@ -11,11 +11,11 @@ from playwright.sync_api import Browser, Page
 from benchmarks.blind_capture import Capture, Received, leaks
 from benchmarks.blind_features import against_chance, around
 from cache.reader import NeuronCache
-from dashboard.annotations.database import Database
-from dashboard.studies.cards import make_cards
-from dashboard.studies.choosing import draw, side_of
-from dashboard.studies.design import new_design
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.plan.cards import make_cards
+from dashboard.studies.plan.design import new_design
+from dashboard.studies.plan.sampling import draw, side_of
+from dashboard.studies.storage.store import StudyStore
 
 pytestmark = pytest.mark.browser
 NAMES = ("quagga-7q", "zebrafish-3k")  # words that no program and no text here has

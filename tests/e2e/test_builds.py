@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from dashboard.jobs import build_of
+from dashboard.models.build_jobs import build_of
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,9 @@ from playwright.sync_api import Page, expect
 
 import dashboard
 from cache.reader import NeuronCache
-from dashboard.annotations.content import Key
-from dashboard.annotations.store import AnnotationStore
-from dashboard.lists.query import PAGE_SIZE, Query, page_of
+from dashboard.shared.annotations.content import Key
+from dashboard.shared.annotations.store import AnnotationStore
+from dashboard.shared.neuron_query import PAGE_SIZE, Query, page_of
 
 pytestmark = pytest.mark.browser
 FURTHEST = """

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.editing import MAX_TEXT
+from dashboard.editor.edited_text import MAX_TEXT
 from solu_model.checkpoints import load_with_tokenizer
 from solu_model.tokenizer import encode_texts
 

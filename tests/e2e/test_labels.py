@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.annotations.content import Annotation, Content, Key
-from dashboard.annotations.files import from_file, to_json
-from dashboard.annotations.store import AnnotationStore
+from dashboard.labels.files import from_file, to_json
+from dashboard.shared.annotations.content import Annotation, Content, Key
+from dashboard.shared.annotations.store import AnnotationStore
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=alert(1)> *a* `b` $c$ [d](e)"

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.analysis.layer_glance import interval_around, spread_of
+from dashboard.layer.spread import interval_around, spread_of
 
 pytestmark = pytest.mark.browser
 

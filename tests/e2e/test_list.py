@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.lists.query import Query, page_of
+from dashboard.shared.neuron_query import Query, page_of
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from analysis.formatting import number, visible
 from cache.reader import NeuronCache
-from dashboard.messages import number, visible
 from solu_model import direct_logit_effects
 from solu_model.checkpoints import load_checkpoint
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dashboard.studies.store import StudyStore
+from dashboard.studies.storage.store import StudyStore
 
 pytestmark = pytest.mark.browser
 Study = tuple[StudyStore, str]

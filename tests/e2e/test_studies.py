@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.annotations.database import Database
-from dashboard.studies.ratings import Rating
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.storage.ratings import Rating
+from dashboard.studies.storage.store import StudyStore
 
 pytestmark = pytest.mark.browser
 TITLE = "*First* <b>look"

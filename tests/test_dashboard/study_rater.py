@@ -6,10 +6,10 @@ python study_rater.py DATABASE STUDY RATER...: a thread a rater, each to its end
 import sys
 import threading
 
-from dashboard.annotations.database import Database
-from dashboard.studies.design import Item, Plan, Side, item_name, new_design
-from dashboard.studies.ratings import Rating
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.plan.design import Item, Plan, Side, item_name, new_design
+from dashboard.studies.storage.ratings import Rating
+from dashboard.studies.storage.store import StudyStore
 
 SALT = "5a17" * 16
 

@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dashboard
-from dashboard.annotations import database
-from dashboard.annotations.content import (
+from analysis.spreadsheet import guarded, unguarded
+from dashboard.labels.files import COLUMNS, from_file, to_csv, to_json
+from dashboard.shared.annotations import database
+from dashboard.shared.annotations.content import (
     VERDICTS,
     Annotation,
     AnnotationError,
@@ -29,9 +31,7 @@ from dashboard.annotations.content import (
     Merged,
     database_url,
 )
-from dashboard.annotations.files import COLUMNS, from_file, to_csv, to_json
-from dashboard.annotations.store import AnnotationStore
-from dashboard.spreadsheet import guarded, unguarded
+from dashboard.shared.annotations.store import AnnotationStore
 
 KEY = Key("ab" * 32, 0, 7)
 ROOT = Path(dashboard.__file__).parent.parent
@@ -123,8 +123,8 @@ def test_text_is_data(store: AnnotationStore) -> None:
 WRITER = """
 import sys
 import time
-from dashboard.annotations.store import AnnotationStore
-from dashboard.annotations.content import Key
+from dashboard.shared.annotations.store import AnnotationStore
+from dashboard.shared.annotations.content import Key
 store = AnnotationStore(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -14,20 +14,21 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from cache.format.schema import CacheError
-from dashboard import settings
-from dashboard.editing import ExampleName, aligned, as_typed, code, whole
-from dashboard.editor_panels.variants import changed_part
-from dashboard.services import places
-from dashboard.services.editing import texts
-from dashboard.services.editing.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
-from dashboard.services.editing.editor import tokens_of, values_of
-from dashboard.services.editing.next_tokens import continuations, next_tokens
-from dashboard.services.editing.occlusion import single_edits
-from dashboard.services.editing.texts import KeptText, keep_text, kept_text
-from dashboard.services.editing.token_neurons import strongest_on_token
-from dashboard.services.places import Place
-from dashboard.services.running.live import Live, live_at
-from dashboard.state import Address, AddressError
+from dashboard.editor import kept_texts as texts
+from dashboard.editor.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
+from dashboard.editor.edited_text import aligned, as_typed, code, whole
+from dashboard.editor.kept_texts import KeptText, keep_text, kept_text
+from dashboard.editor.next_tokens import continuations, next_tokens
+from dashboard.editor.occlusion import single_edits
+from dashboard.editor.panels.variants import changed_part
+from dashboard.editor.service import tokens_of, values_of
+from dashboard.editor.token_neurons import strongest_on_token
+from dashboard.shared import places, settings
+from dashboard.shared.address import Address, AddressError
+from dashboard.shared.example_name import ExampleName
+from dashboard.shared.page_paths import EDITOR
+from dashboard.shared.place import Place
+from dashboard.shared.running.running_model import Live, live_at
 from solu_model.checkpoints import load_with_tokenizer
 from solu_model.model import SoluForCausalLM
 
@@ -303,7 +304,7 @@ def app(tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> AppTes
     """The editor with neuron 5's strongest example."""
     monkeypatch.setattr(settings, "model_roots", lambda: [tiny_model])
     app = AppTest.from_file(str(ENTRY), default_timeout=60).run()
-    app.switch_page("views/editor.py")
+    app.switch_page(EDITOR)
     for name, value in {"neuron": "5", "layer": "0", "hook": "hook_mid", "example": "top-0"}.items():
         app.query_params[name] = value
     return app.run()
@@ -360,7 +361,7 @@ def test_an_address_that_opens_nothing_says_why(
 ) -> None:
     monkeypatch.setattr(settings, "model_roots", lambda: [tiny_model])
     app = AppTest.from_file(str(ENTRY), default_timeout=60).run()
-    app.switch_page("views/editor.py")
+    app.switch_page(EDITOR)
     for name, value in params.items():
         app.query_params[name] = value
     app.run()

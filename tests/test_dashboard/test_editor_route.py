@@ -14,9 +14,10 @@ from starlette.applications import Starlette
 from streamlit import config
 
 from cache.reader import NeuronCache
-from dashboard import routes, settings
-from dashboard.editing import MAX_TEXT, as_typed
-from dashboard.services.editing import answers
+from dashboard import routes
+from dashboard.editor import reading_route as answers
+from dashboard.editor.edited_text import MAX_TEXT, as_typed
+from dashboard.shared import settings
 from solu_model.checkpoints import load_with_tokenizer
 from solu_model.tokenizer import encode_texts
 

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache.format.vocabulary import Vocabulary
-from dashboard import settings
-from dashboard.analysis.token_effects import (
+from analysis.token_effects import (
     correlation,
     effect_bars,
     find_tokens,
@@ -20,16 +18,17 @@ from dashboard.analysis.token_effects import (
     promoted,
     suppressed,
 )
-from dashboard.catalog import WEIGHTS, ModelError
-from dashboard.charts.effects import effect_map
-from dashboard.components.bar_list import Column, Row, _address, bar_list_data
-from dashboard.components.token_view import Group, token_view_data
-from dashboard.provenance import provenance_line
-from dashboard.services import places
-from dashboard.services.places import Place
-from dashboard.services.running import effects
-from dashboard.services.running.ablation import ablation
-from dashboard.state import Address
+from cache.format.vocabulary import Vocabulary
+from dashboard.neuron.ablation import ablation
+from dashboard.neuron.effects_chart import effect_map
+from dashboard.shared import places, settings
+from dashboard.shared.address import Address
+from dashboard.shared.catalog import WEIGHTS, ModelError
+from dashboard.shared.components.bar_list import Column, Row, _address, bar_list_data
+from dashboard.shared.components.token_view import Group, token_view_data
+from dashboard.shared.place import Place
+from dashboard.shared.provenance import provenance_line
+from dashboard.shared.running import logit_effects as effects
 from solu_model.checkpoints import load_checkpoint
 
 WORDS = Vocabulary([b"the", b" the", b"The", b" them", b"bathe", b"\n", b" ", b"\xe2", b"<b>x</b>", b""])
@@ -74,7 +73,7 @@ def test_direct_effects(place: Place, models: Path, fold: bool) -> None:
 def test_ablation_is_the_model_without_the_neurons_row(
     place: Place, models: Path, monkeypatch: pytest.MonkeyPatch, view: str, replacement: str
 ) -> None:
-    monkeypatch.setattr("dashboard.services.running.ablation._replacement", lambda: replacement)
+    monkeypatch.setattr("dashboard.neuron.ablation._replacement", lambda: replacement)
     found = ablation(place, view)
     whole, without = (load_checkpoint(models / "tiny")[0].double() for _ in range(2))
     neuron = place.cache.neuron(0, 7)
@@ -116,10 +115,10 @@ def test_ablation_is_the_model_without_the_neurons_row(
 def test_at_a_held_scale_the_change_is_the_direct_effect(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.services.running.ablation._replacement", lambda: "held")
+    monkeypatch.setattr("dashboard.neuron.ablation._replacement", lambda: "held")
     direct, measured = effects.of_neuron(place), ablation(place, "top").at_peaks
     assert correlation(direct, measured) == pytest.approx(1, abs=1e-4)
-    monkeypatch.setattr("dashboard.services.running.ablation._replacement", lambda: "zero")
+    monkeypatch.setattr("dashboard.neuron.ablation._replacement", lambda: "zero")
     assert correlation(direct, ablation(place, "top").at_peaks) < 0.9999
 
 

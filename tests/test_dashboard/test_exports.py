@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.histogram_bars import Bars, bars_of
+from analysis.spreadsheet import unguarded
 from cache.reader import NeuronCache
-from dashboard.analysis.bars import Bars, bars_of
-from dashboard.annotations.content import Annotation, Content, Key
-from dashboard.exports.figures import histogram_figure
-from dashboard.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
-from dashboard.exports.neuron_record import Record, file_name, neuron_record, provenance_text
-from dashboard.exports.page import neuron_page
-from dashboard.exports.tables import examples_to_csv, examples_to_parquet, histograms_to_csv, to_json
-from dashboard.spreadsheet import unguarded
+from dashboard.neuron.exports.html_page import neuron_page
+from dashboard.neuron.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
+from dashboard.neuron.exports.neuron_record import Record, file_name, neuron_record, provenance_text
+from dashboard.neuron.exports.tables import examples_to_csv, examples_to_parquet, histograms_to_csv, to_json
+from dashboard.shared.annotations.content import Annotation, Content, Key
+from dashboard.shared.paper_figures import histogram_figure
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 

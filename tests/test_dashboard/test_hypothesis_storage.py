@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.annotations.content import AnnotationError, Key, Merged
-from dashboard.annotations.database import Database
-from dashboard.annotations.hand_labels import HandLabelStore, Idea, blind_order
-from dashboard.annotations.hypotheses import MAX_TEXT, Hypothesis, HypothesisStore, from_json, to_json
+from dashboard.lab.hand_label_store import HandLabelStore, Idea, blind_order
+from dashboard.shared.annotations.content import AnnotationError, Key, Merged
+from dashboard.shared.annotations.database import Database
+from dashboard.shared.annotations.hypotheses import MAX_TEXT, Hypothesis, HypothesisStore, from_json, to_json
 
 KEY = Key("ab" * 32, 0, 7)
 IDEA = Idea(KEY, "ada", "base64")

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cache.reader import NeuronCache
-from dashboard import jobs
-from dashboard.jobs import Build, JobError, build_of, checked_text, discard, start, stop
-from dashboard.settings import REPOSITORY, builds_allowed
+from dashboard.models import build_jobs as jobs
+from dashboard.models.build_jobs import Build, JobError, build_of, checked_text, discard, start, stop
+from dashboard.shared.settings import REPOSITORY, builds_allowed
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_build_that_fails_leaves_its_words(model: Path, tmp_path: Path) -> Non
 
 
 def test_a_build_outlives_the_process_that_started_it(model: Path, corpus: Path) -> None:
-    code = "import sys; from pathlib import Path; from dashboard.jobs import start; "
+    code = "import sys; from pathlib import Path; from dashboard.models.build_jobs import start; "
     code += "start(Path(sys.argv[1]), Path(sys.argv[2]), 1.0)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code, str(model), str(corpus)], env=environment, check=True)

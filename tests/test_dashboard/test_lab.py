@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.reader import NeuronCache, RangeSample
-from dashboard.analysis.lab import Context, HypothesisError, consistency, difference, parse, wilson
-from dashboard.analysis.lab.consistency import Estimate, sampled_consistency, weighted
-from dashboard.analysis.lab.detection import curve_of, detection, ordinals
-from dashboard.analysis.lab.hypothesis import (
+from analysis.hypothesis import Context, HypothesisError, consistency, parse
+from analysis.hypothesis.consistency import sampled_consistency
+from analysis.hypothesis.detection import curve_of, detection, ordinals
+from analysis.hypothesis.language import (
     And,
     First,
     Hypothesis,
@@ -25,10 +24,12 @@ from dashboard.analysis.lab.hypothesis import (
     Within,
     compiled,
 )
-from dashboard.analysis.lab.ranking import CLASSES, POSITIONS, before_firing, best_first, proposals, rank
-from dashboard.lab_parts.address import LabAddress
-from dashboard.lab_parts.box import FORMS, HELP, inserted
-from dashboard.state import Address, AddressError
+from analysis.hypothesis.ranking import CLASSES, POSITIONS, before_firing, best_first, proposals, rank
+from analysis.intervals import Estimate, difference, weighted, wilson
+from cache.reader import NeuronCache, RangeSample
+from dashboard.lab.hypothesis_box import FORMS, HELP, inserted
+from dashboard.shared.address import Address, AddressError
+from dashboard.shared.lab_address import LabAddress
 
 TEXT = Context([b"The", b" left", " caf\u00e9".encode(), b"1", b"23", b",", b" x", b"\n"], "prose", "en")
 

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from dashboard.analysis.lab.detection import MOST_CLASSES, curve_of, detection
+from analysis.hypothesis.detection import MOST_CLASSES, curve_of, detection
 
 
 def test_intervals_are_those_of_contexts_drawn_one_by_one() -> None:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.hypothesis import Context, Level, consistency
+from analysis.hypothesis.consistency import Consistency, sampled_consistency
+from analysis.hypothesis.language import Marks
+from analysis.intervals import Estimate, Z, weighted, wilson
 from cache.format.schema import Provenance
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
-from dashboard.analysis.lab import Context, Level, consistency, wilson
-from dashboard.analysis.lab.consistency import Consistency, Estimate, Z, sampled_consistency, weighted
-from dashboard.analysis.lab.hypothesis import Marks
 
 TRIES = 1000
 VOCABULARY = Vocabulary([b"no", b"yes"])

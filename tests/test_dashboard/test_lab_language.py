@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboard.analysis.lab import Context, Hypothesis, HypothesisError, parse
-from dashboard.analysis.lab.hypothesis import And, First, Match, Not, Or, Source, Tokens, Within
+from analysis.hypothesis import Context, Hypothesis, HypothesisError, parse
+from analysis.hypothesis.language import And, First, Match, Not, Or, Source, Tokens, Within
 
 PATTERNS = ["é", "a+", "é|日本", "[^a]b", "😀.", "b$", "^a", "(?:ab)+", "[é日]{2}", "a.*b", "a?"]
 

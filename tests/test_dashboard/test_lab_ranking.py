@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dashboard.analysis.lab import Context, parse
-from dashboard.analysis.lab.detection import curve_of
-from dashboard.analysis.lab.hypothesis import Marks
-from dashboard.analysis.lab.ranking import before_firing, best_first, proposals, rank
+from analysis.hypothesis import Context, parse
+from analysis.hypothesis.detection import curve_of
+from analysis.hypothesis.language import Marks
+from analysis.hypothesis.ranking import before_firing, best_first, proposals, rank
 
 steps = st.sampled_from([-65504.0, -2.0, -0.0, 0.0, 6e-8, 0.5, 0.50048828125, 3.0, 65504.0])
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from cache.reader import NeuronCache
-from dashboard import settings
-from dashboard.components.token_view import Group, token_view_data
-from dashboard.editing import ExampleName
-from dashboard.services import lab
-from dashboard.services.editing.desk import desk_for
-from dashboard.services.places import Place, find_place
-from dashboard.services.running import sample_activations
-from dashboard.services.running.live import live_at
-from dashboard.services.running.sample_activations import Sample
-from dashboard.state import Address
+from dashboard.editor.desk import desk_for
+from dashboard.lab import sample_activations
+from dashboard.lab import service as lab
+from dashboard.lab.sample_activations import Sample
+from dashboard.shared import settings
+from dashboard.shared.address import Address
+from dashboard.shared.components.token_view import Group, token_view_data
+from dashboard.shared.example_name import ExampleName
+from dashboard.shared.place import Place
+from dashboard.shared.places import find_place
+from dashboard.shared.running.running_model import live_at
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard import catalog, settings
-from dashboard.annotations.content import Annotation, Content, Key
-from dashboard.annotations.store import AnnotationStore
-from dashboard.services import annotations, places
-from dashboard.services.places import find_place
-from dashboard.state import Address
+from dashboard.shared import catalog, places, settings
+from dashboard.shared.address import Address
+from dashboard.shared.annotations import service as annotations
+from dashboard.shared.annotations.content import Annotation, Content, Key
+from dashboard.shared.annotations.store import AnnotationStore
+from dashboard.shared.places import find_place
 
 ENTRY = Path(dashboard.__file__).with_name("pages.py")
 
@@ -36,7 +36,7 @@ def opened(page: str = "", **params: str) -> AppTest:
     app = AppTest.from_file(str(ENTRY), default_timeout=60)
     if page:
         app.run()
-        app.switch_page(f"views/{page}.py")
+        app.switch_page(f"{page}/page.py")
     for name, value in params.items():
         app.query_params[name] = value
     return app.run()

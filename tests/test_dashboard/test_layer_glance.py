@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.reader import NeuronCache
-from dashboard.analysis.layer_glance import (
-    MOST_POINTS,
-    SPREAD,
-    interval_around,
-    layer_quantiles,
-    points_of,
-    spread_of,
-)
-from dashboard.charts.glance import layers_figure, spread_figure, strength_figure
+from dashboard.layer.charts import layers_figure, spread_figure, strength_figure
+from dashboard.layer.spread import MOST_POINTS, SPREAD, interval_around, layer_quantiles, points_of, spread_of
 
 VALUES = st.lists(
     st.floats(-5, 1e6, width=32) | st.just(np.nan) | st.just(0.0) | st.just(np.inf), min_size=0, max_size=60

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.catalog import FoundModel
-from dashboard.charts.loss import curves_figure, difference, smoothed, sources_figure
-from dashboard.charts.marks import marks_of
-from dashboard.services.training import loss_curve, source_losses
+from dashboard.models.loss_charts import curves_figure, difference, smoothed, sources_figure
+from dashboard.models.model_marks import marks_of
+from dashboard.models.service import loss_curve, source_losses
+from dashboard.shared.catalog import FoundModel
 
 ONE, OTHER = "one", "<b>other</b>"
 MARKS = marks_of([ONE, OTHER])

@@ -16,12 +16,13 @@ from cache.format.histogram import N_BINS, bin_index
 from cache.format.schema import CacheError
 from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
-from dashboard import settings
-from dashboard.lists.address import Listing, Search, parse, place_of
-from dashboard.lists.query import PAGE_SIZE, Interval, Query, page_of, quantities_of
-from dashboard.lists.rows import N_SNIPPETS, N_SPARK, previews, snippet, sparkline
-from dashboard.lists.token_search import PatternError, peaks_among, tokens_matching
-from dashboard.state import AddressError
+from dashboard.neurons.token_search import PatternError, peaks_among, tokens_matching
+from dashboard.shared import settings
+from dashboard.shared.address import AddressError
+from dashboard.shared.list_address import Listing, Search, parse, place_of
+from dashboard.shared.neuron_preview import N_SNIPPETS, N_SPARK, previews, snippet, sparkline
+from dashboard.shared.neuron_query import PAGE_SIZE, Interval, Query, page_of, quantities_of
+from dashboard.shared.page_paths import NEURONS
 
 NAN = math.nan
 HOOK = "hook_mid"
@@ -296,7 +297,7 @@ def models(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def opened(**params: str) -> AppTest:
     app = AppTest.from_file(str(Path(dashboard.__file__).with_name("pages.py")), default_timeout=60).run()
-    app.switch_page("views/neurons.py")
+    app.switch_page(NEURONS)
     for name, value in params.items():
         app.query_params[name] = value
     return app.run()

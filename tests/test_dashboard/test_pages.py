@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard import catalog, settings
+from dashboard.shared import catalog, settings
 
 ENTRY = Path(dashboard.__file__).with_name("pages.py")
 
@@ -31,7 +31,7 @@ def opened(page: str = "", **params: str) -> AppTest:
     app = AppTest.from_file(str(ENTRY), default_timeout=60)
     if page:
         app.run()
-        app.switch_page(f"views/{page}.py")
+        app.switch_page(f"{page}/page.py")
     for name, value in params.items():
         app.query_params[name] = value
     return app.run()
@@ -172,8 +172,8 @@ def test_pages_import_no_torch(tiny_model: Path) -> None:
         "from streamlit.testing.v1 import AppTest\n"
         f"app = AppTest.from_file({str(ENTRY)!r}, default_timeout=60).run()\n"
         "assert not app.exception and app.subheader[0].value.startswith('Layer'), app\n"
-        "app.switch_page('views/neurons.py').run(); assert not app.exception\n"
-        "app.switch_page('views/models.py').run(); assert not app.exception\n"
+        "app.switch_page(NEURONS).run(); assert not app.exception\n"
+        "app.switch_page(MODELS).run(); assert not app.exception\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )
     environment = os.environ | {"SOLU_MODELS": str(tiny_model), "PYTHONPATH": str(ENTRY.parent.parent)}

@@ -10,8 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard import settings
-from dashboard.catalog import WEIGHTS
+from dashboard.shared import settings
+from dashboard.shared.catalog import WEIGHTS
 
 ENTRY = Path(dashboard.__file__).with_name("pages.py")
 

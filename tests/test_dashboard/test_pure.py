@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.formatting import number, share
+from analysis.histogram_bars import Bars, bars_of, normal_counts
 from cache.format.histogram import N_BINS, Histogram, Moments, bin_index
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, Provenance
-from dashboard.analysis.bars import Bars, bars_of, normal_counts
-from dashboard.catalog import find_models, weights_damage
-from dashboard.components.histogram_view import Panel, Second, _chosen, histogram_view_data
-from dashboard.components.token_view import Group, token_view_data
-from dashboard.messages import number, plain, share
-from dashboard.settings import model_roots
-from dashboard.state import Address, AddressError, Beside
+from dashboard.neuron.components.histogram_view import Panel, Second, _chosen, histogram_view_data
+from dashboard.shared.address import Address, AddressError, Beside
+from dashboard.shared.catalog import find_models, weights_damage
+from dashboard.shared.components.token_view import Group, token_view_data
+from dashboard.shared.messages import plain
+from dashboard.shared.settings import model_roots
 
 
 def test_an_address_comes_back_from_its_parameters() -> None:

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dashboard import routes
-from dashboard.studies.store import StudyStore
+from dashboard.studies.storage.store import StudyStore
 
 Study = tuple[StudyStore, str]
 

@@ -17,27 +17,17 @@ from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact
 from typer.testing import CliRunner
 
-from dashboard import cli_study
-from dashboard.analysis.lab import difference, wilson
-from dashboard.analysis.rating import (
-    Rated,
-    exact_test,
-    in_words,
-    n_for,
-    power_of,
-    rated,
-    read_csv,
-    results,
-    to_json,
-)
-from dashboard.analysis.rating.agreement import alpha, checks_passed, cohen, kappas, self_consistency
-from dashboard.analysis.rating.exact import fisher, holm, sums
-from dashboard.analysis.rating.shares import majority_share, mean_share, scores
-from dashboard.charts.study import share_figure
-from dashboard.exports.study import share_figure_file
-from dashboard.studies.design import Item, Side, Verdict, new_design
-from dashboard.studies.export import rating_rows, to_csv
-from dashboard.studies.ratings import Rating
+from analysis.intervals import difference, wilson
+from analysis.rating import Rated, exact_test, in_words, n_for, power_of, rated, read_csv, results, to_json
+from analysis.rating.agreement import alpha, checks_passed, cohen, kappas, self_consistency
+from analysis.rating.exact import fisher, holm, sums
+from analysis.rating.shares import majority_share, mean_share, scores
+from dashboard.studies import cli as cli_study
+from dashboard.studies.charts import share_figure
+from dashboard.studies.plan.design import Item, Side, Verdict, new_design
+from dashboard.studies.result_files import share_figure_file
+from dashboard.studies.storage.export import rating_rows, to_csv
+from dashboard.studies.storage.ratings import Rating
 
 
 def of(rater: str, neuron: int, positive: bool, side: str = "a", **more: object) -> Rated:

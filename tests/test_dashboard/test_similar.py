@@ -9,22 +9,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from dashboard import settings
-from dashboard.analysis.similarity import (
-    PeakCounts,
-    best,
-    correlations,
-    cosines,
-    sampled_contexts,
-    standardized,
-)
-from dashboard.catalog import ModelError
-from dashboard.services import places
-from dashboard.services.places import Place
-from dashboard.services.running import similar
-from dashboard.services.running.ablation import begins_its_context
-from dashboard.services.running.recomputed import recomputed
-from dashboard.state import Address
+from analysis.similarity import PeakCounts, best, correlations, cosines, sampled_contexts, standardized
+from dashboard.neuron import similar_neurons as similar
+from dashboard.neuron.ablation import begins_its_context
+from dashboard.neuron.recompute import recomputed
+from dashboard.shared import places, settings
+from dashboard.shared.address import Address
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.place import Place
 from solu_model.checkpoints import load_checkpoint
 
 

@@ -10,9 +10,8 @@ import pytest
 
 from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
-from dashboard.studies.cards import make_cards
-from dashboard.studies.choosing import draw, live_neurons, require_same_text, side_of
-from dashboard.studies.design import (
+from dashboard.studies.plan.cards import make_cards
+from dashboard.studies.plan.design import (
     INSTRUCTION,
     Design,
     Plan,
@@ -24,7 +23,8 @@ from dashboard.studies.design import (
     order,
     plan_of,
 )
-from dashboard.studies.snippets import Snippet, drawn, steps_of
+from dashboard.studies.plan.sampling import draw, live_neurons, require_same_text, side_of
+from dashboard.studies.plan.snippets import Snippet, drawn, steps_of
 from tests.test_dashboard.study_rater import SALT, small_plan
 
 SIZES = {"n_neurons": 5, "n_repeats": 3, "n_checks": 4, "n_snippets": 4, "n_before": 3, "n_after": 2}

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cache.reader import NeuronCache
-from dashboard.annotations.database import Database
-from dashboard.cli_study import app
-from dashboard.studies.design import StudyError
-from dashboard.studies.export import files
-from dashboard.studies.ratings import Rating
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.cli import app
+from dashboard.studies.plan.design import StudyError
+from dashboard.studies.storage.export import files
+from dashboard.studies.storage.ratings import Rating
+from dashboard.studies.storage.store import StudyStore
 
 SMALL = ["--neurons", "3", "--repeats", "2", "--checks", "2", "--snippets", "3", "--window", "3", "2"]
 

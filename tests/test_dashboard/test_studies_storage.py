@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dashboard.annotations.content import AnnotationError
-from dashboard.annotations.database import Database
-from dashboard.studies.design import StudyError, digest, order
-from dashboard.studies.ratings import Rating
-from dashboard.studies.store import StudyStore
+from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.database import Database
+from dashboard.studies.plan.design import StudyError, digest, order
+from dashboard.studies.storage.ratings import Rating
+from dashboard.studies.storage.store import StudyStore
 from tests.test_dashboard.study_rater import blank_cards, small_plan
 
 RATER = Path(__file__).with_name("study_rater.py")

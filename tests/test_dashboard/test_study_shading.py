@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dashboard.studies.design import StudyError
-from dashboard.studies.snippets import RANKS, Snippet, steps_of
-from dashboard.studies.store import StudyStore
+from dashboard.studies.plan.design import StudyError
+from dashboard.studies.plan.snippets import RANKS, Snippet, steps_of
+from dashboard.studies.storage.store import StudyStore
 
 
 def snippet(*activations: float) -> Snippet:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.catalog import FoundModel
-from dashboard.charts.marks import marks_of
-from dashboard.charts.tasks import tasks_figure
-from dashboard.services.training import task_results
+from dashboard.models.model_marks import marks_of
+from dashboard.models.service import task_results
+from dashboard.models.task_charts import tasks_figure
+from dashboard.shared.catalog import FoundModel
 from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
 ARC = TaskResult("arc_easy", "acc_norm", 0.31, 0.01, 2376, 0.25, "a" * 64)

@@ -10,12 +10,11 @@ import torch
 
 from cache.format.schema import CacheError
 from cache.writing.contexts import add_contexts
-from dashboard import settings
-from dashboard.catalog import WEIGHTS
-from dashboard.services import places
-from dashboard.services.places import Place
-from dashboard.services.running.whole_contexts import whole_context
-from dashboard.state import Address, AddressError
+from dashboard.neuron.whole_context import whole_context
+from dashboard.shared import places, settings
+from dashboard.shared.address import Address, AddressError
+from dashboard.shared.catalog import WEIGHTS
+from dashboard.shared.place import Place
 from solu_model.checkpoints import load_checkpoint, load_tokenizer
 
 

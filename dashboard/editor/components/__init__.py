@@ -1,0 +1,1 @@
+"""Components of the editor, drawn in the browser."""

@@ -1,0 +1,49 @@
+"""The editor: text that the browser owns, over a layer of coloured tokens. Text nodes only, never HTML."""
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard.shared.components.browser_files import script, style
+
+_HERE = Path(__file__).parent
+
+_SCRIPTS = ("live_tokens.js", "live_paint.js", "live_draft.js", "live_editor.js")
+
+_mount = st.components.v2.component(
+    "solu_live_editor",
+    html="""<section class="editor">
+<div class="bar"><div class="legend"></div><div class="choices" hidden></div></div>
+<div class="original" hidden></div>
+<label class="label" for="text">Your text</label>
+<div class="paper"><div class="layer" aria-hidden="true" dir="auto"></div>
+<textarea id="text" dir="auto" rows="4" spellcheck="false" autocomplete="off" autocapitalize="off"
+ aria-describedby="readout"></textarea></div>
+<div class="readout" id="readout"></div>
+<div class="notes" role="status"></div>
+<div class="pinned"></div>
+<div class="tip" role="tooltip" hidden></div>
+</section>""",
+    css=style(_HERE, "live_editor.css"),
+    js=script(_HERE, *_SCRIPTS, shared=("tokens.js", "quantities.js")),
+)
+
+
+def live_editor(data: dict[str, Any], key: str) -> None:
+    """Draw the editor.
+
+    It asks the route of `dashboard/editor/reading_route.py` for the colours, key by key. When typing pauses,
+    what a person did is `st.session_state[key]["edit"]` in the next run: `text`, `caret` (offset or None),
+    `keep` (`first` or `last`) and `work`.
+
+    Args:
+        data: `work`: changes when `text` is to take the place of what is in the browser; `text`: None while
+            the browser owns it; `source`: what the text was opened from, by which a draft is found again
+            after a reload; `max_text`: most code units; `keep`: as above; `follows`: whether a move of the
+            caret is to be told; `original`: None, or `title`, `detail` and `text`; `pins`: a label for each
+            pinned neuron; `ask`: who is to read the text, as in a `Question`; `version`: changes with the
+            model on disk.
+        key: keep it, whatever changes.
+    """
+    _mount(key=key, data=data, on_edit_change=lambda: None)

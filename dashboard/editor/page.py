@@ -1,0 +1,170 @@
+"""The editor: type, and see what a neuron does on every token."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from cache.format.schema import CacheError
+from dashboard.editor.components.live_editor import live_editor
+from dashboard.editor.desk import COMPONENT_KEY, Desk, Reading, desk_for
+from dashboard.editor.edited_text import MAX_TEXT, as_typed
+from dashboard.editor.kept_texts import KeptText, keep_text
+from dashboard.editor.panels import PANELS
+from dashboard.editor.service import by_piece, tokens_of, values_of
+from dashboard.shared import places
+from dashboard.shared.address import AddressError
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.error_message import show_problem
+from dashboard.shared.hook_names import HOOK_LABELS
+from dashboard.shared.messages import plain
+from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
+from dashboard.shared.place import Place
+from dashboard.shared.running.running_model import Live, live_at, version_of
+
+
+def moved(desk: Desk) -> None:
+    """Change the address to another neuron: it reads the text on the desk."""
+    for name in ("layer", "neuron", "hook"):
+        st.query_params[name] = str(st.session_state[f"edit_{name}"])
+    keep_in_address(desk)
+
+
+def keep_in_address(desk: Desk) -> None:
+    """Have the address name the text as it is now, by a short identifier."""
+    desk.take_edit()
+    for name in ("example", "whole"):
+        st.query_params.pop(name, None)
+    try:
+        st.query_params["text"] = keep_text(KeptText(desk.text, desk.original))
+    except OSError as error:
+        st.query_params.pop("text", None)
+        st.session_state["editor_not_kept"] = f"the text could not be kept on the server: {error}"
+    desk.source = f"text {st.query_params.get('text', '')}"
+
+
+def header(place: Place, desk: Desk) -> None:
+    """The neuron that reads the text, and the way to its page."""
+    last = place.cache.d_mlp - 1
+    st.session_state.update(edit_layer=place.layer, edit_neuron=place.neuron, edit_hook=place.hook)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader("Editor", anchor=False, width="content")
+        st.caption(plain(place.model.name), width="stretch")
+        st.selectbox(
+            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
+            key="edit_layer", on_change=moved, args=(desk,), label_visibility="collapsed", width=105,
+        )  # fmt: skip
+        st.number_input(
+            f"Neuron, 0 to {last}", 0, last, step=1,
+            key="edit_neuron", on_change=moved, args=(desk,), label_visibility="collapsed", width=125,
+        )  # fmt: skip
+        st.segmented_control(
+            "Activation", place.cache.hooks, required=True, format_func=HOOK_LABELS.__getitem__,
+            key="edit_hook", on_change=moved, args=(desk,), disabled=len(place.cache.hooks) == 1,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        st.page_link(
+            NEURON,
+            label="Its page",
+            icon=":material/adjust:",
+            query_params=place.address.with_(view=None, panel=None).params(),
+        )
+        st.button(
+            "Link", icon=":material/link:", on_click=keep_in_address, args=(desk,),
+            help="Put the text into this page's address, by a short identifier: the address then restores "
+            "text, model and neuron.",
+        )  # fmt: skip
+    if problem := st.session_state.pop("editor_not_kept", ""):
+        show_problem("No link", problem)
+
+
+@st.fragment
+def editing(place: Place, desk: Desk) -> None:
+    """The editor and the panel beside it; runs alone when typing pauses. Colours take another way."""
+    chosen = tuple(st.session_state[f"edit_{name}"] for name in ("layer", "neuron", "hook"))
+    if chosen != (place.layer, place.neuron, place.hook):
+        st.rerun()  # chosen in the moment that the text was told: Streamlit then runs this part alone
+    browser_owns = desk.take_edit()
+    paper, side = st.columns([3, 2], gap="medium")
+    with side:
+        panel = st.segmented_control(
+            "Panel",
+            list(PANELS),
+            default=next(iter(PANELS)),
+            required=True,
+            format_func=lambda name: PANELS[name].label,
+            key="editor_panel",
+            label_visibility="collapsed",
+        )
+    with paper:
+        live_editor(
+            shown_to_the_browser(place, desk, browser_owns, PANELS[panel].follows_caret), COMPONENT_KEY
+        )
+    try:
+        places.cache_of(place.model)  # a checkpoint put in the place of the one that was read is noticed
+        reading = read(place, live_at(place), desk)
+    except (ModelError, CacheError):
+        return  # the browser, which asks the same, says what is wrong and keeps the text
+    with side:
+        PANELS[panel].draw(reading)
+
+
+def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: bool) -> dict[str, Any]:
+    """What the component gets, see `live_editor`."""
+    original = None
+    if desk.original is not None:
+        original = {"title": desk.title, "detail": desk.detail, "text": as_typed(desk.original)}
+    return {
+        "work": desk.work,
+        "source": desk.source,
+        "text": None if browser_owns else desk.text,
+        "max_text": MAX_TEXT,
+        "keep": desk.keep,
+        "follows": follows,
+        "original": original,
+        "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in desk.pins],
+        "version": f"{place.version} {version_of(place.model)}",
+        "ask": {
+            "model": place.model.name,
+            "layer": place.layer,
+            "neuron": place.neuron,
+            "hook": place.hook,
+            "pins": [list(pin) for pin in desk.pins],
+        },
+    }
+
+
+def read(place: Place, live: Live, desk: Desk) -> Reading:
+    """The text on the desk as the place's neuron reads it."""
+    tokens = tokens_of(live, place.cache.vocabulary, desk.text, desk.keep)
+    values = values_of(live, tokens.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
+    at = tokens.piece_at(desk.caret) if desk.caret is not None else None
+    if at is None and tokens.pieces:
+        at = int(np.argmax(by_piece(values[place.hook], tokens.pieces)))
+    return Reading(place, live, desk, tokens, values, at)
+
+
+def page() -> None:
+    """Draw the editor for the neuron and text that the address names."""
+    try:
+        place = places.find_place(places.asked_address())
+        live_at(place)
+        desk = desk_for(
+            place,
+            st.query_params.get("example", ""),
+            st.query_params.get("text", ""),
+            whole=st.query_params.get("whole") == "1",
+        )
+    except (AddressError, ModelError, CacheError) as error:
+        show_problem("This address opens no text", error)
+        with st.container(horizontal=True):
+            st.page_link(EDITOR, label="Open an empty editor", query_params={})
+            st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
+        return
+    st.query_params.update(place.address.with_(view=None, panel=None).params())
+    places.remember(place.address)
+    header(place, desk)
+    editing(place, desk)
+
+
+page()

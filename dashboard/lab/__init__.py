@@ -1,0 +1,1 @@
+"""The lab: tests a hypothesis against what a neuron does."""

@@ -1,0 +1,1 @@
+"""The page of labels: search, export and import of what people say of neurons."""

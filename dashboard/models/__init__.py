@@ -1,0 +1,1 @@
+"""The page of models: what was found, how it was trained, and building caches."""

@@ -1,0 +1,1 @@
+"""The page of one neuron: its examples, histograms, panels and downloads."""

@@ -1,0 +1,159 @@
+"""What a model says with and without a neuron, on the neuron's own examples.
+
+An example is run alone, as the cache keeps it: a window of its context after a BOS. Where the window begins
+later than the context did, the model sees less text than it saw when the cache was built. Legend: E examples,
+T tokens of a window, V d_vocab.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+from analysis.token_effects import percentile
+from cache.reader import Example
+from dashboard.neuron.service import NeuronFacts
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.neuron_examples import example_groups, examples_data
+from dashboard.shared.place import Place, Stamp
+from dashboard.shared.places import open_cache
+from dashboard.shared.running.running_model import Live, live_at, version_of
+
+Replacement = Literal["zero", "mean", "held"]
+"""What stands in for the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the final norm dividing
+by what it divided by with the neuron."""
+
+
+REPLACEMENT = "output_replacement"
+"""Session state: the replacement that a person chose; zero where there is none."""
+UNDERLINE = "output_underline"
+"""Session state: whether the tokens of the examples are underlined by what the neuron adds."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What a neuron adds on its examples: with it, less without it."""
+
+    at_peaks: npt.NDArray[np.float32]
+    """`[V]` change of the logits at the peaks, less its mean over the vocabulary; mean over the examples."""
+    changes: list[npt.NDArray[np.float32]]
+    """By example `[T]`, nats: change of the log-probability of the token that came next. NaN at the end."""
+    following: list[int | None]
+    """By example, the token that came after the peak; None where the window ends at it."""
+    percentiles: list[float]
+    """By example, the percentile (0 to 1) of that token among the changes at the peak; NaN without one."""
+    n_cut: int
+    """Examples whose context began before their window."""
+
+
+def begins_its_context(example: Example) -> bool:
+    """Whether nothing but the BOS stood before an example's window when the cache was built."""
+    return example.position - example.peak == example.context_start
+
+
+def ablation(place: Place, view: str) -> Ablation:
+    """What a place's neuron adds on the examples of a view, at the place's hook, against the session's
+    replacement. Every example is run twice.
+
+    Raises:
+        ModelError: the model cannot be loaded, or is none of ours, or the place has no examples.
+    """
+    live, model, cache = live_at(place), version_of(place.model), place.version
+    return _ablation(*model, *cache, place.layer, place.neuron, place.hook, view, _replacement(), live)
+
+
+def underlined(place: Place, facts: NeuronFacts) -> dict[str, Any]:
+    """Data of the token view: with underlines where they are chosen and can be had, else without."""
+    if place.panel != "output" or not st.session_state.get(UNDERLINE):
+        return facts.examples
+    try:
+        changes = ablation(place, place.view).changes
+    except ModelError:
+        return facts.examples  # the panel says what is wrong
+    against = _replacement()
+    if place.range is not None:
+        groups = example_groups(place.cache.neuron(place.layer, place.neuron), place.hook, place.view)
+        lengths = [len(group.examples) for group in reversed(groups)]  # as ranges are numbered
+        last = len(changes) - sum(lengths[: place.range])
+        changes = changes[last - lengths[place.range] : last]
+    return _underlined(
+        *place.version, place.layer, place.neuron, place.hook, place.view, place.range, against, changes
+    )
+
+
+def _replacement() -> Replacement:
+    chosen: Replacement = st.session_state.get(REPLACEMENT) or "zero"
+    return chosen
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _underlined(
+    path: str,
+    stamp: Stamp,
+    layer: int,
+    index: int,
+    hook: str,
+    view: str,
+    only: int | None,
+    against: Replacement,
+    _changes: list[npt.NDArray[np.float32]],
+) -> dict[str, Any]:
+    return examples_data(path, stamp, layer, index, hook, view, only, _changes, f"less {against}")
+
+
+@st.cache_resource(max_entries=64, show_spinner="Running the examples with and without the neuron…")
+def _ablation(
+    model_path: str,
+    model_stamp: Stamp,  # noqa: ARG001 part of the key
+    path: str,
+    stamp: Stamp,
+    layer: int,
+    index: int,
+    hook: str,
+    view: str,
+    replacement: Replacement,
+    _live: Live,
+) -> Ablation:
+    import torch
+
+    from solu_model.logit_effects import logits_with_and_without
+    from solu_model.model import SoluForCausalLM
+
+    model = _live.model
+    if not isinstance(model, SoluForCausalLM):
+        raise ModelError(
+            f"{model_path} holds a model of type {type(model).__name__}: neurons are taken away from models "
+            "of this project's own kind alone"
+        )
+    neuron = open_cache(path, stamp).neuron(layer, index)
+    examples = [e for group in example_groups(neuron, hook, view) for e in group.examples]
+    if not examples:
+        raise ModelError("this neuron has no example to run")
+    value = neuron.moments("hook_post").mean if replacement == "mean" else 0.0
+    total = np.zeros(model.config.d_vocab)
+    changes, following, percentiles = [], [], []
+    for example in examples:
+        tokens = torch.tensor([[model.config.bos_token_id, *example.tokens.tolist()]])
+        with_BTV, without_BTV = logits_with_and_without(
+            model, tokens, layer, index, replacement=value, hold_final_scale=replacement == "held"
+        )
+        # The BOS is left out: row i follows token i of the window.
+        with_TV, without_TV = with_BTV[0, 1:], without_BTV[0, 1:]
+        at_peak = (with_TV[example.peak] - without_TV[example.peak]).double().numpy()
+        total += at_peak - at_peak.mean()
+        came = tokens[0, 2:, None]
+        log_p = [logits.log_softmax(-1)[:-1].gather(1, came)[:, 0] for logits in (with_TV, without_TV)]
+        changes.append(np.append((log_p[0] - log_p[1]).float().numpy(), np.float32(np.nan)))
+        after = example.tokens[example.peak + 1 :]
+        following.append(int(after[0]) if len(after) else None)
+        percentiles.append(percentile(at_peak, int(after[0])) if len(after) else math.nan)
+    return Ablation(
+        (total / len(examples)).astype(np.float32),
+        changes,
+        following,
+        percentiles,
+        sum(not begins_its_context(e) for e in examples),
+    )

@@ -1,0 +1,1 @@
+"""Components of the neuron page, drawn in the browser."""

@@ -1,0 +1,111 @@
+"""A neuron's record as JSON, CSV and Parquet: every file says what it is of. Pure."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.spreadsheet import guarded
+from dashboard.neuron.exports.neuron_record import Record
+
+EXAMPLES_SCHEMA = pa.schema(
+    [
+        ("hook", pa.string()),
+        ("kind", pa.string()),
+        ("rank", pa.int32()),
+        ("value", pa.float64()),
+        ("range_low", pa.float64()),
+        ("range_high", pa.float64()),
+        ("text", pa.string()),
+        ("peak_text", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("peak", pa.int32()),
+        ("activations", pa.list_(pa.float32())),
+        ("position", pa.int64()),
+        ("context_start", pa.int64()),
+        ("source", pa.string()),
+        ("lang", pa.string()),
+        ("licence", pa.string()),
+        ("origin", pa.string()),
+    ]
+)
+"""An example a row. `activations` are those at the row's own hook."""
+
+
+def to_json(record: Record) -> bytes:
+    """Everything."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1).encode()
+
+
+def examples_to_csv(record: Record) -> bytes:
+    """An example a row; lists as JSON, cells that look like formulas guarded."""
+    return rows_to_csv(
+        [*EXAMPLES_SCHEMA.names, *_origin(record)], [r | _origin(record) for r in _rows(record)]
+    )
+
+
+def histograms_to_csv(record: Record) -> bytes:
+    """A bin of a hook's histogram a row, the empty ones left out."""
+    rows = [
+        {"hook": hook, **row, **_origin(record)}
+        for hook, part in record["hooks"].items()
+        for row in part["histogram"]
+    ]
+    return rows_to_csv(["hook", "low", "high", "count", *_origin(record)], rows)
+
+
+def examples_to_parquet(record: Record) -> bytes:
+    """An example a row; the provenance is in the file's metadata."""
+    heading = {key: record[key] for key in ("format", "version", "model", "layer", "neuron", "provenance")}
+    schema = EXAMPLES_SCHEMA.with_metadata({"solu-explorer": json.dumps(heading)})
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(_rows(record), schema=schema), out)
+    return out.getvalue()
+
+
+def _rows(record: Record) -> list[dict[str, Any]]:
+    return [
+        {
+            "range_low": None,
+            "range_high": None,
+            **{name: row[name] for name in EXAMPLES_SCHEMA.names if name in row},
+            "hook": hook,
+            "text": "".join(piece["text"] for piece in row["pieces"]),
+            "peak_text": peak_text(row),
+            "activations": row["activations"][hook],
+        }
+        for hook, part in record["hooks"].items()
+        for row in part["examples"]
+    ]
+
+
+def peak_text(example: Record) -> str:
+    """What the token of an example's peak says, with those that it makes characters with."""
+    peak = example["peak"]
+    return next(str(p["text"]) for p in example["pieces"] if p["first"] <= peak < p["first"] + p["n_tokens"])
+
+
+def _origin(record: Record) -> dict[str, Any]:
+    """The columns that say, in every row of a CSV, what it is of."""
+    p = record["provenance"]
+    names = ("checkpoint_sha256", "corpus", "corpus_sha256", "dtype", "exported_with")
+    return {key: record[key] for key in ("model", "layer", "neuron")} | {name: p[name] for name in names}
+
+
+def rows_to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
+    """Rows by column; lists as JSON, nothing for None, cells that look like formulas guarded."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: guarded(_cell(value)) for name, value in row.items()})
+    return out.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

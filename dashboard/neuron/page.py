@@ -1,0 +1,134 @@
+"""A neuron: its examples, its histograms, and what else is asked of it; another one beside it on demand."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cache.format.schema import CacheError
+from dashboard.neuron import sections
+from dashboard.neuron.components.histogram_view import Second
+from dashboard.neuron.panels import PANELS
+from dashboard.neuron.service import NeuronFacts, neuron_facts
+from dashboard.shared import places
+from dashboard.shared.address import AddressError
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.components.shortcuts import shortcuts
+from dashboard.shared.components.tour import tour
+from dashboard.shared.error_message import show_problem
+from dashboard.shared.keys import DIGITS, HELP, NEURON_PAGE, OTHER_HOOK
+from dashboard.shared.keys_dialog import ask_for_keys, keys_if_asked
+from dashboard.shared.page_paths import MODELS, NEURON
+from dashboard.shared.place import Place
+
+TOUR = [
+    "Left: the texts that make this neuron fire, redder where it fires more strongly. Hover over a token, or "
+    "walk the tokens of an example with the arrow keys, to read the values before and after the LayerNorm.",
+    "Above them: the strongest, the weakest, or a fair sample from every range of activation. Does the "
+    "neuron mean the same where it fires weakly?",
+    "Right: how often it takes which value over every token of the corpus; a click on a bar shows texts from "
+    "there. Below: what the neuron does to the output, its kin, your notes.",
+    "The address of this page is all of it: send it to a colleague. Press ? for the keys.",
+]
+
+
+def pressed(key: str, place: Place) -> None:
+    """What the keys do that no button has."""
+    if key == HELP:
+        ask_for_keys()
+    elif key == OTHER_HOOK:
+        st.query_params["hook"] = next((h for h in place.cache.hooks if h != place.hook), place.hook)
+        st.query_params.pop("range", None)
+    else:
+        parameter, value = DIGITS[key]
+        if parameter != "view" or value in place.views:
+            st.query_params[parameter] = value
+            st.query_params.pop("range", None)
+
+
+def panel_choice() -> None:
+    """Which panel is shown."""
+    st.segmented_control(
+        "Panel",
+        list(PANELS),
+        required=True,
+        format_func=lambda name: PANELS[name].label,
+        key="go_panel",
+        on_change=sections.moved,
+        label_visibility="collapsed",
+    )
+
+
+def marked(where: DeltaGenerator, place: Place) -> None:
+    """Star and label, once the neuron is seen: the first time, its database takes 0.4 s to import."""
+    from dashboard.shared.annotations.service import heading_marks
+
+    where.markdown(heading_marks(place))
+
+
+def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
+    """The examples, and beside them the figures and one panel."""
+    left, side = st.columns([5, 4], gap="medium")
+    with side, st.container(key="side", gap="small"):
+        sections.hook_choice(place)
+        sections.figures(place, facts, "histograms")
+        panel_choice()
+        panel = st.container(gap="small")
+    with left:
+        sections.view_choice(place)
+        sections.examples(place, facts, "examples")
+    marked(marks, place)
+    with panel:  # last: it may have to wait for the model
+        PANELS[place.panel].draw(place, facts)
+
+
+def side_by_side(
+    place: Place, facts: NeuronFacts, other: Place, other_facts: NeuronFacts, marks: DeltaGenerator
+) -> None:
+    """Two neurons, the second one's histograms drawn over the first one's as well."""
+    left, right = st.columns(2, gap="medium", vertical_alignment="center")
+    with left, st.container(horizontal=True, gap="medium"):
+        sections.view_choice(place)
+        sections.hook_choice(place, caption=False)
+    with right:
+        other_marks = sections.beside_heading(place, other)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        name = f"layer {other.layer}, neuron {other.neuron} of {other.model.name}"
+        sections.figures(place, facts, "histograms", Second(name, other_facts.bars))
+        sections.examples(place, facts, "examples")
+    with right:
+        sections.figures(other, other_facts, "histograms_beside")
+        sections.examples(other, other_facts, "examples_beside")
+    marked(marks, place)
+    marked(other_marks, other)
+
+
+def page() -> None:
+    """Draw the neuron that the address names."""
+    try:
+        place = places.find_place(places.asked_address())
+        facts = neuron_facts(place)
+        other = places.find_beside(place)
+        other_facts = None if other is None else neuron_facts(other)
+    except (AddressError, ModelError, CacheError) as error:
+        show_problem("This address shows no neuron", error)
+        with st.container(horizontal=True):
+            st.page_link(NEURON, label="Open a neuron to begin with", query_params={})
+            st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
+        return
+    st.query_params.update(place.address.params())
+    places.remember(place.address)
+    # The address says what the widgets show, whatever they showed before.
+    for name in ("layer", "neuron", "hook", "view", "panel"):
+        st.session_state[f"go_{name}"] = getattr(place, name)
+
+    tour(TOUR, "neuron")
+    shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
+    marks = sections.heading(place)
+    if other is None or other_facts is None:
+        alone(place, facts, marks)
+    else:
+        side_by_side(place, facts, other, other_facts, marks)
+    keys_if_asked(NEURON_PAGE)
+
+
+page()

@@ -1,0 +1,175 @@
+"""What people say of the neuron: one's own star, verdict, label and note, those of others, the history."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+from dashboard.neuron.service import NeuronFacts
+from dashboard.shared.annotations import service as annotations
+from dashboard.shared.annotations.content import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
+from dashboard.shared.error_message import show_problem
+from dashboard.shared.hypothesis_links import hypothesis_links as hypothesis_links
+from dashboard.shared.messages import plain
+from dashboard.shared.place import Place
+from dashboard.shared.user_name import ask_name, keep_said_name
+
+_SHOWN = 50
+"""Changes of the history that are shown."""
+
+_OUTCOME = "notes_outcome"
+"""Session state: what became of the last change."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Of a change: when it was kept, or why not."""
+
+    key: Key
+    text: str
+    failed: bool = False
+
+
+def draw(place: Place, facts: NeuronFacts) -> None:
+    """Fields that save when they change, then what others say."""
+    try:
+        said = annotations.of_neuron(place)
+        history = annotations.store().history(annotations.key_of(place))
+    except AnnotationError as error:
+        show_problem("Labels cannot be read", error)
+        return
+    me = annotations.user_name()
+    if me:
+        mine = next((a.content for a in said if a.user == me), Content())
+        _fields(place, mine)
+        _status(place, me)
+    else:
+        ask_name("to label this neuron")
+    for annotation in said:
+        if annotation.user != me:
+            _other(annotation)
+    hypothesis_links(place)
+    if history:
+        with st.expander(f"History, {len(history):,} change{'s' * (len(history) > 1)}", key="notes_history"):
+            st.caption("  \n".join(_change(revision) for revision in history[:_SHOWN]))
+
+
+def _fields(place: Place, mine: Content) -> None:
+    """Star, verdict, label and note; what could not be saved stays in its field."""
+    keep_said_name()
+    name = f"{place.model.name}_{place.layer}_{place.neuron}"
+    keys = {part: f"notes_{part}_{name}" for part in ("star", "verdict", "label", "note")}
+    outcome = _outcome(place)
+    failed = outcome is not None and outcome.failed
+    if not failed:
+        st.session_state.update(
+            {
+                keys["star"]: mine.star,
+                keys["verdict"]: mine.verdict or None,
+                keys["label"]: mine.label,
+                keys["note"]: mine.note,
+            }
+        )
+
+    def save() -> None:
+        said = {part: st.session_state[key] or type(getattr(mine, part))() for part, key in keys.items()}
+        # What else changed meanwhile, in another tab, stays.
+        _save(place, **{part: value for part, value in said.items() if value != getattr(mine, part)})
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.toggle("Star", key=keys["star"], on_change=save)
+        st.segmented_control(
+            "Verdict", VERDICTS, key=keys["verdict"], on_change=save, label_visibility="collapsed"
+        )
+    st.text_input(
+        "Label", key=keys["label"], on_change=save, max_chars=200, placeholder="what it responds to, in short"
+    )
+    st.text_area(
+        "Note", key=keys["note"], on_change=save, max_chars=20_000, height=90,
+        placeholder="evidence, doubts, what to try next",
+    )  # fmt: skip
+    if failed:
+        st.button("Try again", key="notes_again", icon=":material/refresh:", on_click=save)
+
+
+def _status(place: Place, me: str) -> None:
+    """Whether the last change is kept, under which name, and the way back."""
+    outcome = _outcome(place)
+    if outcome and outcome.failed:
+        show_problem("Not saved", outcome.text, "What you wrote is still in its field.")
+
+    def undo() -> None:
+        try:
+            annotations.store().undo(annotations.key_of(place), me)
+        except AnnotationError as error:
+            _remember(place, str(error), failed=True)
+        else:
+            _remember(place, f"Undone {_clock()}")
+
+    def other_name() -> None:
+        annotations.set_user_name("")
+
+    last = annotations.store().last_change(annotations.key_of(place), me)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        said = outcome.text if outcome and not outcome.failed else "Saved as you go"
+        st.caption(f"{plain(said)}, as **{plain(me)}**", width="stretch")
+        st.button(
+            "Undo", key="notes_undo", icon=":material/undo:", disabled=last is None, on_click=undo,
+            help="Take your own last change of this neuron back.",
+        )  # fmt: skip
+        st.button("Other name", key="notes_other", on_click=other_name)
+
+
+def _other(annotation: Annotation) -> None:
+    """What another person says."""
+    c = annotation.content
+    parts = [f"**{plain(annotation.user)}**", "★" if c.star else "", plain(c.label), plain(c.verdict)]
+    with st.container(border=True, gap="xsmall"):
+        st.markdown(" · ".join(filter(None, parts)))
+        if c.note:
+            st.markdown("  \n".join(map(plain, c.note.splitlines())))
+        st.caption(plain(f"{annotation.changed:%Y-%m-%d %H:%M} UTC"))
+
+
+def _change(revision: Revision) -> str:
+    """A change in words."""
+    old, new, a = revision.before, revision.annotation.content, revision.annotation
+    parts = []
+    if new.star != old.star:
+        parts.append("starred" if new.star else "star removed")
+    if new.verdict != old.verdict:
+        parts.append(f"verdict: {new.verdict or 'none'}")
+    for name, before, after in (("label", old.label, new.label), ("note", old.note, new.note)):
+        if before != after:
+            was = f", before: {_short(before)}" if before else ""
+            parts.append(f"{name}: {_short(after) or 'removed'}{was}")
+    undone = "undone. " if revision.undoes else ""
+    return plain(f"{a.changed:%Y-%m-%d %H:%M} UTC · {a.user} · {undone}{'; '.join(parts)}")
+
+
+def _save(place: Place, **changes: Any) -> None:
+    try:
+        annotations.save(place, **changes)
+    except AnnotationError as error:
+        _remember(place, str(error), failed=True)
+    else:
+        _remember(place, f"Saved {_clock()}")
+
+
+def _remember(place: Place, text: str, failed: bool = False) -> None:
+    st.session_state[_OUTCOME] = _Outcome(annotations.key_of(place), text, failed)
+
+
+def _outcome(place: Place) -> _Outcome | None:
+    """What became of the last change of this neuron in this session."""
+    found = st.session_state.get(_OUTCOME)
+    return found if isinstance(found, _Outcome) and found.key == annotations.key_of(place) else None
+
+
+def _clock() -> str:
+    return f"{datetime.now(UTC):%H:%M:%S} UTC"
+
+
+def _short(text: str) -> str:
+    return f"“{text}”" if 0 < len(text) <= 60 else f"“{text[:60]}…”" if text else ""

@@ -1,0 +1,191 @@
+"""What the neuron does to the output: read off the weights, and measured on its own examples."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from analysis.formatting import number, share
+from analysis.token_effects import (
+    Effects,
+    TokenEffect,
+    correlation,
+    effect_bars,
+    find_tokens,
+    in_bar,
+    ordered,
+    percentile,
+    promoted,
+    suppressed,
+)
+from dashboard.neuron.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
+from dashboard.neuron.components.histogram_view import Panel, histogram_view
+from dashboard.neuron.components.quantity_table import quantity_table
+from dashboard.neuron.effects_chart import effect_map
+from dashboard.neuron.service import NeuronFacts
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.components.bar_list import Column, Row, bar_list
+from dashboard.shared.error_message import show_problem
+from dashboard.shared.messages import plain
+from dashboard.shared.place import Place
+from dashboard.shared.provenance import provenance_line
+from dashboard.shared.running import logit_effects as effects
+
+N_DIRECT, N_MEASURED = 12, 8
+"""Tokens in a list of the most promoted or suppressed."""
+_BAR = "output_bar"
+"""Session state: a neuron and the effect whose bar was clicked."""
+TOP_SHARE = 0.01
+"""The share of the vocabulary that counts as the most promoted."""
+
+_PARTS = {"direct": "Read off the weights", "measured": "Measured on its examples"}
+_FOLDS = {False: "per unit of hook_post", True: "per deviation of hook_mid"}
+_REPLACEMENTS = {
+    "zero": "replaced by zero",
+    "mean": "replaced by its mean",
+    "held": "zero, final scale held",
+}
+
+
+def draw(place: Place, facts: NeuronFacts) -> None:
+    """One of the two."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        part = st.segmented_control(
+            "Effect on the output", list(_PARTS), required=True, default="direct",
+            format_func=_PARTS.__getitem__, key="output_part", persist_state="session",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        fold = False
+        if part == "measured":
+            st.selectbox(
+                "The neuron is", list(_REPLACEMENTS), format_func=_REPLACEMENTS.__getitem__, key=REPLACEMENT,
+                persist_state="session", label_visibility="collapsed", width=190,
+            )  # fmt: skip
+        elif "hook_mid" in place.cache.hooks:
+            fold = st.selectbox(
+                "Unit of the effect", list(_FOLDS), format_func=_FOLDS.__getitem__, key="output_fold",
+                persist_state="session", label_visibility="collapsed", width=220,
+            )  # fmt: skip
+    try:
+        if part == "measured":
+            _measured(place)
+        else:
+            _direct(place, fold)
+        st.caption(plain(provenance_line(place)))
+    except ModelError as error:
+        show_problem("The model cannot be asked", error)
+
+
+def _direct(place: Place, fold: bool) -> None:
+    vocabulary = place.cache.vocabulary
+    found = effects.of_neuron(place, fold=fold)[: len(vocabulary)]
+    unit = "standard deviation of the layer's hook_mid" if fold else "unit of hook_post"
+    last = place.layer == place.cache.manifest.model.n_layers - 1
+    path = "" if last else " The direct path alone: what later layers make of the neuron is not in it."
+    st.caption(f"Change of each logit per {unit}, before the final norm divides by its scale.{path}")
+    bar_list(
+        [
+            Column("promotes", _rows(promoted(found, N_DIRECT, vocabulary))),
+            Column("suppresses", _rows(suppressed(found, N_DIRECT, vocabulary))),
+        ],
+        key="output_direct",
+    )
+    text = st.text_input(
+        "Find a token", key="output_find", placeholder="Find a token: its effect and rank",
+        persist_state="session", live="250ms", label_visibility="collapsed",
+    )  # fmt: skip
+    tokens = ordered(found, find_tokens(vocabulary, text), vocabulary)
+    if tokens:
+        rows = [Row(t.text, t.effect, number(t.effect), f"rank {t.rank:,} of {len(found):,}") for t in tokens]
+        bar_list([Column("", rows)], key="output_found")
+    elif text:
+        st.caption("No token of the vocabulary has this text.")
+    _distribution(place, found, tokens[:1])
+
+
+def _distribution(place: Place, found: Effects, marked: Sequence[TokenEffect]) -> None:
+    """The histogram over the vocabulary; a click on a bar lists its tokens."""
+    vocabulary, bars = place.cache.vocabulary, effect_bars(found)
+    asked = (place.model.name, place.layer, place.neuron)
+
+    def show(_: str, value: float) -> None:
+        st.session_state[_BAR] = (asked, value)
+
+    histogram_view(
+        [
+            Panel(
+                "effect", f"effect on the {len(found):,} tokens of the vocabulary", bars,
+                [(t.text, t.effect) for t in marked], [], float(found.mean()), float(found.std()),
+            )
+        ],
+        "effect", key="output_histogram", on_bar=show, click="its tokens",
+    )  # fmt: skip
+    neuron, value = st.session_state.get(_BAR, (None, 0.0))
+    if neuron == asked:
+        tokens = in_bar(found, bars, value)
+        shown = ordered(found, tokens[:N_DIRECT], vocabulary)
+        title = f"tokens of the bar at {number(value)}: the strongest {len(shown)} of {len(tokens):,}"
+        bar_list([Column(title, _rows(shown))], key="output_bar_tokens")
+
+
+def _measured(place: Place) -> None:
+    vocabulary = place.cache.vocabulary
+    taken_away = ablation(place, "top")
+    direct = effects.of_neuron(place)[: len(vocabulary)]
+    measured = taken_away.at_peaks[: len(vocabulary)]
+    n, n_cut = len(taken_away.changes), taken_away.n_cut
+    held = ", the final norm dividing as it does with it" if st.session_state[REPLACEMENT] == "held" else ""
+    cut = f" In {n_cut} of them the cache lacks the context's beginning." if n_cut else ""
+    st.caption(
+        f"The {n} strongest examples, run with the neuron and without it{held}: change of the logits at the "
+        f"peaks, mean over the examples.{cut}"
+    )
+    st.toggle(
+        "Underline the examples by what the neuron adds to the next token's log-probability",
+        key=UNDERLINE,
+        persist_state="session",
+    )
+    _fit(direct, taken_away)
+    most, least = promoted(measured, N_MEASURED, vocabulary), suppressed(measured, N_MEASURED, vocabulary)
+    bar_list([Column("raises", _rows(most)), Column("lowers", _rows(least))], key="output_measured")
+    r = correlation(direct, measured)
+    st.caption(
+        f"Direct effect against measured change, every token of the vocabulary: correlation {number(r)}."
+        if math.isfinite(r)
+        else "Taking the neuron away changes nothing here."
+    )
+    st.plotly_chart(
+        effect_map(direct, measured, _named(direct, place) + most + least),
+        key="output_map",
+        config={"displayModeBar": False},
+        alt=f"Direct effect against measured change over the vocabulary, correlation {number(r)}",
+    )
+
+
+def _fit(direct: Effects, taken_away: Ablation) -> None:
+    """Whether the tokens that really came after the peaks are those that the neuron promotes."""
+    came = [token for token in taken_away.following if token is not None]
+    if not came:
+        return
+    by_weights = np.array([percentile(direct, token) for token in came])
+    measured = np.array([p for p in taken_away.percentiles if math.isfinite(p)])
+    columns = ["by the weights", "measured", "by chance"]
+    most = [share(float(np.mean(p >= 1 - TOP_SHARE))) for p in (by_weights, measured)]
+    mean = [share(float(p.mean())) for p in (by_weights, measured)]
+    rows = [
+        (f"among the {TOP_SHARE:.0%} most promoted", [*most, f"{TOP_SHARE:.0%}"]),
+        ("mean percentile", [*mean, "50%"]),
+    ]
+    st.caption(f"The token that really came after the peak, in {len(came)} examples:")
+    st.html(quantity_table(columns, rows))
+
+
+def _named(direct: Effects, place: Place) -> list[TokenEffect]:
+    """The tokens furthest to the sides of the map."""
+    vocabulary = place.cache.vocabulary
+    return promoted(direct, N_MEASURED, vocabulary) + suppressed(direct, N_MEASURED, vocabulary)
+
+
+def _rows(tokens: list[TokenEffect]) -> list[Row]:
+    return [Row(t.text, t.effect, number(t.effect)) for t in tokens]

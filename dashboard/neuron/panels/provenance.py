@@ -1,0 +1,89 @@
+"""Which checkpoint, corpus, hook and precision the figures are of, and whether the model still gives them."""
+
+import pandas as pd
+import streamlit as st
+
+from analysis.formatting import number, share
+from dashboard.neuron.recompute import TOLERANCE, Recomputed, recomputed
+from dashboard.neuron.service import NeuronFacts
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.error_message import show_problem
+from dashboard.shared.messages import plain
+from dashboard.shared.place import Place
+from dashboard.shared.provenance import provenance_line
+
+_ASKED = "recomputed_for"
+"""Session state: the address whose examples were asked to be run again."""
+
+
+def draw(place: Place, facts: NeuronFacts) -> None:
+    """In words, the line that goes under a figure, and the button that runs the examples again."""
+    moments = facts.moments[place.hook]
+    manifest = place.cache.manifest
+    corpus = manifest.corpus
+    read = "all of" if corpus.sample == 1 else f"a sample of {share(corpus.sample)} (seed {corpus.seed}) of"
+    checked = (
+        "" if place.model.weights.is_file() else " No checkpoint is beside the cache to check it against."
+    )
+    st.code(provenance_line(place), language=None, wrap_lines=True)
+    st.caption(
+        f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} the "
+        f"text. Activation {plain(manifest.model.act_fn)}; at most one example a document.{checked}"
+    )
+    if st.button("Run these examples through the model again", key="recompute", icon=":material/replay:"):
+        st.session_state[_ASKED] = place.address
+    if st.session_state.get(_ASKED) != place.address:
+        return
+    try:
+        found = recomputed(place)
+    except ModelError as error:
+        show_problem("The model cannot be asked", error)
+        return
+    if found:
+        _compare(found)
+    else:
+        st.info("There is no example to run.")
+
+
+def _compare(found: list[Recomputed]) -> None:
+    whole = [f for f in found if f.whole]
+    n_agree = sum(f.agrees for f in whole)
+    if whole:
+        largest = max(abs(f.difference) for f in whole)
+        verdict = (
+            f"{n_agree} of {len(whole)} examples with all the text before them agree to within {TOLERANCE:g} "
+            f"of the stored value; the largest difference is {largest:.2g}."
+        )
+        (st.info if n_agree == len(whole) else st.error)(verdict)
+    if len(whole) < len(found):
+        largest = max(abs(f.difference) for f in found if not f.whole)
+        st.caption(
+            f"Of {len(found) - len(whole)} examples the cache does not keep the text before the window, "
+            f"which the model saw when the cache was built: their difference, up to {number(largest)}, is "
+            "that."
+        )
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "example": range(1, len(found) + 1),
+                "stored": [f.stored for f in found],
+                "recomputed": [f.again for f in found],
+                "difference": [f.difference for f in found],
+                "text before": ["whole" if f.whole else "cut" for f in found],
+            }
+        ),
+        key="recomputed_table",
+        hide_index=True,
+        height=250,
+        row_height=28,
+        column_config={
+            "example": st.column_config.NumberColumn("example", width=60),
+            "stored": st.column_config.NumberColumn("stored", format="%.5g"),
+            "recomputed": st.column_config.NumberColumn("recomputed", format="%.5g"),
+            "difference": st.column_config.NumberColumn("difference", format="%.2e"),
+            "text before": st.column_config.TextColumn(
+                "text before", help="whole: the model sees the same text before the peak as it did then."
+            ),
+        },
+        alt="Stored and recomputed activation of each example",
+    )

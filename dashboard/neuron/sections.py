@@ -1,0 +1,214 @@
+"""What is always on a neuron's page: the ways to other neurons, the figures, the examples."""
+
+from functools import partial
+from urllib.parse import urlencode
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cache.format.schema import CacheError
+from dashboard.neuron.ablation import underlined
+from dashboard.neuron.components.histogram_view import Panel, Second, histogram_view
+from dashboard.neuron.service import NeuronFacts
+from dashboard.shared import places
+from dashboard.shared.address import AddressError, Beside
+from dashboard.shared.catalog import ModelError
+from dashboard.shared.components.token_view import token_view
+from dashboard.shared.error_message import show_problem
+from dashboard.shared.hook_names import HOOK_LABELS, hook_title
+from dashboard.shared.last_list import way_back
+from dashboard.shared.messages import plain
+from dashboard.shared.page_paths import EDITOR, LAB, NEURONS
+from dashboard.shared.place import Place
+from dashboard.shared.provenance import provenance_line
+
+VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
+
+
+def moved() -> None:
+    """Change the address to what the widgets say."""
+    for name in ("layer", "neuron", "hook", "view", "panel"):
+        if (value := st.session_state.get(f"go_{name}")) is not None:
+            st.query_params[name] = str(value)
+    st.query_params.pop("range", None)
+
+
+def go(neuron: int) -> None:
+    """Change the address to another neuron of the same layer."""
+    st.query_params["neuron"] = str(neuron)
+    st.query_params.pop("range", None)
+
+
+def heading(place: Place) -> DeltaGenerator:
+    """What is shown, and the ways to other neurons.
+
+    Returns:
+        The place beside the title for star and label.
+    """
+    last = place.cache.d_mlp - 1
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
+        st.caption(plain(place.model.name), width="content")
+        marks = st.container(width="stretch")
+        st.selectbox(
+            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
+            key="go_layer", on_change=moved, label_visibility="collapsed", width=105,
+        )  # fmt: skip
+        st.number_input(
+            f"Neuron, 0 to {last}", 0, last, step=1,
+            key="go_neuron", on_change=moved, label_visibility="collapsed", width=125,
+        )  # fmt: skip
+        st.button(
+            "Previous", key="previous", icon=":material/chevron_left:", shortcut="Left",
+            disabled=place.neuron == 0, on_click=go, args=(place.neuron - 1,),
+        )  # fmt: skip
+        st.button(
+            "Next", key="next", icon=":material/chevron_right:", shortcut="Right",
+            disabled=place.neuron == last, on_click=go, args=(place.neuron + 1,),
+        )  # fmt: skip
+        st.button(
+            "Random", key="random", icon=":material/casino:", shortcut="X",
+            on_click=lambda: go(places.random_neuron(place)),
+        )  # fmt: skip
+        if st.button("Compare", key="compare", icon=":material/splitscreen_right:", shortcut="B"):
+            compare_dialog(place)
+        if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
+            st.switch_page(NEURONS, query_params=way_back(place))
+    return marks
+
+
+@st.dialog("Compare with another neuron")
+def compare_dialog(place: Place) -> None:
+    """Which neuron to put beside this one."""
+    models = {model.name: model for model in places.models() if model.has_cache}
+    name = st.selectbox("Model", models, index=list(models).index(place.model.name), key="beside_model")
+    try:
+        cache = places.cache_of(models[name])
+    except (CacheError, ModelError) as error:
+        show_problem("This model's neurons cannot be shown", error)
+        return
+    layers = cache.layers
+    at = layers.index(place.layer) if place.layer in layers else 0
+    layer = st.selectbox("Layer", layers, at, key="beside_layer")
+    last = cache.d_mlp - 1
+    neuron = st.number_input(f"Neuron, 0 to {last}", 0, last, min(place.neuron, last), key="beside_neuron")
+    if st.button("Put it beside", key="beside_open"):
+        st.query_params["beside"] = str(Beside(name, int(layer), int(neuron)))
+        st.rerun()
+
+
+def beside_heading(place: Place, other: Place) -> DeltaGenerator:
+    """What stands beside the neuron, and the ways out; returned as in `heading`."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Layer {other.layer} · neuron {other.neuron}", anchor=False, width="content")
+        st.caption(plain(other.model.name), width="content")
+        marks = st.container(width="stretch")
+        st.button("Swap", key="swap", icon=":material/swap_horiz:", on_click=_swap, args=(place, other))
+        st.button(
+            "Close", key="close_beside", icon=":material/close:", shortcut="Escape",
+            on_click=_close_beside,
+        )  # fmt: skip
+    return marks
+
+
+def _close_beside() -> None:
+    st.query_params.pop("beside", None)
+
+
+def _swap(place: Place, other: Place) -> None:
+    beside = str(Beside(place.model.name, place.layer, place.neuron))
+    st.query_params.clear()
+    st.query_params.update(other.address.with_(beside=beside).params())
+
+
+def hook_choice(place: Place, *, caption: bool = True) -> None:
+    """Which hook's examples are shown."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if caption:
+            st.caption("Examples and colours", width="content")
+        st.segmented_control(
+            "Examples and colours",
+            place.cache.hooks,
+            required=True,
+            format_func=HOOK_LABELS.__getitem__,
+            key="go_hook",
+            on_change=moved,
+            disabled=len(place.cache.hooks) == 1,
+            label_visibility="collapsed",
+        )
+
+
+def view_choice(place: Place) -> None:
+    """Which of the neuron's examples are shown."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.segmented_control(
+            "Examples",
+            place.views,
+            required=True,
+            format_func=VIEW_LABELS.__getitem__,
+            key="go_view",
+            on_change=moved,
+            disabled=len(place.views) == 1,
+            label_visibility="collapsed",
+        )
+        if place.range is not None:
+            st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
+        if st.button("Test an idea", key="lab", icon=":material/science:", shortcut="T", type="tertiary"):
+            st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
+
+
+def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = None) -> None:
+    """The histograms of all hooks; a click on a bar of the page's own neuron shows samples from there."""
+
+    def show(hook: str, value: float) -> None:
+        interval = sum(edge <= value and value > 0 for edge in facts.intervals[hook])
+        st.query_params.update({"hook": hook, "view": "ranges", "range": str(interval)})
+
+    hooks = place.cache.hooks
+    histogram_view(
+        [
+            Panel(
+                hook, hook_title(hook, len(hooks) > 1), facts.bars[hook], facts.quantiles[hook],
+                facts.intervals[hook], facts.moments[hook].mean, facts.moments[hook].std,
+            )
+            for hook in hooks
+        ],
+        place.hook,
+        key=key,
+        second=second,
+        of=provenance_line(place, hooks),
+        on_bar=show if key == "histograms" and "ranges" in place.views else None,
+    )  # fmt: skip
+
+
+def examples(place: Place, facts: NeuronFacts, key: str) -> None:
+    """The neuron's examples; one that is to be edited opens the editor."""
+    if not facts.n_examples:
+        st.info(
+            "No example of this kind: the neuron never took such a value in the corpus. "
+            "The histogram shows which values it takes."
+        )
+        return
+    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    asks = partial(whole_dialog, place)
+    if name := token_view(underlined(place, facts), key, urlencode(address), asks):
+        st.switch_page(EDITOR, query_params=address | {"example": name})
+
+
+@st.dialog("The whole context", width="large")
+def whole_dialog(place: Place, name: str) -> None:
+    """An example in the whole context that the model saw."""
+    from dashboard.neuron.whole_context import whole_context
+
+    try:
+        found = whole_context(place, name)
+    except (CacheError, ModelError, AddressError) as error:
+        show_problem("This context cannot be shown", error)
+        return
+    st.caption(plain(found.said))
+    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    st.page_link(
+        EDITOR, label="Edit this context", icon=":material/edit_note:",
+        query_params=address | {"example": name, "whole": "1"},
+    )  # fmt: skip
+    token_view(found.data, key="whole_context")

@@ -1,0 +1,1 @@
+"""Components of the list, drawn in the browser."""

@@ -1,0 +1,13 @@
+"""What a page says where something is wrong."""
+
+import streamlit as st
+
+from dashboard.shared.messages import plain
+
+
+def show_problem(title: str, error: object, advice: str = "", command: str = "") -> None:
+    """A message in the page: what is wrong, what to do, and the command that does it."""
+    body = f"**{plain(title)}**\n\n{plain(error)}"
+    st.error(f"{body}\n\n{plain(advice)}" if advice else body, icon=":material/error:")
+    if command:
+        st.code(command, language="shell")

@@ -1,0 +1,12 @@
+"""Paths of the pages for `st.Page`, `st.page_link` and `st.switch_page`, relative to `dashboard/`."""
+
+NEURON = "neuron/page.py"
+NEURONS = "neurons/page.py"
+LAYER = "layer/page.py"
+EDITOR = "editor/page.py"
+LAB = "lab/page.py"
+LABELS = "labels/page.py"
+MODELS = "models/page.py"
+STUDIES = "studies/page.py"
+STUDY = "studies/study_page.py"
+RATE = "studies/rate_page.py"

@@ -1,0 +1,1 @@
+"""The design of a study: its sampling, cards and sealed key."""

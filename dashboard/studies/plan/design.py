@@ -1,0 +1,262 @@
+"""What a study is before anybody rates: its design, its items, and the commitment to which item is which.
+
+Two texts in canonical JSON are made of a plan. The public one, the pre-registration, holds the design and the
+SHA-256 of the other one, the key, which says which item is which neuron and is closed until the study is
+unblinded. `sha256sum` of the revealed key is what the pre-registration says, or the key was changed.
+"""
+
+import hashlib
+import hmac
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from dashboard.shared.annotations.content import Text, problems_of
+
+FORMAT = "solu-explorer-study"
+VERSION = 1
+
+INSTRUCTION = (
+    "Mark INTERPRETABLE if “80% or more of the strongest firings can be explained by a single rule or "
+    "category (e.g. the word “apple,” or any phrase relating to music),” and NOT INTERPRETABLE otherwise. "
+    "Take 1–2 minutes a neuron."
+)
+"""To raters: Softmax Linear Units, section 6.1."""
+
+MOST_ITEMS = 5_000
+
+Verdict = Literal["interpretable", "not"]
+Kind = Literal["neuron", "repeat", "check"]
+Shades = Literal["magnitude", "rank"]
+
+Layer = Annotated[int, Field(ge=0, lt=10_000)]
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class StudyError(ValueError):
+    """A study that cannot be made, rated or read, with what was expected, what was found and what to do."""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Side:
+    """One model of a study, as one of its caches holds it."""
+
+    model: Annotated[Text, Field(min_length=1, max_length=500)]
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of its weights."""
+    corpus: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of the text that its cache was read from."""
+    hook: Literal["hook_mid", "hook_post"]
+    layers: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=10_000)], ...], Field(min_length=1, max_length=1_000)
+    ]
+    """Layers that neurons are drawn from, evenly."""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Design:
+    """What is decided before the first rating."""
+
+    title: Annotated[Text, Field(min_length=1, max_length=120)]
+    sides: Annotated[tuple[Side, ...], Field(min_length=2, max_length=8)]
+    n_neurons: Annotated[int, Field(ge=1, le=2_000)] = 60
+    """A side."""
+    n_repeats: Annotated[int, Field(ge=0, le=1_000)] = 6
+    """Neurons shown a second time, over all sides."""
+    n_checks: Annotated[int, Field(ge=0, le=1_000)] = 6
+    """Items with a known answer: half of them plain, half of them without any rule."""
+    n_snippets: Annotated[int, Field(ge=1, le=100)] = 20
+    n_before: Annotated[int, Field(ge=0, le=500)] = 16
+    """Tokens before a snippet's peak; where the text begins earlier, as many more come after it."""
+    n_after: Annotated[int, Field(ge=0, le=500)] = 8
+    """Tokens after it, likewise."""
+    min_firing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+    """A neuron is dead, and is never drawn, if its largest activation over the corpus is not above 0, or is
+    below this share of the median of its layer's that are, or if any was no number."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of the neurons, the checks and, with the salt, the orders."""
+    shading: Shades = "magnitude"
+    """What the shades of red say: the activation above 0, in units of the largest on the card, as in the
+    paper; or its rank in the snippet, which tells less of the model and nothing of how strong a firing is."""
+    instruction: Annotated[Text, Field(min_length=1, max_length=2_000)] = INSTRUCTION
+    threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.8
+    """Share of the strongest firings that one rule has to explain."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of each snippet."""
+        return self.n_before + 1 + self.n_after
+
+    @property
+    def n_items(self) -> int:
+        """Items a rater is shown."""
+        return len(self.sides) * self.n_neurons + self.n_repeats + self.n_checks
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if len({(s.model_sha256, s.hook) for s in self.sides}) < len(self.sides):
+            raise ValueError("expected sides that differ in model or hook")
+        for side in self.sides:
+            if len(set(side.layers)) < len(side.layers):
+                raise ValueError("expected each layer once")
+        n_neurons = len(self.sides) * self.n_neurons
+        if 2 * self.n_repeats > n_neurons:
+            raise ValueError(f"expected at most {n_neurons // 2} repeats, half of the neurons")
+        if self.n_items > MOST_ITEMS:
+            raise ValueError(f"expected at most {MOST_ITEMS:,} items, found {self.n_items:,}")
+        return self
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Item:
+    """One card of a study, and what it is of."""
+
+    name: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    """Says nothing without the salt."""
+    kind: Kind
+    side: int | None = None
+    """Index in the design's sides; None for a check."""
+    layer: int | None = None
+    neuron: int | None = None
+    repeat_of: str | None = None
+    """The item of the neuron's other showing."""
+    expected: Verdict | None = None
+    """The answer to a check."""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class LeftOut:
+    """Neurons of a side that could not be drawn."""
+
+    side: int
+    n_dead: int
+    """By the design's `min_firing`."""
+    n_live: int
+    """The others."""
+    n_short: int
+    """Of those, passed over in drawing: with too few examples that `n_tokens` can be cut from."""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Plan:
+    """A design, its items, and the salt that keeps the key from being guessed."""
+
+    design: Design
+    items: tuple[Item, ...]
+    salt: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = field(repr=False)
+    left_out: tuple[LeftOut, ...] = ()
+
+    def public(self) -> bytes:
+        """The pre-registration: canonical JSON of the design and the commitment; nothing of an item."""
+        return canonical(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "design": asdict(self.design),
+                "left_out": [asdict(side) for side in self.left_out],
+                "n_items": len(self.items),
+                "commitment": digest(self.key()),
+            }
+        )
+
+    def key(self) -> bytes:
+        """The sealed part: canonical JSON of salt and items."""
+        return canonical({"salt": self.salt, "items": [asdict(item) for item in self.items]})
+
+
+def new_design(**fields: Any) -> Design:
+    """A design of its fields.
+
+    Raises:
+        StudyError: a field is missing, of the wrong kind or out of its limits.
+    """
+    try:
+        return Design(**fields)
+    except ValidationError as error:
+        raise StudyError(f"this design cannot be used: {problems_of(error)}") from error
+
+
+def plan_of(public: bytes, key: bytes) -> Plan:
+    """The plan that a pre-registration and its key are of.
+
+    Raises:
+        StudyError: one of them is none, or the key is not the one committed to.
+    """
+    found, sealed = _read(public), _read(key)
+    if found.get("commitment") != digest(key):
+        raise StudyError(
+            f"expected a key with SHA-256 {found.get('commitment')}, found {digest(key)}: "
+            "it is another study's, or was changed after it was registered"
+        )
+    parts = {"design": found.get("design"), "left_out": found.get("left_out"), **sealed}
+    try:
+        return TypeAdapter(Plan).validate_python(parts)
+    except ValidationError as error:
+        raise StudyError(f"this is no study of version {VERSION}: {problems_of(error)}") from error
+
+
+def design_of(public: bytes) -> Design:
+    """The design in a pre-registration.
+
+    Raises:
+        StudyError: it is none.
+    """
+    return new_design(**dict(_read(public).get("design") or {}))
+
+
+def order(plan: Plan, rater: str) -> list[str]:
+    """The names of all items as one rater is shown them: by seed, salt and the rater's name, always the same.
+
+    The two showings of a repeated neuron lie in the first and in the last third.
+    """
+    name = f"{plan.design.seed}\n{rater}"
+    chance = random.Random(_keyed(plan.salt, name))
+    pairs = [[i.repeat_of, i.name] for i in plan.items if i.repeat_of is not None]
+    chance.shuffle(pairs)
+    twice = {name for pair in pairs for name in pair}
+    once = [item.name for item in plan.items if item.name not in twice]
+    chance.shuffle(once)
+    n, third = len(plan.items), len(plan.items) // 3
+    early, late = chance.sample(range(third), len(pairs)), chance.sample(range(n - third, n), len(pairs))
+    placed: dict[int, str] = {}
+    for pair, first, second in zip(pairs, early, late, strict=True):
+        chance.shuffle(pair)  # either may be the one that the key calls the repeat
+        placed[first], placed[second] = pair
+    others = iter(once)
+    return [placed[i] if i in placed else next(others) for i in range(n)]
+
+
+def item_name(salt: str, number: int) -> str:
+    """The name of a plan's item: random to whoever lacks the salt."""
+    return _keyed(salt, f"item {number}").hex()[:16]
+
+
+def canonical(value: Mapping[str, Any]) -> bytes:
+    """JSON with sorted names and no blanks, in UTF-8: equal values have equal bytes."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 as hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _keyed(salt: str, text: str) -> bytes:
+    """Bytes that follow from both, and look random to whoever lacks the salt."""
+    return hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).digest()
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise StudyError(f"expected a study in JSON, found something else ({error})") from error
+    if not isinstance(found, dict):
+        raise StudyError("expected a study as a JSON object")
+    return found

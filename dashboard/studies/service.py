@@ -1,0 +1,124 @@
+"""Results of unblinded studies, and studies made of the models that are here."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from analysis.rating import Results, n_for, power_of, rated, results
+from analysis.rating.rated import side_name
+from cache.format.schema import CacheError
+from dashboard.shared import places
+from dashboard.shared.annotations import content
+from dashboard.shared.catalog import FoundModel, ModelError
+from dashboard.studies import open_store as studies
+from dashboard.studies.plan.cards import make_cards
+from dashboard.studies.plan.design import Design, StudyError, new_design
+from dashboard.studies.plan.sampling import draw, require_same_text, side_of
+from dashboard.studies.storage.export import rating_rows
+
+WINDOW = (16, 8)
+"""Tokens shown before and after a snippet's peak, where the caches keep as many."""
+
+Choice = tuple[str, str]
+"""A model's name and a hook."""
+
+
+def results_of(study: str) -> Results:
+    """The results of an unblinded study.
+
+    Raises:
+        StudyError: it is blind, or not there.
+    """
+    studies.store().key(study)
+    return _results(content.database_url(), study)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Computing the results…")
+def _results(url: str, study: str) -> Results:  # noqa: ARG001 part of the key; a closed study does not change
+    store = studies.store()
+    design = store.design(study)
+    rows = rating_rows(design, store.ratings(study), store.key(study))
+    return results(rated(rows), side_names(design))
+
+
+def side_names(design: Design) -> list[str]:
+    """What the sides are called in results, in their order."""
+    models = [side.model for side in design.sides]
+    return [side_name(s.model, s.hook, twice=models.count(s.model) > 1) for s in design.sides]
+
+
+def choices() -> dict[Choice, FoundModel]:
+    """What a study can compare: the hooks of the models whose cache can be read."""
+    found: dict[Choice, FoundModel] = {}
+    for model in places.models():
+        if model.has_cache:
+            try:
+                cache = places.cache_of(model)
+            except (ModelError, CacheError):
+                continue
+            found |= {(model.name, hook): model for hook in cache.hooks}
+    return found
+
+
+def layers_of(chosen: Sequence[FoundModel]) -> list[int]:
+    """The layers that the caches of all these models hold."""
+    held = [set(places.cache_of(model).layers) for model in chosen]
+    return sorted(set.intersection(*held)) if held else []
+
+
+def create(
+    chosen: Sequence[tuple[FoundModel, str]],
+    layers: Sequence[int],
+    progress: Callable[[float], object],
+    **fields: Any,
+) -> str:
+    """Draw, seal and keep a study.
+
+    Args:
+        chosen: models with a hook each. layers: none of them is all.
+        progress: told a part, 0 to 1.
+        fields: of the design.
+
+    Returns:
+        Its id.
+
+    Raises:
+        StudyError: it cannot be made of these.
+        ModelError, CacheError: a cache cannot be read.
+        AnnotationError: the database cannot be written.
+    """
+    title = str(fields.get("title", "")).casefold()
+    if named := next((m.name for m, _ in chosen if m.name.casefold() in title), ""):
+        raise StudyError(
+            f"the title names the model {named}, and raters may read it: choose one that names none"
+        )
+    caches = [places.cache_of(model) for model, _ in chosen]
+    require_same_text(caches)
+    sides = [side_of(m.name, c, hook, layers) for (m, hook), c in zip(chosen, caches, strict=True)]
+    window = {
+        "n_before": min(WINDOW[0], *(c.manifest.window_before for c in caches)),
+        "n_after": min(WINDOW[1], *(c.manifest.window_after for c in caches)),
+    }
+    plan = draw(new_design(sides=tuple(sides), **window, **fields), caches)
+    done = 0
+
+    def made(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(done / len(plan.items))
+
+    return studies.store().create(plan, make_cards(plan, caches, made))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def sample_size(p1: float, p2: float, power: float) -> tuple[int | None, list[tuple[int, float]]]:
+    """How many neurons a model show a difference with such a power, and the power of other numbers.
+
+    Raises:
+        ValueError: as in `n_for`.
+    """
+    n = n_for(p1, p2, power)
+    most = min(2 * n, 600) if n else 600
+    step = max(1, most // 40)
+    return n, [(k, power_of(k, p1, p2)) for k in range(2, most + 1, step)]

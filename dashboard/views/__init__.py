@@ -1,1 +1,0 @@
-"""The pages: scripts that read an address, ask `services` and draw."""
