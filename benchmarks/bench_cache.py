@@ -37,11 +37,11 @@ from records import device_name, write_record
 from cache.building.engine import Engine, Options, Pass
 from cache.shards.corpus import Corpus, Text
 from cache.shards.state import BuildState
-from solu_model.checkpoints import load_tokenizer, save_checkpoint
 from solu_model.config import SoluConfig
-from solu_model.contexts import Context, document_contexts
+from solu_model.loading.checkpoints import load_tokenizer, save_checkpoint
+from solu_model.loading.transformerlens import save_transformerlens
 from solu_model.model import SoluForCausalLM
-from solu_model.transformerlens import save_transformerlens
+from solu_model.text.contexts import Context, document_contexts
 
 ROOT = Path(__file__).parents[1]
 BATCHES = (1, 4, 16)

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from records import device_name, write_record
 
-from solu_model.checkpoints import load_tokenizer, save_checkpoint
 from solu_model.config import SoluConfig
+from solu_model.loading.checkpoints import load_tokenizer, save_checkpoint
 from solu_model.model import SoluForCausalLM
 
 ROOT = Path(__file__).parents[1]

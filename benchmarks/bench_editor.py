@@ -124,7 +124,7 @@ def deeper_model(folder: Path, n_layers: int) -> Path:
 
     from cache.building.build import build_cache
     from cache.building.engine import Options
-    from solu_model.checkpoints import load_with_tokenizer, save_checkpoint
+    from solu_model.loading.checkpoints import load_with_tokenizer, save_checkpoint
     from solu_model.model import SoluForCausalLM
 
     bundled, tokenizer = load_with_tokenizer(ROOT / "models" / "solu-1l")

@@ -25,10 +25,10 @@ from records import device_name, write_record
 
 from solu_model.activation.op import ENVIRONMENT_VARIABLE
 from solu_model.config import SoluConfig
-from solu_model.documents import read_documents
 from solu_model.model import SoluForCausalLM
-from solu_model.token_file import TokenFile, write_token_file
-from solu_model.tokenizer import train_tokenizer
+from solu_model.text.documents import read_documents
+from solu_model.text.token_file import TokenFile, write_token_file
+from solu_model.text.tokenizer import train_tokenizer
 from solu_model.training import Recipe
 from solu_model.training.batches import Batches
 from solu_model.training.loop import loss_and_gradients, optimizer_of

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from solu_model import load_checkpoint
 from solu_model.activation import exp_unit, layer_norm, solu_ln
-from solu_model.tokenizer import encode_texts
+from solu_model.text.tokenizer import encode_texts
 
 EPS = 1e-5
 

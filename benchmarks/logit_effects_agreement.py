@@ -21,7 +21,7 @@ from torch import Tensor
 
 from solu_model import SoluForCausalLM, ablation_effects, direct_logit_effects, load_checkpoint
 from solu_model.logit_effects import final_scale
-from solu_model.tokenizer import encode_texts
+from solu_model.text.tokenizer import encode_texts
 
 
 def main() -> None:

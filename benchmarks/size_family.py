@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from solu_model.evaluation.multiplier import Sized, measured, multipliers
 from solu_model.files import written_aside
-from solu_model.multiplier import Sized, measured, multipliers
 
 BASELINE = "gelu-1l"
 LOOKS = {"gelu-1l": ("GELU", "#5b8fc0", "s"), "solu-1l": ("SoLU, LayerNorm", "#c4605a", "o")}

@@ -156,7 +156,7 @@ def merge(
     from cache.building.build import finish
     from cache.shards.shard_file import load_merged
     from cache.storage.stores import staged
-    from solu_model.checkpoints import load_tokenizer
+    from solu_model.loading.checkpoints import load_tokenizer
 
     state = load_merged(shards)
     with staged(out) as folder:
@@ -182,7 +182,7 @@ def contexts(
 ) -> None:
     """Keep whole contexts of examples beside their windows, read from the text again."""
     from cache.writing.contexts import add_contexts
-    from solu_model.checkpoints import load_tokenizer
+    from solu_model.loading.checkpoints import load_tokenizer
 
     found = load_tokenizer(tokenizer or model)
     kinds: tuple[Kind, ...] = ("top", "bottom", "range") if everything else ("top",)

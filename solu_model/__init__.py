@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solu_model.activation import backend_name, exp_ln, exp_unit, solu, solu_ln
-    from solu_model.checkpoints import CheckpointError, load_checkpoint
     from solu_model.config import SoluConfig
+    from solu_model.loading.checkpoints import CheckpointError, load_checkpoint
     from solu_model.logit_effects import ablation_effects, direct_logit_effects
     from solu_model.model import SoluForCausalLM
 
@@ -33,8 +33,8 @@ _HOMES = {
     "exp_unit": "solu_model.activation",
     "solu": "solu_model.activation",
     "solu_ln": "solu_model.activation",
-    "CheckpointError": "solu_model.checkpoints",
-    "load_checkpoint": "solu_model.checkpoints",
+    "CheckpointError": "solu_model.loading.checkpoints",
+    "load_checkpoint": "solu_model.loading.checkpoints",
     "ablation_effects": "solu_model.logit_effects",
     "direct_logit_effects": "solu_model.logit_effects",
     "SoluConfig": "solu_model.config",

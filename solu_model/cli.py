@@ -137,10 +137,10 @@ def evaluate(
 def _evaluate_text(
     model: str, data: list[str], tokenizer_path: str | None, max_documents: int | None, out: Path | None
 ) -> None:
-    from solu_model.checkpoints import load_with_tokenizer
-    from solu_model.documents import read_documents
-    from solu_model.evaluate import evaluate as run
+    from solu_model.evaluation.held_out_loss import evaluate as run
     from solu_model.files import written_aside
+    from solu_model.loading.checkpoints import load_with_tokenizer
+    from solu_model.text.documents import read_documents
 
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
     losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
@@ -167,7 +167,7 @@ def _evaluate_text(
 def _evaluate_tasks(
     model: Path, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
 ) -> None:
-    from solu_model.tasks import find_sets, run_tasks
+    from solu_model.evaluation.tasks import find_sets, run_tasks
 
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
     found = run_tasks(model, find_sets(sets, wanted), tokenizer=tokenizer_path, limit=items)
@@ -191,7 +191,7 @@ def multiplier(
     ],
 ) -> None:
     """What models are worth in baselines: how much larger one would have to be for the same loss."""
-    from solu_model.multiplier import measured, multipliers
+    from solu_model.evaluation.multiplier import measured, multipliers
 
     table = Table("model", "parameters", "nats a token", "worth", "95% interval")
     for found in multipliers([measured(b) for b in baseline], [measured(m) for m in model], noise):
@@ -208,7 +208,7 @@ def info(
 ) -> None:
     """What a checkpoint is: shape, arithmetic, parameters, and what computes its activation here."""
     from solu_model.activation import backend_name
-    from solu_model.checkpoints import load_checkpoint
+    from solu_model.loading.checkpoints import load_checkpoint
 
     network, tokenizer = load_checkpoint(model, tokenizer=tokenizer_path)
     config = network.config

@@ -19,9 +19,9 @@ from dashboard.studies.plan.design import new_design
 from dashboard.studies.plan.sampling import draw, side_of
 from dashboard.studies.storage.store import StudyStore
 from solu_model.config import SoluConfig
-from solu_model.documents import Document, read_documents
 from solu_model.model import SoluForCausalLM
-from solu_model.tokenizer import train_tokenizer
+from solu_model.text.documents import Document, read_documents
+from solu_model.text.tokenizer import train_tokenizer
 
 torch.set_num_threads(1)  # the models here are tiny: more threads only wait for each other
 

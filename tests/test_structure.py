@@ -27,7 +27,14 @@ def test_every_command_is_in_the_readme():
 
 @pytest.mark.parametrize(
     "module",
-    ["solu_model", "solu_model.documents", "solu_model.files", "cache.reader", "cache.cli", "dashboard.cli"],
+    [
+        "solu_model",
+        "solu_model.text.documents",
+        "solu_model.files",
+        "cache.reader",
+        "cache.cli",
+        "dashboard.cli",
+    ],
 )
 def test_light_modules_import_no_torch(module):
     code = f"import {module}, sys; print('torch' in sys.modules or 'transformers' in sys.modules)"

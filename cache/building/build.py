@@ -23,8 +23,8 @@ from cache.shards.state import BuildState
 from cache.storage.disk import NotWritten, check_place
 from cache.writing.store import write_cache
 from solu_model.files import remove
-from solu_model.token_text import vocabulary_bytes
-from solu_model.tokenizer import tokenizer_hash
+from solu_model.text.token_text import vocabulary_bytes
+from solu_model.text.tokenizer import tokenizer_hash
 
 
 class Stopped(RuntimeError):

@@ -24,12 +24,12 @@ from cache.shards.state import BuildState
 from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, Reader, sequence
 from cache.statistics.kept import SAMPLE_WINDOW, WINDOW, Window
 from cache.statistics.layer import LayerAccumulator
-from solu_model.adapters import load_neuron_model
-from solu_model.checkpoints import CheckpointError
-from solu_model.contexts import Context, document_contexts
 from solu_model.files import weights_hash
+from solu_model.loading.adapters import load_neuron_model
+from solu_model.loading.checkpoints import CheckpointError
 from solu_model.neuron_model import NeuronModel
-from solu_model.tokenizer import tokenizer_hash
+from solu_model.text.contexts import Context, document_contexts
+from solu_model.text.tokenizer import tokenizer_hash
 
 
 @dataclass(frozen=True)

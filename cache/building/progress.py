@@ -10,8 +10,8 @@ import psutil
 from tqdm import tqdm
 
 from cache.shards.corpus import Corpus
-from solu_model.documents import corpus_bytes
 from solu_model.files import written_aside
+from solu_model.text.documents import corpus_bytes
 
 _EVERY = 0.5
 """Seconds between reports."""

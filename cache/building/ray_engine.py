@@ -27,9 +27,9 @@ from cache.shards.corpus import Corpus, Part
 from cache.shards.settings import Settings
 from cache.shards.shard_file import load_merged, save_state
 from cache.storage import stores
-from solu_model.checkpoints import load_tokenizer
-from solu_model.documents import corpus_bytes
 from solu_model.files import remove
+from solu_model.loading.checkpoints import load_tokenizer
+from solu_model.text.documents import corpus_bytes
 
 PLAN = "plan.json"
 

@@ -127,8 +127,8 @@ def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | No
         )
     if model is None and tokenizer is None:
         return
-    from solu_model.checkpoints import load_tokenizer
-    from solu_model.tokenizer import tokenizer_hash
+    from solu_model.loading.checkpoints import load_tokenizer
+    from solu_model.text.tokenizer import tokenizer_hash
 
     own = tokenizer or model or ""
     if (found := tokenizer_hash(load_tokenizer(own))) != record.tokenizer:
@@ -139,8 +139,8 @@ def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | No
 
 
 def _vocabulary_problems(cache: NeuronCache, tokenizer: str | Path) -> Iterator[str]:
-    from solu_model.checkpoints import load_tokenizer
-    from solu_model.token_text import vocabulary_bytes
+    from solu_model.loading.checkpoints import load_tokenizer
+    from solu_model.text.token_text import vocabulary_bytes
 
     try:
         written = cache.files.read(VOCABULARY, columns=["bytes"])["bytes"].to_pylist()

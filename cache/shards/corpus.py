@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 
 from cache.format.schema import CacheError, Provenance
 from cache.statistics.identity import chosen, document_digest, token_hashes
-from solu_model.documents import read_documents
-from solu_model.tokenizer import encode_texts
+from solu_model.text.documents import read_documents
+from solu_model.text.tokenizer import encode_texts
 
 _ENCODED_AT_ONCE = 64  # documents
 
@@ -54,7 +54,7 @@ class Corpus:
     """The documents that one part of a build reads."""
 
     paths: Sequence[str | Path]
-    """See `solu_model.documents.read_documents`."""
+    """See `solu_model.text.documents.read_documents`."""
     sample: float = 1.0
     """Share of the documents, each chosen by its name and the seed alone."""
     seed: int = 0

@@ -23,8 +23,8 @@ from cache.shards.corpus import Corpus
 from cache.storage.checksums import renew_checksum
 from cache.storage.disk import written
 from cache.writing.store import COMPRESSION
-from solu_model.contexts import document_contexts
-from solu_model.tokenizer import tokenizer_hash
+from solu_model.text.contexts import document_contexts
+from solu_model.text.tokenizer import tokenizer_hash
 
 _IN_GROUP = 128
 """Contexts of a row group: what the reading of one has to decompress."""

@@ -41,8 +41,8 @@ def code(path: str, text: str, layer: int, neuron: int, hook: str, keep: str) ->
     """Python that prints a text's tokens with the neuron's activation on each, as the editor shows them."""
     window = "[: model.config.n_ctx - 1]" if keep == "first" else "[-(model.config.n_ctx - 1) :]"
     return f"""import torch
-from solu_model.adapters import load_neuron_model
-from solu_model.tokenizer import encode_texts
+from solu_model.loading.adapters import load_neuron_model
+from solu_model.text.tokenizer import encode_texts
 
 model, tokenizer = load_neuron_model({path!r})
 text = {text!r}

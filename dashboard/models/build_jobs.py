@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cache.format.schema import MANIFEST
 from dashboard.shared.catalog import NEURONS
 from dashboard.shared.settings import REPOSITORY
-from solu_model.documents import SUFFIXES
 from solu_model.files import remove, written_aside
+from solu_model.text.documents import SUFFIXES
 
 _NICE = 10  # the dashboard comes first
 _TAIL = 2_000  # characters of a build's last words that are shown

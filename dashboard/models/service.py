@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.shared.catalog import FoundModel, bits_per_byte
 from dashboard.shared.place import Stamp, stamp_of
-from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
+from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
 
 def loss_curve(model: FoundModel) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from dashboard.models.model_marks import Mark
-from solu_model.tasks.results import TaskResult
+from solu_model.evaluation.tasks.results import TaskResult
 
 TITLES = {
     "lambada": "LAMBADA",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from solu_model.token_file import TokenFile
+from solu_model.text.token_file import TokenFile
 from solu_model.training.recipe import TrainingError
 
 

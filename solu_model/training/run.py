@@ -3,7 +3,7 @@
 The run's folder, which all processes have to see:
 
     tokenizer.json ...      learned from a sample of the data
-    tokens/                 the data, packed (solu_model.token_file)
+    tokens/                 the data, packed (solu_model.text.token_file)
     checkpoints/            step-N folders, there once they are whole
     run.json, run.lock      which run it is; another one is refused, and a second process while there is one
     metrics.jsonl           a row every `log_every` steps
@@ -31,13 +31,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, set_seed
 
-from solu_model.checkpoints import load_tokenizer
 from solu_model.config import SoluConfig
-from solu_model.documents import corpus_bytes, read_documents
 from solu_model.files import written_aside
+from solu_model.loading.checkpoints import load_tokenizer
 from solu_model.model import SoluForCausalLM
-from solu_model.token_file import TokenFile, write_token_file
-from solu_model.tokenizer import tokenizer_hash, train_tokenizer
+from solu_model.text.documents import corpus_bytes, read_documents
+from solu_model.text.token_file import TokenFile, write_token_file
+from solu_model.text.tokenizer import tokenizer_hash, train_tokenizer
 from solu_model.training.batches import Batches
 from solu_model.training.loop import run_steps
 from solu_model.training.memory import keep_freed_memory
@@ -66,7 +66,7 @@ def train(
     Args:
         config: the model; `d_vocab` is the size of the tokenizer to learn.
         recipe: hyper-parameters.
-        data: corpus paths, see `solu_model.documents`.
+        data: corpus paths, see `solu_model.text.documents`.
         out: the run's folder, where the weights will be in bf16. One that was made with another configuration
             or recipe is refused.
         layout: how the processes that `torchrun` started share the work; replicas where None.

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
 from dashboard.editor.edited_text import MAX_TEXT
-from solu_model.checkpoints import load_with_tokenizer
-from solu_model.tokenizer import encode_texts
+from solu_model.loading.checkpoints import load_with_tokenizer
+from solu_model.text.tokenizer import encode_texts
 
 pytestmark = pytest.mark.browser
 ODD = "naïve שלום عليكم 漢字 🙂 👩‍👩‍👧 é\ttab\n\n  two spaces"

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from analysis.formatting import number, visible
 from cache.reader import NeuronCache
 from solu_model import direct_logit_effects
-from solu_model.checkpoints import load_checkpoint
+from solu_model.loading.checkpoints import load_checkpoint
 
 pytestmark = pytest.mark.browser
 

@@ -21,7 +21,7 @@ import torch
 from layouts import Layout
 from safetensors.torch import save_file
 
-from solu_model.checkpoints import load_checkpoint
+from solu_model.loading.checkpoints import load_checkpoint
 
 TOLERANCE = 1e-5
 TOLERANCE_64 = 1e-11

@@ -24,11 +24,11 @@ from cache.shards.corpus import Part
 from cache.shards.shard_file import load_state
 from cache.shards.state import merged
 from cache.storage.disk import NotWritten
-from solu_model.checkpoints import CheckpointError, load_tokenizer
 from solu_model.config import SoluConfig
-from solu_model.documents import read_documents
+from solu_model.loading.checkpoints import CheckpointError, load_tokenizer
 from solu_model.model import SoluForCausalLM
-from solu_model.tokenizer import encode_texts, train_tokenizer
+from solu_model.text.documents import read_documents
+from solu_model.text.tokenizer import encode_texts, train_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
 SOLU = [sys.executable, "-c", "from dashboard.cli import main; main()"]

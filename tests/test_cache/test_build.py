@@ -21,8 +21,8 @@ from cache.format.schema import CacheError
 from cache.reader import NeuronCache
 from cache.statistics.identity import document_digest, fingerprint
 from solu_model import load_checkpoint
-from solu_model.documents import CorpusError, Document, read_documents
-from solu_model.tokenizer import encode_texts
+from solu_model.text.documents import CorpusError, Document, read_documents
+from solu_model.text.tokenizer import encode_texts
 
 HOOKS = ("hook_mid", "hook_post")
 

@@ -14,9 +14,9 @@ from cache.format.schema import CONTEXTS, CacheError
 from cache.reader import NeuronCache
 from cache.storage.checksums import renew_checksum
 from cache.writing.contexts import add_contexts
-from solu_model.checkpoints import load_tokenizer
-from solu_model.documents import read_documents
-from solu_model.tokenizer import train_tokenizer
+from solu_model.loading.checkpoints import load_tokenizer
+from solu_model.text.documents import read_documents
+from solu_model.text.tokenizer import train_tokenizer
 
 GOLDEN_V1 = Path(__file__).parent.parent / "golden/cache_v1"
 

@@ -24,7 +24,7 @@ from cache.shards.state import BuildState, merged
 from cache.statistics import exact_sum, kept
 from cache.statistics.kept import Kept, Window
 from cache.writing.store import write_cache
-from solu_model.checkpoints import load_tokenizer
+from solu_model.loading.checkpoints import load_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import Made, corpus_of, made, state_of
 

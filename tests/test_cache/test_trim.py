@@ -23,7 +23,7 @@ from cache.storage.checksums import renew_checksum
 from cache.writing.contexts import add_contexts
 from cache.writing.store import write_cache
 from cache.writing.trim import Sizes, trim
-from solu_model.checkpoints import load_tokenizer
+from solu_model.loading.checkpoints import load_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import corpus_of, state_of
 from tests.test_cache.test_law import bytes_of

@@ -22,8 +22,8 @@ from cache.shards.shard_file import load_state, save_state
 from cache.shards.state import merged
 from cache.storage.checksums import damaged_files, write_checksums
 from cache.writing.store import write_cache
-from solu_model.checkpoints import load_tokenizer
-from solu_model.tokenizer import train_tokenizer
+from solu_model.loading.checkpoints import load_tokenizer
+from solu_model.text.tokenizer import train_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import corpus_of, state_of
 

@@ -29,7 +29,7 @@ from dashboard.shared.example_name import ExampleName
 from dashboard.shared.page_paths import EDITOR
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import Live, live_at
-from solu_model.checkpoints import load_with_tokenizer
+from solu_model.loading.checkpoints import load_with_tokenizer
 from solu_model.model import SoluForCausalLM
 
 ENTRY = Path(dashboard.__file__).with_name("pages.py")

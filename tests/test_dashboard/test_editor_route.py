@@ -18,8 +18,8 @@ from dashboard import routes
 from dashboard.editor import reading_route as answers
 from dashboard.editor.edited_text import MAX_TEXT, as_typed
 from dashboard.shared import settings
-from solu_model.checkpoints import load_with_tokenizer
-from solu_model.tokenizer import encode_texts
+from solu_model.loading.checkpoints import load_with_tokenizer
+from solu_model.text.tokenizer import encode_texts
 
 SAME_SITE = {"host": "here:8501", "origin": "http://here:8501", "content-type": "application/json"}
 QUESTION = {"model": "tiny", "layer": 0, "neuron": 5, "hook": "hook_mid", "text": "The lamp was lit"}

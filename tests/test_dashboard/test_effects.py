@@ -29,7 +29,7 @@ from dashboard.shared.components.token_view import Group, token_view_data
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 from dashboard.shared.running import logit_effects as effects
-from solu_model.checkpoints import load_checkpoint
+from solu_model.loading.checkpoints import load_checkpoint
 
 WORDS = Vocabulary([b"the", b" the", b"The", b" them", b"bathe", b"\n", b" ", b"\xe2", b"<b>x</b>", b""])
 

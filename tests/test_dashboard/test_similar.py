@@ -17,7 +17,7 @@ from dashboard.shared import places, settings
 from dashboard.shared.address import Address
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.place import Place
-from solu_model.checkpoints import load_checkpoint
+from solu_model.loading.checkpoints import load_checkpoint
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dashboard.models.model_marks import marks_of
 from dashboard.models.service import task_results
 from dashboard.models.task_charts import tasks_figure
 from dashboard.shared.catalog import FoundModel
-from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
+from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
 ARC = TaskResult("arc_easy", "acc_norm", 0.31, 0.01, 2376, 0.25, "a" * 64)
 TRIVIA = TaskResult("triviaqa", "exact_match", 0.002, 0.001, 3000, 0.0, "b" * 64)

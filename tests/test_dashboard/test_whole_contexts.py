@@ -15,7 +15,7 @@ from dashboard.shared import places, settings
 from dashboard.shared.address import Address, AddressError
 from dashboard.shared.catalog import WEIGHTS
 from dashboard.shared.place import Place
-from solu_model.checkpoints import load_checkpoint, load_tokenizer
+from solu_model.loading.checkpoints import load_checkpoint, load_tokenizer
 
 
 @pytest.fixture

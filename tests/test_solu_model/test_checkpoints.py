@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from solu_model import CheckpointError, load_checkpoint
-from solu_model.checkpoints import load_with_tokenizer
+from solu_model.loading.checkpoints import load_with_tokenizer
 
 
 @pytest.fixture

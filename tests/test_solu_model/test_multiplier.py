@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from dashboard.cli import app
-from solu_model.multiplier import MultiplierError, Sized, measured, multipliers
+from solu_model.evaluation.multiplier import MultiplierError, Sized, measured, multipliers
 
 
 def law(n: float) -> float:

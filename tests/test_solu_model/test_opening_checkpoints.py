@@ -13,13 +13,18 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from solu_model import hub
-from solu_model.checkpoints import CheckpointError, load_checkpoint, load_with_tokenizer, save_checkpoint
 from solu_model.cli_convert import convert
 from solu_model.config import SoluConfig
+from solu_model.loading import hub
+from solu_model.loading.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    load_with_tokenizer,
+    save_checkpoint,
+)
+from solu_model.loading.weight_files import read_tensors
 from solu_model.model import SoluForCausalLM
-from solu_model.tokenizer import train_tokenizer
-from solu_model.weight_files import read_tensors
+from solu_model.text.tokenizer import train_tokenizer
 
 CONFIG = {"n_ctx": 8, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_head": 4, "d_mlp": 16}
 
@@ -205,7 +210,7 @@ def test_a_hub_name_fetches_only_what_is_read(folder: Path, monkeypatch: pytest.
     [
         ("{", "is not JSON"),
         ("[]", "type 'list': expected 'solu'"),
-        ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.adapters"),
+        ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.loading.adapters"),
         ('{"model_type": "solu", "act_fn": "relu"}', "describes no valid model"),
     ],
 )

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from dashboard.cli import app
 from solu_model import load_checkpoint
-from solu_model.tasks import TaskError, TaskResult, TaskResults, find_sets
-from solu_model.tasks.sets import Choice, Cloze, Open
+from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_sets
+from solu_model.evaluation.tasks.sets import Choice, Cloze, Open
 
 LAMBADA = [
     {"context": "The lamp was lit at nine, and the widow spoke of the", "continuation": "sea"},

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solu_model.contexts import batches, document_contexts, padded
-from solu_model.documents import CorpusError, corpus_bytes, read_documents
-from solu_model.token_file import TokenFile, write_token_file
-from solu_model.token_text import vocabulary_bytes
-from solu_model.tokenizer import encode_texts, train_tokenizer
+from solu_model.text.contexts import batches, document_contexts, padded
+from solu_model.text.documents import CorpusError, corpus_bytes, read_documents
+from solu_model.text.token_file import TokenFile, write_token_file
+from solu_model.text.token_text import vocabulary_bytes
+from solu_model.text.tokenizer import encode_texts, train_tokenizer
 
 SAMPLE = ["the lamp was lit", "in 1999 there were 1,024 lamps", "naïve 漢字 🙂"] * 5
 

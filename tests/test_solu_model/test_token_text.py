@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.implementations import ByteLevelBPETokenizer
 
-from solu_model.token_text import (
+from solu_model.text.token_text import (
     Piece,
     byte_alphabet,
     decode_vocabulary,
@@ -156,9 +156,8 @@ def test_a_vocabulary_of_neither_kind_is_refused() -> None:
 
 
 def test_it_needs_no_torch() -> None:
-    code = (
-        "import sys, solu_model.token_text; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    )
+    heavy = "'torch' in sys.modules or 'transformers' in sys.modules"
+    code = f"import sys, solu_model.text.token_text; sys.exit({heavy})"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

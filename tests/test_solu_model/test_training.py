@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 
 from dashboard.cli import app
 from solu_model import SoluConfig, load_checkpoint
-from solu_model.documents import read_documents
-from solu_model.evaluate import evaluate
+from solu_model.evaluation.held_out_loss import evaluate
 from solu_model.files import written_aside
 from solu_model.model import SoluForCausalLM
-from solu_model.token_file import TokenFile
+from solu_model.text.documents import read_documents
+from solu_model.text.token_file import TokenFile
 from solu_model.training import Recipe, TrainingError, last_checkpoint, read_metrics, train
 from solu_model.training.trouble import first_trouble
 

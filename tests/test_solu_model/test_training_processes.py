@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solu_model.token_file import TokenFile
+from solu_model.text.token_file import TokenFile
 from solu_model.training import TrainingError, last_checkpoint, read_metrics, train
 from solu_model.training.batches import Batches
 from solu_model.training.processes import Layout

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from solu_model.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from solu_model.config import SoluConfig
+from solu_model.loading.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from solu_model.loading.transformerlens import save_transformerlens
 from solu_model.model import SoluForCausalLM
-from solu_model.transformerlens import save_transformerlens
 from tests.oracle import layouts
 from tests.oracle.layouts import SMALL, Layout, write_checkpoint
 

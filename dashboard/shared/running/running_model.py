@@ -33,7 +33,7 @@ class Live:
 
     def tokens_of(self, text: str) -> list[int]:
         """A text's tokens, without the BOS. Names of special tokens in it are ordinary text."""
-        from solu_model.tokenizer import encode_texts
+        from solu_model.text.tokenizer import encode_texts
 
         return encode_texts(self.tokenizer, [text])[0]
 
@@ -52,7 +52,7 @@ class Live:
         """
         import torch
 
-        from solu_model.contexts import document_contexts
+        from solu_model.text.contexts import document_contexts
 
         bos = self.model.config.bos_token_id
         assert bos is not None  # without one no cache is built
@@ -107,9 +107,9 @@ def live_at(place: Place) -> Live:
 def _loaded(path: str, weights: Stamp, tokens: Stamp) -> Live:  # noqa: ARG001 parts of the key
     import torch
 
-    from solu_model.adapters import load_neuron_model
-    from solu_model.checkpoints import CheckpointError
-    from solu_model.tokenizer import tokenizer_hash
+    from solu_model.loading.adapters import load_neuron_model
+    from solu_model.loading.checkpoints import CheckpointError
+    from solu_model.text.tokenizer import tokenizer_hash
 
     try:
         model, tokenizer = load_neuron_model(path)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from solu_model.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
 from solu_model.config import SoluConfig
+from solu_model.loading.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
 from solu_model.neuron_model import NeuronModel, OutputPath
 from solu_model.taps import AllTaken, Taps, Visit
 

@@ -5,8 +5,8 @@ them in a process of its own (`process.py`), `results.py` is what comes back. lm
 requirement.
 """
 
-from solu_model.tasks.results import TASKS_FILE, TaskResult, TaskResults
-from solu_model.tasks.run import run_tasks
-from solu_model.tasks.sets import TaskError, find_sets
+from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
+from solu_model.evaluation.tasks.run import run_tasks
+from solu_model.evaluation.tasks.sets import TaskError, find_sets
 
 __all__ = ["TASKS_FILE", "TaskError", "TaskResult", "TaskResults", "find_sets", "run_tasks"]

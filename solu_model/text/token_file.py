@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from solu_model.documents import Document
 from solu_model.files import written_aside
-from solu_model.tokenizer import encode_texts, tokenizer_hash
+from solu_model.text.documents import Document
+from solu_model.text.tokenizer import encode_texts, tokenizer_hash
 
 _BATCH = 512  # documents tokenized at once
 

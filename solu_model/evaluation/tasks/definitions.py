@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from solu_model.tasks.sets import Choice, Cloze, Item, Open, TaskError, TaskSet
+from solu_model.evaluation.tasks.sets import Choice, Cloze, Item, Open, TaskError, TaskSet
 
 _MEAN = {"aggregation": "mean", "higher_is_better": True}
 

@@ -1,4 +1,4 @@
-"""Inside the process that has lm-eval: `python -m solu_model.tasks.process REQUEST ANSWER`.
+"""Inside the process that has lm-eval: `python -m solu_model.evaluation.tasks.process REQUEST ANSWER`.
 
 lm-eval brings many packages and opinions about logging and networks: out of process they are nobody else's.
 """
@@ -13,7 +13,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from solu_model.checkpoints import load_with_tokenizer
+from solu_model.loading.checkpoints import load_with_tokenizer
 
 _BOOTSTRAPS = 2000  # draws of the standard errors that have no formula
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from solu_model.weight_files import CheckpointError
+from solu_model.loading.weight_files import CheckpointError
 
 _OWNER = "NeelNanda"
 ALIASES = {

@@ -9,12 +9,12 @@ from typing import Any
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
-from solu_model import hub
 from solu_model.config import SoluConfig
 from solu_model.files import written_aside
+from solu_model.loading import hub
+from solu_model.loading.transformerlens import is_transformerlens, load_transformerlens
+from solu_model.loading.weight_files import CheckpointError, fit, read_tensors
 from solu_model.model import SoluForCausalLM
-from solu_model.transformerlens import is_transformerlens, load_transformerlens
-from solu_model.weight_files import CheckpointError, fit, read_tensors
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def _config_fields(folder: Path) -> Mapping[str, Any]:
         raise CheckpointError(
             f"{file} describes a model of type {fields.get('model_type')!r}: expected 'solu', or a "
             "TransformerLens configuration with d_model and act_fn. Other causal language models open "
-            "through solu_model.adapters"
+            "through solu_model.loading.adapters"
         )
     return fields
 

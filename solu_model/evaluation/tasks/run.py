@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from solu_model.evaluation.tasks.definitions import definition, lm_eval_name
+from solu_model.evaluation.tasks.results import TaskResult, TaskResults
+from solu_model.evaluation.tasks.sets import TaskError, TaskSet
 from solu_model.files import weights_hash
-from solu_model.tasks.definitions import definition, lm_eval_name
-from solu_model.tasks.results import TaskResult, TaskResults
-from solu_model.tasks.sets import TaskError, TaskSet
 
 _METRICS = ("acc_norm", "acc", "exact_match")
 """What a task is judged by: the first of these that it has."""
@@ -72,7 +72,7 @@ def _ask(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
     }  # fmt: skip
-    command = [sys.executable, "-m", "solu_model.tasks.process", str(asked), str(said)]
+    command = [sys.executable, "-m", "solu_model.evaluation.tasks.process", str(asked), str(said)]
     ended = subprocess.run(command, env=environment, check=False)  # noqa: S603
     if ended.returncode or not said.is_file():
         raise TaskError(

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from solu_model.contexts import Context, batches, document_contexts, padded
-from solu_model.documents import Document
 from solu_model.model import SoluForCausalLM
-from solu_model.tokenizer import encode_texts
+from solu_model.text.contexts import Context, batches, document_contexts, padded
+from solu_model.text.documents import Document
+from solu_model.text.tokenizer import encode_texts
 
 
 @dataclass
@@ -50,7 +50,7 @@ def evaluate(
     """Loss by source of text, `""` being all of it.
 
     Every token of a document is predicted once, from the tokens before it in its context (see
-    `solu_model.contexts`); the first of a context from the BOS alone. On a CPU one context at a time is
+    `solu_model.text.contexts`); the first of a context from the BOS alone. On a CPU one context at a time is
     fastest: the logits of more fall out of its caches.
     """
     losses: dict[str, Loss] = {"": Loss()}

@@ -26,8 +26,8 @@ from transformers import PreTrainedTokenizerFast
 
 from solu_model.config import ActFn, SoluConfig
 from solu_model.files import written_aside
+from solu_model.loading.weight_files import CheckpointError, fit, read_tensors
 from solu_model.model import SoluForCausalLM
-from solu_model.weight_files import CheckpointError, fit, read_tensors
 
 _log = logging.getLogger(__name__)
 
