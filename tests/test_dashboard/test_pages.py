@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from dashboard.shared import catalog, settings
+from dashboard.shared.page_paths import MODELS, NEURONS
 
 ENTRY = Path(dashboard.__file__).with_name("pages.py")
 

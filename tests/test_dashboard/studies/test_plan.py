@@ -25,7 +25,7 @@ from dashboard.studies.plan.design import (
 )
 from dashboard.studies.plan.sampling import draw, live_neurons, require_same_text, side_of
 from dashboard.studies.plan.snippets import Snippet, drawn, steps_of
-from tests.test_dashboard.study_rater import SALT, small_plan
+from tests.test_dashboard.studies.study_rater import SALT, small_plan
 
 SIZES = {"n_neurons": 5, "n_repeats": 3, "n_checks": 4, "n_snippets": 4, "n_before": 3, "n_after": 2}
 

@@ -242,7 +242,7 @@ def test_a_sparkline_is_the_histogram() -> None:
 
 @pytest.mark.parametrize("which", ["now", "cache_v1", "cache_v2"])
 def test_previews_are_those_of_the_reader(tiny_model: Path, which: str) -> None:
-    golden = Path(__file__).parent.parent / "golden"
+    golden = Path(__file__).parents[2] / "golden"
     cache = NeuronCache.open(tiny_model / "neurons" if which == "now" else golden / which)
     layer, keys = cache.layers[-1], [(cache.layers[-1], n) for n in (1, cache.d_mlp - 1, 0)]
     for hook in cache.hooks:
@@ -342,7 +342,7 @@ def test_a_click_on_a_row_opens_its_neuron(models: Path) -> None:
 
 def test_a_cache_of_version_1_is_listed(models: Path) -> None:
     shutil.rmtree(models / "tiny")
-    shutil.copytree(Path(__file__).parent.parent / "golden" / "cache_v1", models / "old" / "neurons")
+    shutil.copytree(Path(__file__).parents[2] / "golden" / "cache_v1", models / "old" / "neurons")
     app = opened()
     assert not app.exception
     assert [c.key for c in app.get("bidi_component")].count("neuron_list") == 1

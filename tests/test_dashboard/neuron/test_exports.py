@@ -203,7 +203,7 @@ def test_a_layer_is_listed_with_its_labels(cache: NeuronCache) -> None:
 
 @pytest.fixture(params=["cache_v1", "cache_v2"])
 def older(request: pytest.FixtureRequest) -> NeuronCache:
-    return NeuronCache.open(Path(__file__).parent.parent / "golden" / request.param)
+    return NeuronCache.open(Path(__file__).parents[2] / "golden" / request.param)
 
 
 def test_older_caches_are_exported_too(older: NeuronCache) -> None:

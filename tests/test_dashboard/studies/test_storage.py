@@ -20,7 +20,7 @@ from dashboard.shared.annotations.database import Database
 from dashboard.studies.plan.design import StudyError, digest, order
 from dashboard.studies.storage.ratings import Rating
 from dashboard.studies.storage.store import StudyStore
-from tests.test_dashboard.study_rater import blank_cards, small_plan
+from tests.test_dashboard.studies.study_rater import blank_cards, small_plan
 
 RATER = Path(__file__).with_name("study_rater.py")
 ROOT = RATER.parent.parent.parent
