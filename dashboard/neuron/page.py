@@ -13,6 +13,7 @@ from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.shortcuts import shortcuts
 from dashboard.shared.components.tour import tour
+from dashboard.shared.context_bar import hook_choice, key_of, moved
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.keys import DIGITS, HELP, NEURON_PAGE, OTHER_HOOK
 from dashboard.shared.keys_dialog import ask_for_keys, keys_if_asked
@@ -44,15 +45,17 @@ def pressed(key: str, place: Place) -> None:
             st.query_params.pop("range", None)
 
 
-def panel_choice() -> None:
-    """Which panel is shown."""
+def panel_choice(place: Place) -> None:
+    """Draw the choice of the panel."""
+    st.session_state[key_of("panel")] = place.panel
     st.segmented_control(
         "Panel",
         list(PANELS),
         required=True,
         format_func=lambda name: PANELS[name].label,
-        key="go_panel",
-        on_change=sections.moved,
+        key=key_of("panel"),
+        on_change=moved,
+        args=("panel",),
         label_visibility="collapsed",
     )
 
@@ -68,9 +71,11 @@ def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
     """The examples, and beside them the figures and one panel."""
     left, side = st.columns([5, 4], gap="medium")
     with side, st.container(key="side", gap="small"):
-        sections.hook_choice(place)
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption("Examples and colours", width="content")
+            hook_choice(place)
         sections.figures(place, facts, "histograms")
-        panel_choice()
+        panel_choice(place)
         panel = st.container(gap="small")
     with left:
         sections.view_choice(place)
@@ -87,7 +92,7 @@ def side_by_side(
     left, right = st.columns(2, gap="medium", vertical_alignment="center")
     with left, st.container(horizontal=True, gap="medium"):
         sections.view_choice(place)
-        sections.hook_choice(place, caption=False)
+        hook_choice(place)
     with right:
         other_marks = sections.beside_heading(place, other)
     left, right = st.columns(2, gap="medium")
@@ -117,10 +122,6 @@ def page() -> None:
         return
     st.query_params.update(place.address.params())
     places.remember(place.address)
-    # The address says what the widgets show, whatever they showed before.
-    for name in ("layer", "neuron", "hook", "view", "panel"):
-        st.session_state[f"go_{name}"] = getattr(place, name)
-
     tour(TOUR, "neuron")
     shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
     marks = sections.heading(place)

@@ -14,8 +14,9 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError, Beside
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import token_view
+from dashboard.shared.context_bar import context_bar, key_of, moved
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS, hook_title
+from dashboard.shared.hook_names import hook_title
 from dashboard.shared.last_list import way_back
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, LAB, NEURONS
@@ -25,56 +26,19 @@ from dashboard.shared.provenance import provenance_line
 VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
 
-def moved() -> None:
-    """Change the address to what the widgets say."""
-    for name in ("layer", "neuron", "hook", "view", "panel"):
-        if (value := st.session_state.get(f"go_{name}")) is not None:
-            st.query_params[name] = str(value)
-    st.query_params.pop("range", None)
-
-
-def go(neuron: int) -> None:
-    """Change the address to another neuron of the same layer."""
-    st.query_params["neuron"] = str(neuron)
-    st.query_params.pop("range", None)
-
-
 def heading(place: Place) -> DeltaGenerator:
-    """What is shown, and the ways to other neurons.
+    """Draw the context bar, with the ways to a second neuron and to the list.
 
     Returns:
-        The place beside the title for star and label.
+        Room beside the title, for star and label.
     """
-    last = place.cache.d_mlp - 1
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
-        st.caption(plain(place.model.name), width="content")
-        marks = st.container(width="stretch")
-        st.selectbox(
-            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
-            key="go_layer", on_change=moved, label_visibility="collapsed", width=105,
-        )  # fmt: skip
-        st.number_input(
-            f"Neuron, 0 to {last}", 0, last, step=1,
-            key="go_neuron", on_change=moved, label_visibility="collapsed", width=125,
-        )  # fmt: skip
-        st.button(
-            "Previous", key="previous", icon=":material/chevron_left:", shortcut="Left",
-            disabled=place.neuron == 0, on_click=go, args=(place.neuron - 1,),
-        )  # fmt: skip
-        st.button(
-            "Next", key="next", icon=":material/chevron_right:", shortcut="Right",
-            disabled=place.neuron == last, on_click=go, args=(place.neuron + 1,),
-        )  # fmt: skip
-        st.button(
-            "Random", key="random", icon=":material/casino:", shortcut="X",
-            on_click=lambda: go(places.random_neuron(place)),
-        )  # fmt: skip
+    bar = context_bar(place, f"Layer {place.layer} · neuron {place.neuron}", hook=False)
+    with bar.row:
         if st.button("Compare", key="compare", icon=":material/splitscreen_right:", shortcut="B"):
             compare_dialog(place)
         if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
             st.switch_page(NEURONS, query_params=way_back(place))
-    return marks
+    return bar.marks
 
 
 @st.dialog("Compare with another neuron")
@@ -121,38 +85,25 @@ def _swap(place: Place, other: Place) -> None:
     st.query_params.update(other.address.with_(beside=beside).params())
 
 
-def hook_choice(place: Place, *, caption: bool = True) -> None:
-    """Which hook's examples are shown."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if caption:
-            st.caption("Examples and colours", width="content")
-        st.segmented_control(
-            "Examples and colours",
-            place.cache.hooks,
-            required=True,
-            format_func=HOOK_LABELS.__getitem__,
-            key="go_hook",
-            on_change=moved,
-            disabled=len(place.cache.hooks) == 1,
-            label_visibility="collapsed",
-        )
-
-
 def view_choice(place: Place) -> None:
-    """Which of the neuron's examples are shown."""
+    """Draw the choice of examples: strongest, sampled by range, or weakest."""
+    st.session_state[key_of("view")] = place.view
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.segmented_control(
             "Examples",
             place.views,
             required=True,
             format_func=VIEW_LABELS.__getitem__,
-            key="go_view",
+            key=key_of("view"),
             on_change=moved,
+            args=("view",),
             disabled=len(place.views) == 1,
             label_visibility="collapsed",
         )
         if place.range is not None:
-            st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
+            st.button(
+                "All ranges", key="all_ranges", icon=":material/close:", on_click=moved, args=("view",)
+            )  # fmt: skip
         if st.button("Test an idea", key="lab", icon=":material/science:", shortcut="T", type="tertiary"):
             st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
 

@@ -1,4 +1,4 @@
-"""The controls above a list: place, search and filters. Each changes the address."""
+"""Controls above the list: search and filters. Each changes the address."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,6 @@ import streamlit as st
 
 from analysis.formatting import visible
 from dashboard.neurons import searches
-from dashboard.shared import places
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.list_address import LONGEST, SEARCHES, Listing, Search
 from dashboard.shared.neuron_query import STATES, Interval, quantities_of
 from dashboard.shared.place import Place
@@ -42,34 +40,6 @@ _ANY = "all"
 
 Show = Callable[[Listing], None]
 """Makes a list the one that the address names."""
-
-
-def place_controls(place: Place, listing: Listing, show: Show) -> None:
-    """Model, layer and hook."""
-
-    def moved() -> None:
-        layer, hook = st.session_state["list_layer"], st.session_state["list_hook"]
-        show(listing.with_query(layer=None if layer == _ANY else layer, hook=hook))
-
-    def other_model() -> None:
-        st.query_params.from_dict({"model": st.session_state["list_model"]})
-
-    names = [m.name for m in places.models() if m.has_cache]
-    layer = listing.query.layer
-    st.session_state.update(
-        list_model=place.model.name, list_layer=_ANY if layer is None else layer, list_hook=place.hook
-    )
-    st.selectbox("Model", names, key="list_model", on_change=other_model, width=150)
-    many = [_ANY] if len(place.cache.layers) > 1 else []
-    st.selectbox("Layer", [*place.cache.layers, *many], key="list_layer", on_change=moved, width=80)
-    st.selectbox(
-        "Measured",
-        place.cache.hooks,
-        format_func=HOOK_LABELS.__getitem__,
-        key="list_hook",
-        on_change=moved,
-        width=165,
-    )
 
 
 def search_controls(listing: Listing, show: Show) -> None:

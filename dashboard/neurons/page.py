@@ -10,17 +10,18 @@ from cache.format.schema import CacheError
 from dashboard.neurons import searches
 from dashboard.neurons import service as layers
 from dashboard.neurons.components.neuron_list import Line, neuron_list, neuron_list_data
-from dashboard.neurons.controls import cleared, filter_controls, place_controls, search_controls, token_choice
+from dashboard.neurons.controls import cleared, filter_controls, search_controls, token_choice
 from dashboard.neurons.searches import Found, NothingToSearch
 from dashboard.neurons.token_search import PatternError
 from dashboard.shared import last_list, places
 from dashboard.shared.address import Address, AddressError
 from dashboard.shared.annotations import service as annotations
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.context_bar import context_bar
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.keys import NEURON_LIST
 from dashboard.shared.keys_dialog import keys_if_asked, listen_for_help
-from dashboard.shared.list_address import Listing, Search, parse, place_of
+from dashboard.shared.list_address import ALL_LAYERS, Listing, Search, parse, place_of
 from dashboard.shared.messages import plain
 from dashboard.shared.neuron_query import Page, Row, quantities_of
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
@@ -144,8 +145,9 @@ def page() -> None:
     show(listing)
     last_list.remember_list(place, st.query_params.to_dict())
     try:
+        layer = ALL_LAYERS if listing.query.layer is None else listing.query.layer
+        context_bar(place, "Neurons", neuron=False, layer=layer, all_layers=True)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            place_controls(place, listing, show)
             search_controls(listing, show)
             filter_controls(place, listing, show)
         token_choice(place, listing, show)

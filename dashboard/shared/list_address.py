@@ -17,6 +17,9 @@ SEARCHES = ("token", "text", "peaks", "label", "promotes", "suppresses")
 """What a list can be searched by: a token that neurons fire on, a text, an expression that their peak tokens
 fit, a label, a token that they promote or suppress."""
 
+ALL_LAYERS = "all"
+"""The value of `layer` that stands for every layer of the model."""
+
 LONGEST = 4000
 """Characters of a search at most."""
 
@@ -62,7 +65,7 @@ class Listing:
     def params(self) -> dict[str, str]:
         """As query parameters without the model; what is as by default is left out."""
         query, search = self.query, self.search
-        found = {"layer": "all" if query.layer is None else str(query.layer), "hook": query.hook}
+        found = {"layer": ALL_LAYERS if query.layer is None else str(query.layer), "hook": query.hook}
         for name in QUANTITIES:
             if (interval := query.intervals.get(name)) and not interval.is_open:
                 found[name] = "~".join("" if b is None else repr(b) for b in (interval.low, interval.high))
@@ -89,7 +92,7 @@ def place_of(params: Mapping[str, str]) -> Address:
     Raises:
         AddressError: it cannot be read.
     """
-    whole = {name: value for name, value in params.items() if (name, value) != ("layer", "all")}
+    whole = {name: value for name, value in params.items() if (name, value) != ("layer", ALL_LAYERS)}
     address = Address.parse(whole)
     return address if address.neuron is not None else address.with_(neuron=0)
 
@@ -111,7 +114,7 @@ def parse(params: Mapping[str, str], layer: int, hook: str) -> Listing:
     )
     query = Query(
         hook=hook,
-        layer=None if params.get("layer") == "all" else layer,
+        layer=None if params.get("layer") == ALL_LAYERS else layer,
         intervals={name: _interval(name, params[name]) for name in QUANTITIES if params.get(name)},
         source=params.get("source") or None,
         state=_one_of(params, "show", STATES, STATES[0]),
