@@ -1,4 +1,4 @@
-"""The context bar on every page that has one: what a move writes into the address, and what the page shows then."""
+"""The context bar: what a move writes into the address of each page, and what the page then shows."""
 
 from pathlib import Path
 
