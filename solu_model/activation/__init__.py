@@ -4,9 +4,9 @@
 `cpu` and `cuda` what runs there, `reference` the definition.
 """
 
+from solu_model.activation.functional import exp_ln, exp_unit, solu, solu_ln
 from solu_model.activation.op import backend_name
 from solu_model.activation.reference import activation, blocked_layer_norm, gelu, layer_norm, rms_norm
-from solu_model.activation.units import exp_ln, exp_unit, solu, solu_ln
 
 __all__ = [
     "activation",

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solu_model.activation import cpu
-from solu_model.activation.cpu_pages import empty_like
-from solu_model.activation.passes import Backend, Backward, Forward
+from solu_model.activation.cpu import backend as cpu
+from solu_model.activation.cpu.huge_pages import empty_like
+from solu_model.activation.kernel_arguments import Backend, Backward, Forward
 
 _log = logging.getLogger(__name__)
 
@@ -170,9 +170,9 @@ def _backend(name: str) -> Backend:
 
 def _cuda() -> Backend:
     """Imported on first use: it needs Triton."""
-    from solu_model.activation import cuda
+    from solu_model.activation.cuda import backend
 
-    return cuda
+    return backend
 
 
 @activation_op.register_fake

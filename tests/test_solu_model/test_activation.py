@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import solu_model
-from solu_model.activation import cpu, op, reference
+from solu_model.activation import op, reference
+from solu_model.activation.cpu import backend as cpu
 
 BACKENDS = ["numba", "reference"]
 

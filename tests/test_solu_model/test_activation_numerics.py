@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import solu_model
-from solu_model.activation import cpu_threads, reference
+from solu_model.activation import reference
+from solu_model.activation.cpu import threads as cpu_threads
 from tests.test_solu_model.activation_cases import (
     ARITHMETIC,
     EPS,

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import solu_model
-from solu_model.activation import cpu_pages
+from solu_model.activation.cpu import huge_pages
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     monkeypatch.setattr(
-        cpu_pages, "_advice", lambda: lambda address, n_bytes: found.append((address, n_bytes))
+        huge_pages, "_advice", lambda: lambda address, n_bytes: found.append((address, n_bytes))
     )
     return found
 
@@ -36,23 +36,23 @@ def test_small_ones_don_t(asked: list[tuple[int, int]]) -> None:
 
 
 def test_elsewhere_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cpu_pages, "_SIZE", tmp_path / "missing")
-    cpu_pages._advice.cache_clear()
+    monkeypatch.setattr(huge_pages, "_SIZE", tmp_path / "missing")
+    huge_pages._advice.cache_clear()
     try:
-        assert cpu_pages._advice() is None
+        assert huge_pages._advice() is None
         x = torch.randn(2048, 2048)
-        assert cpu_pages.empty_like(x).shape == x.shape
+        assert huge_pages.empty_like(x).shape == x.shape
     finally:
-        cpu_pages._advice.cache_clear()
+        huge_pages._advice.cache_clear()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="huge pages are asked for on Linux")
 def test_the_system_gives_them() -> None:
-    if not (advise := cpu_pages._advice()):
+    if not (advise := huge_pages._advice()):
         pytest.skip("this system has no transparent huge pages")
-    if "[never]" in cpu_pages._SIZE.with_name("enabled").read_text():
+    if "[never]" in huge_pages._SIZE.with_name("enabled").read_text():
         pytest.skip("transparent huge pages are switched off here")
-    assert mmap.MADV_HUGEPAGE == cpu_pages._MADV_HUGEPAGE
+    assert mmap.MADV_HUGEPAGE == huge_pages._MADV_HUGEPAGE
     n_bytes = 2**26
     fresh = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     tensor = torch.frombuffer(fresh, dtype=torch.uint8)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import solu_model
-from solu_model.activation import cpu_threads, op
+from solu_model.activation import op
+from solu_model.activation.cpu import threads as cpu_threads
 from solu_model.config import SoluConfig
 from solu_model.model import SoluForCausalLM
 
@@ -99,7 +100,7 @@ def test_the_interpreter_lock_is_released() -> None:
 def test_a_forked_child_makes_its_own_pool() -> None:
     code = """
 import os, torch
-from solu_model.activation import cpu_threads
+from solu_model.activation.cpu import threads as cpu_threads
 import solu_model
 cpu_threads._openmp = lambda: None
 torch.set_num_threads(2)
@@ -122,7 +123,7 @@ def test_compilation_is_cached_where_a_folder_can_be_written(
     if not writable:
         folder.parent.joinpath("file").touch()
         folder = folder.parent / "file" / "numba"
-    code = "import solu_model; from solu_model.activation import cpu; cpu.load()"
+    code = "import solu_model; from solu_model.activation.cpu import backend; backend.load()"
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True, timeout=200)
     assert (len(list(folder.rglob("*.nbc"))) == 2) == writable

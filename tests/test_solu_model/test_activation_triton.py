@@ -30,7 +30,8 @@ if not ON_GPU and not INTERPRETING:
 else:
     pytest.importorskip("triton", reason="Triton is not installed")
     from solu_model import exp_ln, solu, solu_ln
-    from solu_model.activation import cuda, op, reference
+    from solu_model.activation import op, reference
+    from solu_model.activation.cuda import backend as cuda
     from tests.test_solu_model.activation_cases import EPS, INPUTS, ROUNDING, compare
 
     FUNCTIONS = {"solu_ln": solu_ln, "exp_ln": exp_ln}
@@ -59,10 +60,10 @@ else:
                 return self.kernel[grid]
 
         for module, names in (
-            (cuda.triton_one_pass, ("forward", "backward")),
-            (cuda.triton_looped, ("forward", "backward", "parameter_grads")),
+            (cuda.one_pass_kernels, ("forward", "backward")),
+            (cuda.looped_kernels, ("forward", "backward", "parameter_grads")),
         ):
-            kind = module.__name__.partition("triton_")[2]
+            kind = module.__name__.rpartition(".")[2].removesuffix("_kernels")
             for name in names:
                 monkeypatch.setattr(module, name, Watched(f"{name} {kind}", getattr(module, name)))
         return ran

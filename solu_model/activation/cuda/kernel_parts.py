@@ -1,6 +1,6 @@
 """What the Triton kernels share: loads and stores, the statistics of a row, the steps of the gradient.
 
-Formulas in `solu_model.activation.cpu`. All arithmetic is float32.
+Formulas in `solu_model.activation.cpu.backend`. All arithmetic is float32.
 """
 
 import triton

@@ -18,7 +18,7 @@ class Pass:
     weight: Tensor | None
     """`[M]` of the LayerNorm, contiguous, any floating dtype; None: no LayerNorm."""
     stats: Tensor
-    """`[R, B, 4]` float32, written forward and read backward; see `solu_model.activation.cpu`."""
+    """`[R, B, 4]` float32, written forward and read backward; see `solu_model.activation.cpu.backend`."""
     softmax: bool
     """x * softmax(x); otherwise x * exp(x)."""
 

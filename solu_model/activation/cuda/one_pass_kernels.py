@@ -8,7 +8,7 @@ of mid = t / s.
 import triton
 import triton.language as tl
 
-from solu_model.activation.triton_parts import (
+from solu_model.activation.cuda.kernel_parts import (
     load,
     load_stats,
     normalised,

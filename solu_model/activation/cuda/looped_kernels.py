@@ -1,12 +1,12 @@
 """Triton kernels of SoLU and its LayerNorm for rows of any length: some columns at a time, over and over.
 
-Second readings of a row mostly hit the second-level cache. Legend and statistics as in `triton_one_pass`.
+Second readings of a row mostly hit the second-level cache. Legend and statistics as in `one_pass_kernels`.
 """
 
 import triton
 import triton.language as tl
 
-from solu_model.activation.triton_parts import (
+from solu_model.activation.cuda.kernel_parts import (
     load,
     load_stats,
     normalised,

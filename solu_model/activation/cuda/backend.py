@@ -9,8 +9,8 @@ import torch
 import triton
 from torch import Tensor
 
-from solu_model.activation import triton_looped, triton_one_pass
-from solu_model.activation.passes import Backward, Forward, Pass
+from solu_model.activation.cuda import looped_kernels, one_pass_kernels
+from solu_model.activation.kernel_arguments import Backward, Forward, Pass
 
 _ONE_PASS_FORWARD = 16384  # widest block held in registers: 16 elements a thread of 32 warps
 _ONE_PASS_BACKWARD = 8192  # half: x, its gradient, n, p and two sums are held at once
@@ -28,11 +28,11 @@ def forward(given: Forward) -> None:
     with _on(x):
         if width <= _ONE_PASS_FORWARD:
             rows, block, warps = _tile(width)
-            triton_one_pass.forward[(triton.cdiv(n_rows, rows), n_blocks)](
+            one_pass_kernels.forward[(triton.cdiv(n_rows, rows), n_blocks)](
                 *arrays, given.eps, n_rows, n_blocks, width, *flags, rows, block, num_warps=warps
             )
         else:
-            triton_looped.forward[(n_rows, n_blocks)](
+            looped_kernels.forward[(n_rows, n_blocks)](
                 *arrays, given.eps, n_blocks, width, *flags, _LOOPED, num_warps=16
             )
 
@@ -55,13 +55,13 @@ def backward(given: Backward) -> Tensor:
     )
     with _on(x):
         if one_pass:
-            triton_one_pass.backward[(n_programs, n_blocks)](
+            one_pass_kernels.backward[(n_programs, n_blocks)](
                 *arrays, shares, n_rows, n_blocks, width, *flags, rows, block, num_warps=warps
             )
             return shares
-        triton_looped.backward[(n_rows, n_blocks)](*arrays, n_blocks, width, *flags, _LOOPED, num_warps=16)
+        looped_kernels.backward[(n_rows, n_blocks)](*arrays, n_blocks, width, *flags, _LOOPED, num_warps=16)
         if norm:
-            triton_looped.parameter_grads[(n_programs, triton.cdiv(width, _COLUMNS), n_blocks)](
+            looped_kernels.parameter_grads[(n_programs, triton.cdiv(width, _COLUMNS), n_blocks)](
                 x, given.stats, given.grad_out, shares, n_rows, n_blocks, width, _ROWS, _COLUMNS
             )
     return shares

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 
-from solu_model.activation.cpu_intrinsics import (
+from solu_model.activation.cpu.intrinsics import (
     bits_of,
     floats_at,
     from_bits,

@@ -1,4 +1,4 @@
-"""SoLU and its LayerNorm on CPU: threads and memory around the kernels of `cpu_kernels`.
+"""SoLU and its LayerNorm on CPU: threads and memory around the kernels of `kernels`.
 
 Legend: R rows, M d_mlp, B blocks of W = M / B neurons.
 
@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from solu_model.activation.cpu_threads import run_threads
-from solu_model.activation.passes import Backward, Forward, Pass
+from solu_model.activation.cpu.threads import run_threads
+from solu_model.activation.kernel_arguments import Backward, Forward, Pass
 
 _SERIAL = 2**15  # elements: below, waking a thread costs more than it saves
 _MIN_CHUNK_ROWS, _MAX_CHUNKS = 32, 64  # backward; fixed, so that sums don't depend on the threads
@@ -37,7 +37,7 @@ class _Kernels(NamedTuple):
     forward: int
     backward: int
     words: Any
-    """`cpu_rows`: the layout of the argument."""
+    """`rows`: the layout of the argument."""
     keep: Any
     """What the addresses point into."""
 
@@ -46,20 +46,20 @@ class _Kernels(NamedTuple):
 def _compiled() -> _Kernels:
     from numba import cfunc
 
-    from solu_model.activation import cpu_cache, cpu_intrinsics, cpu_kernels, cpu_rows
+    from solu_model.activation.cpu import compiled_cache, intrinsics, kernels, rows
 
-    files = [Path(str(m.__file__)) for m in (cpu_intrinsics, cpu_rows, cpu_kernels)]
-    cpu_cache.fill(files, "from solu_model.activation import cpu; cpu.load()")
+    files = [Path(str(m.__file__)) for m in (intrinsics, rows, kernels)]
+    compiled_cache.fill(files, "from solu_model.activation.cpu import backend; backend.load()")
     sources = b"".join(file.read_bytes() for file in files[:2])
     version = 1 + int.from_bytes(hashlib.sha256(sources).digest()[:7], "big")
     compiled: list[Any] = []
-    for kernel in cpu_kernels.entry_points(version):
+    for kernel in kernels.entry_points(version):
         try:
             compiled.append(cfunc("void(voidptr)", cache=True)(kernel))
         except RuntimeError:  # no folder for the cache can be written to
             compiled.append(cfunc("void(voidptr)")(kernel))
     forward, backward = compiled
-    return _Kernels(forward.address, backward.address, cpu_rows, compiled)
+    return _Kernels(forward.address, backward.address, rows, compiled)
 
 
 def load() -> None:

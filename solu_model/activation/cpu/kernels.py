@@ -1,12 +1,12 @@
 """Numba kernels of SoLU and its LayerNorm, forward and backward, for x86 and ARM processors.
 
-`entry_points` gives C functions of one argument, the address of the int64 words listed in `cpu_rows`, so
+`entry_points` gives C functions of one argument, the address of the int64 words listed in `rows`, so
 that any threading runtime can call them: every thread that enters takes chunks of rows until none is left,
 and holds neither the interpreter lock nor Python objects. A row is read from memory once: the first pass
 over it asks for the next one, and the passes after it find it in the first or second level cache.
 
 Legend: M d_mlp, W = M / n_blocks a block's width, m maximum, e = exp(x - m), p softmax, t = x e,
-n normalised row, g gradient of out, h = g weight, d gradient of mid. Formulas in `solu_model.activation.cpu`.
+n normalised row, g gradient of out, h = g weight, d gradient of mid. The formulas are in `backend`.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 
-from solu_model.activation import cpu_rows as words
-from solu_model.activation.cpu_intrinsics import bits_of, from_bits, take, widest_vectors
-from solu_model.activation.cpu_rows import (
+from solu_model.activation.cpu import rows as words
+from solu_model.activation.cpu.intrinsics import bits_of, from_bits, take, widest_vectors
+from solu_model.activation.cpu.rows import (
     EXACT,
     FETCHED,
     N_SCRATCH,

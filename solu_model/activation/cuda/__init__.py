@@ -1,0 +1,1 @@
+"""The activation on GPUs: Triton kernels. `backend` is the entry, and imports Triton."""
