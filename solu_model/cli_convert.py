@@ -30,8 +30,8 @@ def convert(
 ) -> None:
     """Write a checkpoint in another format: weights in float32, configuration, tokenizer."""
     from solu_model.loading.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+    from solu_model.loading.exponential_models import to_solu_ln as as_solu_ln
     from solu_model.loading.transformerlens import save_transformerlens
-    from solu_model.loading.variants import to_solu_ln as as_solu_ln
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:

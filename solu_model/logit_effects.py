@@ -14,7 +14,7 @@ from torch import Tensor
 
 from solu_model.blocks import Block
 from solu_model.model import SoluForCausalLM
-from solu_model.neuron_model import NeuronModel
+from solu_model.protocols import NeuronModel
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from solu_model.blocks import Block, Embed, LayerNorm, PosEmbed, RMSNorm, Unembed
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
-from solu_model.neuron_model import OutputPath
+from solu_model.protocols import OutputPath
 from solu_model.taps import AllTaken, Taps, Visit, point_names
 
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from solu_model.config import SoluConfig
 from solu_model.loading.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
-from solu_model.neuron_model import NeuronModel, OutputPath
+from solu_model.protocols import NeuronModel, OutputPath
 from solu_model.taps import AllTaken, Taps, Visit
 
 # (what computes hook_pre, what reads hook_post), by their names in a block's MLP.

@@ -26,7 +26,7 @@ from transformers import (
 
 from solu_model import SoluConfig, SoluForCausalLM, direct_logit_effects
 from solu_model.loading.adapters import AdaptedModel, adapt
-from solu_model.neuron_model import NeuronModel
+from solu_model.protocols import NeuronModel
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 40}
 LLAMA = SHAPE | {

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from solu_model.activation import activation, blocked_layer_norm, exp_unit, layer_norm, solu, solu_ln
 from solu_model.config import SoluConfig
-from solu_model.loading.variants import to_solu_ln
+from solu_model.loading.exponential_models import to_solu_ln
 from solu_model.model import SoluForCausalLM
 
 SMALL = {"d_vocab": 30, "n_ctx": 12, "d_model": 16, "n_layers": 2, "n_heads": 3, "d_head": 5, "d_mlp": 24}
