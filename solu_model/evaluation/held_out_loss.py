@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from solu_model.model import SoluForCausalLM
-from solu_model.text.contexts import Context, batches, document_contexts, padded
+from solu_model.text.contexts import Context, batches_by_length, document_contexts, pad_batch
 from solu_model.text.documents import Document
 from solu_model.text.tokenizer import encode_texts
 
@@ -69,8 +69,8 @@ def evaluate(
                 )
 
     with tqdm(unit="tok", unit_scale=True, desc="evaluating", disable=not progress) as bar:
-        for batch in batches(contexts(), batch_size):
-            tokens, is_token = padded(batch, int(tokenizer.bos_token_id))
+        for batch in batches_by_length(contexts(), batch_size):
+            tokens, is_token = pad_batch(batch, int(tokenizer.bos_token_id))
             tokens_BT = torch.from_numpy(tokens)
             logits_BTV = model(tokens_BT, use_cache=False).logits
             targets_BT = tokens_BT[:, 1:]

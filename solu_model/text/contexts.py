@@ -40,10 +40,10 @@ def document_contexts(document: int, ids: Sequence[int], n_ctx: int, bos_id: int
 
 
 BATCH_WINDOW = 16
-"""Batches' worth of contexts that `batches` holds to sort."""
+"""Batches' worth of contexts that `batches_by_length` holds to sort."""
 
 
-def batches(
+def batches_by_length(
     contexts: Iterable[Context], batch_size: int, *, window: int = BATCH_WINDOW
 ) -> Iterator[list[Context]]:
     """Group contexts of like length, so that little is padded.
@@ -60,7 +60,7 @@ def batches(
     yield from _by_length(held, batch_size)
 
 
-def padded(batch: Sequence[Context], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def pad_batch(batch: Sequence[Context], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """A batch as `tokens [B, T]` and `is_token [B, T]`, padded on the right."""
     width = max(len(c.tokens) for c in batch)
     tokens = np.full((len(batch), width), pad_id, dtype=np.int64)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solu_model.text.contexts import batches, document_contexts, padded
+from solu_model.text.contexts import batches_by_length, document_contexts, pad_batch
 from solu_model.text.documents import CorpusError, corpus_bytes, read_documents
+from solu_model.text.token_bytes import vocabulary_bytes
 from solu_model.text.token_file import TokenFile, write_token_file
-from solu_model.text.token_text import vocabulary_bytes
 from solu_model.text.tokenizer import encode_texts, train_tokenizer
 
 SAMPLE = ["the lamp was lit", "in 1999 there were 1,024 lamps", "naïve 漢字 🙂"] * 5
@@ -102,10 +102,10 @@ def test_contexts_cover_a_document_once(n, n_ctx):
 @given(st.lists(st.integers(1, 9), max_size=50), st.integers(1, 4))
 def test_batches_lose_nothing(lengths, size):
     contexts = [c for i, n in enumerate(lengths) for c in document_contexts(i, list(range(n)), 16, 0)]
-    grouped = list(batches(contexts, size, window=3))
+    grouped = list(batches_by_length(contexts, size, window=3))
     assert sorted(c.document for b in grouped for c in b) == list(range(len(lengths)))
     for batch in grouped:
-        tokens, is_token = padded(batch, 0)
+        tokens, is_token = pad_batch(batch, 0)
         assert tokens.shape == is_token.shape
         assert is_token.sum() == sum(len(c.tokens) for c in batch)
 

@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.implementations import ByteLevelBPETokenizer
 
-from solu_model.text.token_text import (
-    Piece,
-    byte_alphabet,
-    decode_vocabulary,
-    display_pieces,
-    utf16_length,
-    vocabulary_bytes,
-)
+from solu_model.text.display_pieces import Piece, display_pieces, utf16_length
+from solu_model.text.token_bytes import byte_alphabet, decode_vocabulary, vocabulary_bytes
 
 TEXTS = [
     "plain words",
@@ -157,7 +151,8 @@ def test_a_vocabulary_of_neither_kind_is_refused() -> None:
 
 def test_it_needs_no_torch() -> None:
     heavy = "'torch' in sys.modules or 'transformers' in sys.modules"
-    code = f"import sys, solu_model.text.token_text; sys.exit({heavy})"
+    modules = "solu_model.text.display_pieces, solu_model.text.token_bytes"
+    code = f"import sys, {modules}; sys.exit({heavy})"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
