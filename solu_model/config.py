@@ -29,7 +29,7 @@ class SoluConfig(PreTrainedConfig):
         final_rms: the norm before the unembedding is RMS, with a weight and no bias.
         layer_norm_eps: added to the variance in every LayerNorm.
         mlp_layer_norm_eps: the same for the LayerNorm after the activation; None is `layer_norm_eps`.
-            An exp_ln model needs a smaller one to become a solu_ln model, see `exponential_models.to_solu_ln`.
+            An exp_ln model needs a smaller one to become a solu_ln model: see `to_solu_ln`.
         initializer_range: standard deviation of the initial weights; those that write to the
             residual stream (W_O, W_out) are divided by sqrt(2 * n_layers).
         bos_token_id: token at position 0 of every context.

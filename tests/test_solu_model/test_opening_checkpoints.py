@@ -13,7 +13,7 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from solu_model.cli_convert import convert
+from solu_model.commands.convert import convert
 from solu_model.config import SoluConfig
 from solu_model.loading import hub
 from solu_model.loading.checkpoints import (
