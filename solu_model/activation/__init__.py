@@ -1,7 +1,10 @@
-"""SoLU, its LayerNorm, its exponential form and the baselines' GELU.
+"""SoLU, its LayerNorm, its exponential form, and the GELU of the baseline models.
 
-`units` holds the functions to call, `op` the registered operation and the choice of a backend,
-`cpu` and `cuda` what runs there, `reference` the definition.
+- `reference`: the definitions, as the paper states them. Everything faster is tested against this file.
+- `functional`: the functions to call. They choose a backend and run one operation.
+- `op`: the registered operation `solu::activation`, its gradient, and the choice of the backend.
+- `kernel_arguments`: the interface between `op` and a backend.
+- `cpu/`, `cuda/`: the backends `numba` and `triton`.
 """
 
 from solu_model.activation.functional import exp_ln, exp_unit, solu, solu_ln

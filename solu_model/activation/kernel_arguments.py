@@ -1,6 +1,6 @@
-"""What a backend is given: one pass over x, with the memory it writes to.
+"""The interface between the registered operation (`op`) and a backend.
 
-Legend: R rows (all leading dimensions), B blocks of neurons, W neurons a block, M = B W.
+Legend: R rows (all leading dimensions together), B blocks of neurons, W neurons a block, M = B W.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
-    """What the forward and the backward pass both read."""
+class KernelArguments:
+    """Arguments of the forward and of the backward kernel. Output tensors are allocated by the caller."""
 
     x: Tensor
     """`[..., M]` contiguous; float32, bfloat16 or float16."""
@@ -20,53 +20,60 @@ class Pass:
     stats: Tensor
     """`[R, B, 4]` float32, written forward and read backward; see `solu_model.activation.cpu.backend`."""
     softmax: bool
-    """x * softmax(x); otherwise x * exp(x)."""
+    """True: x * softmax(x). False: x * exp(x)."""
 
     @property
     def n_rows(self) -> int:
+        """R."""
         return self.stats.shape[0]
 
     @property
     def n_blocks(self) -> int:
+        """B."""
         return self.stats.shape[1]
 
     @property
     def width(self) -> int:
+        """W."""
         return self.x.shape[-1] // self.n_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forward(Pass):
-    """x to out, stats, and mid where wanted."""
+class ForwardArguments(KernelArguments):
+    """Arguments of the forward kernel, which writes out, stats and, if wanted, mid."""
 
     bias: Tensor | None
-    """As weight."""
+    """`[M]` of the LayerNorm, like weight; None: no LayerNorm."""
     eps: float
-    """Of the LayerNorm."""
+    """Epsilon of the LayerNorm."""
     out: Tensor
-    """Like x, to be written."""
+    """Output, like x: the normalised activation, or mid where there is no LayerNorm."""
     mid: Tensor | None
-    """Like x, to be written; None: not wanted."""
+    """Output, like x: the activation before its LayerNorm; None: not wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backward(Pass):
-    """The gradients of out and of mid to that of x."""
+class BackwardArguments(KernelArguments):
+    """Arguments of the backward kernel, which writes the gradient of x."""
 
     grad_out: Tensor
-    """Like x."""
+    """Gradient of out, like x."""
     grad_mid: Tensor | None
-    """Like x; None where mid has no gradient."""
+    """Gradient of mid, like x; None: mid has no gradient."""
     grad_x: Tensor
-    """Like x, to be written."""
+    """Output, like x."""
 
 
 class Backend(Protocol):
-    """A module that computes both passes; x holds at least one value."""
+    """A module with a forward and a backward pass. It is called only where x has at least one element."""
 
-    def forward(self, given: Forward) -> None:
+    def forward(self, args: ForwardArguments) -> None:
         """Write out, stats and mid."""
 
-    def backward(self, given: Backward) -> Tensor:
-        """Write grad_x; return float32 `[k, 2, M]`, whose sum over k is weight's and bias's gradient
-        (anything where there is no LayerNorm)."""
+    def backward(self, args: BackwardArguments) -> Tensor:
+        """Write grad_x and return partial gradients of weight and bias.
+
+        Returns:
+            float32 `[k, 2, M]` for any k: the sum over k is the gradient of weight and of bias. Undefined
+            where there is no LayerNorm.
+        """

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from solu_model.activation.cpu import backend as cpu
 from solu_model.activation.cpu.huge_pages import empty_like
-from solu_model.activation.kernel_arguments import Backend, Backward, Forward
+from solu_model.activation.kernel_arguments import Backend, BackwardArguments, ForwardArguments
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def activation_op(
     mid = empty_like(x) if return_mid else None
     stats = x.new_empty(_stats_shape(x, n_blocks), dtype=torch.float32)
     if x.numel():
-        given = Forward(
+        args = ForwardArguments(
             x=x,
             weight=_contiguous(weight),
             bias=_contiguous(bias),
@@ -120,7 +120,7 @@ def activation_op(
             out=out,
             mid=mid,
         )
-        _backend(backend).forward(given)
+        _backend(backend).forward(args)
     return out, x.new_empty(0) if mid is None else mid, stats
 
 
@@ -140,7 +140,7 @@ def _activation_backward(
     n_params = 0 if weight is None else x.shape[-1]
     if not x.numel():
         return grad_x, stats.new_zeros(n_params), stats.new_zeros(n_params)
-    given = Backward(
+    args = BackwardArguments(
         x=x,
         weight=_contiguous(weight),
         stats=stats.contiguous(),
@@ -149,7 +149,7 @@ def _activation_backward(
         grad_mid=_contiguous(grad_mid),
         grad_x=grad_x,
     )
-    shares = _backend(backend).backward(given)
+    shares = _backend(backend).backward(args)
     if weight is None:
         return grad_x, stats.new_empty(0), stats.new_empty(0)
     grad_weight, grad_bias = shares.sum(0)

@@ -2,7 +2,8 @@
 
 Byte-level BPE splits text at any byte, so a character outside ASCII may be spread over several tokens.
 Decoded one by one, each of those tokens is a replacement character (U+FFFD). `display_pieces` joins the
-tokens that share a character into one piece. Offsets are in UTF-16 code units, the unit of JavaScript strings.
+tokens that share a character into one piece. Offsets are in UTF-16 code units, the unit of JavaScript
+strings.
 
 Imports neither torch nor transformers, so that the pages can use it at no cost.
 """

@@ -36,7 +36,7 @@ def test_small_ones_don_t(asked: list[tuple[int, int]]) -> None:
 
 
 def test_elsewhere_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(huge_pages, "_SIZE", tmp_path / "missing")
+    monkeypatch.setattr(huge_pages, "_PAGE_SIZE_FILE", tmp_path / "missing")
     huge_pages._advice.cache_clear()
     try:
         assert huge_pages._advice() is None
@@ -50,7 +50,7 @@ def test_elsewhere_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_the_system_gives_them() -> None:
     if not (advise := huge_pages._advice()):
         pytest.skip("this system has no transparent huge pages")
-    if "[never]" in huge_pages._SIZE.with_name("enabled").read_text():
+    if "[never]" in huge_pages._PAGE_SIZE_FILE.with_name("enabled").read_text():
         pytest.skip("transparent huge pages are switched off here")
     assert mmap.MADV_HUGEPAGE == huge_pages._MADV_HUGEPAGE
     n_bytes = 2**26

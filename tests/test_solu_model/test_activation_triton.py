@@ -45,7 +45,7 @@ else:
         if request.param == "looped":
             monkeypatch.setattr(cuda, "_ONE_PASS_FORWARD", 0)
             monkeypatch.setattr(cuda, "_ONE_PASS_BACKWARD", 0)
-            monkeypatch.setattr(cuda, "_LOOPED", 512)
+            monkeypatch.setattr(cuda, "_LOOPED_COLUMNS", 512)
         return watch(monkeypatch)
 
     def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:

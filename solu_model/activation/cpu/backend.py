@@ -1,15 +1,26 @@
-"""SoLU and its LayerNorm on CPU: threads and memory around the kernels of `kernels`.
+"""The backend `numba`: SoLU and its LayerNorm on CPU, forward and backward.
 
+This file chooses threads and chunks of rows; the arithmetic is in `kernels`.
 Legend: R rows, M d_mlp, B blocks of W = M / B neurons.
 
-Forward, a row's block at a time: m = max x, s = sum exp(x - m), mid = x exp(x - m) / s,
-y = (mid - mean) r weight + bias with r = 1 / sqrt(variance + eps). Kept: m, 1 / s, s mean, r: 16 bytes.
+Forward, for one block of a row:
 
-Backward: p = exp(x - m) / s, n = (x p - mean) r, h = g weight, d = r (h - mean(h) - n mean(h n)),
-grad_x = p (d + (d x - sum(d x p))). The sum equals sum(h n) eps r^2, which would save a pass, but it
-is taken of the very d it is subtracted from: in rows with one large p their rounding errors must
-cancel (without that, 20 times the definition's error at inputs of scale 10).
-For x exp(x), which has no denominator, the sum is absent, m = 0 and s = 1.
+    m = max x,  s = sum exp(x - m),  mid = x exp(x - m) / s
+    r = 1 / sqrt(variance(mid) + eps),  y = (mid - mean(mid)) r weight + bias
+
+Kept for the backward pass: m, 1 / s, s mean(mid) and r, 16 bytes a row and block.
+
+Backward, with g the gradient of y:
+
+    p = exp(x - m) / s,  n = (x p - mean(mid)) r,  h = g weight
+    d = r (h - mean(h) - n mean(h n))
+    grad_x = p (d + (d x - sum(d x p)))
+
+The last sum equals sum(h n) eps r^2, which would save a pass over the row. It is computed from d nonetheless:
+in rows with one large p, the rounding errors of d x and of the sum must cancel. With the shorter formula the
+error was 20 times that of the definition at inputs of scale 10.
+
+For x exp(x), which has no denominator, the last sum is absent, m = 0 and s = 1.
 """
 
 import ctypes
@@ -22,11 +33,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from solu_model.activation.cpu import words
 from solu_model.activation.cpu.threads import run_threads
-from solu_model.activation.kernel_arguments import Backward, Forward, Pass
+from solu_model.activation.kernel_arguments import BackwardArguments, ForwardArguments, KernelArguments
 
-_SERIAL = 2**15  # elements: below, waking a thread costs more than it saves
-_MIN_CHUNK_ROWS, _MAX_CHUNKS = 32, 64  # backward; fixed, so that sums don't depend on the threads
+# Elements of x up to which one thread computes: waking a second one would cost more than it saves.
+_SERIAL_ELEMENTS = 2**15
+
+# The chunks of the backward pass depend on the number of rows alone: each chunk sums the gradients of weight
+# and bias, so a split by threads would make the result depend on the number of threads.
+_MIN_CHUNK_ROWS, _MAX_CHUNKS = 32, 64
 
 _lock = threading.Lock()
 
@@ -36,10 +52,8 @@ class _Kernels(NamedTuple):
 
     forward: int
     backward: int
-    words: Any
-    """`rows`: the layout of the argument."""
-    keep: Any
-    """What the addresses point into."""
+    owners: Any
+    """The objects that own the compiled code: the addresses are valid as long as these live."""
 
 
 @cache
@@ -48,34 +62,43 @@ def _compiled() -> _Kernels:
 
     from solu_model.activation.cpu import compiled_cache, intrinsics, kernels, rows
 
-    files = [Path(str(m.__file__)) for m in (intrinsics, rows, kernels)]
-    compiled_cache.fill(files, "from solu_model.activation.cpu import backend; backend.load()")
-    sources = b"".join(file.read_bytes() for file in files[:2])
+    # numba's cache on disk watches the kernels' own file alone. A change of the other files reaches it
+    # through `version`, which the kernels close over.
+    imported = [Path(str(m.__file__)) for m in (intrinsics, words, rows)]
+    compiled_cache.fill(
+        [*imported, Path(str(kernels.__file__))],
+        "from solu_model.activation.cpu import backend; backend.load()",
+    )
+    sources = b"".join(file.read_bytes() for file in imported)
     version = 1 + int.from_bytes(hashlib.sha256(sources).digest()[:7], "big")
     compiled: list[Any] = []
     for kernel in kernels.entry_points(version):
         try:
             compiled.append(cfunc("void(voidptr)", cache=True)(kernel))
-        except RuntimeError:  # no folder for the cache can be written to
+        except RuntimeError:  # no folder for the cache is writable
             compiled.append(cfunc("void(voidptr)")(kernel))
     forward, backward = compiled
-    return _Kernels(forward.address, backward.address, rows, compiled)
+    return _Kernels(forward.address, backward.address, compiled)
 
 
 def load() -> None:
-    """Compile the kernels, or load them from numba's cache. Raises whatever keeps them from running here."""
+    """Compile the kernels, or load them from numba's cache.
+
+    Raises:
+        Exception: any error of numba or LLVM that keeps the kernels from running on this machine.
+    """
     with _lock:
         _compiled()
 
 
 def supports(dtype: torch.dtype) -> bool:
-    """Whether the kernels take this dtype on this processor; `load` comes first."""
+    """Return True if the kernels can convert this dtype on this processor. Call `load` first."""
     return dtype in (torch.float32, torch.bfloat16) or (dtype == torch.float16 and _has_half())
 
 
 @cache
 def _has_half() -> bool:
-    """float16 is widened by the processor itself: every ARM, and x86 with F16C (2012 and later)."""
+    """Return True if the processor has instructions for float16: all ARM, and x86 with F16C (since 2012)."""
     import llvmlite.binding as llvm
 
     target = llvm.get_default_triple().partition("-")[0]
@@ -83,62 +106,60 @@ def _has_half() -> bool:
     return target in ("aarch64", "arm64") or features.get("f16c", False)
 
 
-def forward(given: Forward) -> None:
-    """`passes.Backend.forward`."""
-    kernels = _compiled()
-    words = kernels.words
-    eps = torch.tensor([given.eps], dtype=torch.float32)
+def forward(args: ForwardArguments) -> None:
+    """Implement `Backend.forward`."""
+    # The kernel reads these arrays by address: the locals keep them alive until `_run` returns.
+    eps = torch.tensor([args.eps], dtype=torch.float32)
     arrays = {
         words.EPS: eps,
-        words.BIAS: None if given.bias is None else given.bias.float(),
-        words.OUT: given.out,
-        words.MID: given.mid,
+        words.BIAS: None if args.bias is None else args.bias.float(),
+        words.OUT: args.out,
+        words.MID: args.mid,
     }
-    _run(kernels.forward, given, -(-given.n_rows // (8 * torch.get_num_threads())), arrays)
+    # Eight chunks a thread, so that a thread that starts late or is interrupted leaves work to the others.
+    chunk_rows = -(-args.n_rows // (8 * torch.get_num_threads()))
+    _run(_compiled().forward, args, chunk_rows, arrays)
 
 
-def backward(given: Backward) -> Tensor:
-    """`passes.Backend.backward`, a share of the parameters' gradients a chunk of rows."""
-    kernels = _compiled()
-    words = kernels.words
-    chunk_rows = max(_MIN_CHUNK_ROWS, -(-given.n_rows // _MAX_CHUNKS))
-    n_chunks = -(-given.n_rows // chunk_rows)
-    grad_params = torch.empty(n_chunks, 2, 0 if given.weight is None else given.x.shape[-1])
+def backward(args: BackwardArguments) -> Tensor:
+    """Implement `Backend.backward`; the result has one partial gradient for each chunk of rows."""
+    chunk_rows = max(_MIN_CHUNK_ROWS, -(-args.n_rows // _MAX_CHUNKS))
+    n_chunks = -(-args.n_rows // chunk_rows)
+    grad_params = torch.empty(n_chunks, 2, 0 if args.weight is None else args.x.shape[-1])
     arrays = {
-        words.GRAD_OUT: given.grad_out,
-        words.GRAD_MID: given.grad_mid,
-        words.GRAD_X: given.grad_x,
+        words.GRAD_OUT: args.grad_out,
+        words.GRAD_MID: args.grad_mid,
+        words.GRAD_X: args.grad_x,
         words.GRAD_PARAMS: grad_params,
     }
-    _run(kernels.backward, given, chunk_rows, arrays)
+    _run(_compiled().backward, args, chunk_rows, arrays)
     return grad_params
 
 
-def _run(kernel: int, given: Pass, chunk_rows: int, arrays: dict[int, Tensor | None]) -> None:
-    """Call a kernel with its words filled in; returns when every row is done."""
-    words = _compiled().words
-    n_chunks = -(-given.n_rows // chunk_rows)
-    n_threads = min(torch.get_num_threads(), n_chunks) if given.x.numel() > _SERIAL else 1
+def _run(kernel: int, args: KernelArguments, chunk_rows: int, arrays: dict[int, Tensor | None]) -> None:
+    """Fill in the words of a kernel's argument and call it; return when every row is done."""
+    n_chunks = -(-args.n_rows // chunk_rows)
+    n_threads = min(torch.get_num_threads(), n_chunks) if args.x.numel() > _SERIAL_ELEMENTS else 1
     counters = torch.zeros(1 + n_threads, dtype=torch.int64)
     arrays = arrays | {
         words.NEXT_SLOT: counters,
         words.NEXT_TICKETS: counters[1:],
-        words.SCRATCH: torch.empty(n_threads, words.N_SCRATCH, given.width),
-        words.X: given.x,
-        words.WEIGHT: None if given.weight is None else given.weight.float(),
-        words.STATS: given.stats,
+        words.SCRATCH: torch.empty(n_threads, words.N_SCRATCH, args.width),
+        words.X: args.x,
+        words.WEIGHT: None if args.weight is None else args.weight.float(),
+        words.STATS: args.stats,
     }
     codes = {torch.float32: words.FLOAT32, torch.bfloat16: words.BFLOAT16, torch.float16: words.FLOAT16}
-    filled = {
+    values = {
         words.N_CHUNKS: n_chunks,
         words.CHUNK_ROWS: chunk_rows,
-        words.N_ROWS: given.n_rows,
-        words.N_BLOCKS: given.n_blocks,
-        words.WIDTH: given.width,
-        words.DTYPE: codes[given.x.dtype],
-        words.SOFTMAX: int(given.softmax),
+        words.N_ROWS: args.n_rows,
+        words.N_BLOCKS: args.n_blocks,
+        words.WIDTH: args.width,
+        words.DTYPE: codes[args.x.dtype],
+        words.SOFTMAX: int(args.softmax),
         words.N_THREADS: n_threads,
     }
-    filled |= {word: 0 if array is None else array.data_ptr() for word, array in arrays.items()}
-    argument = (ctypes.c_int64 * words.N_WORDS)(*(filled.get(word, 0) for word in range(words.N_WORDS)))
+    values |= {word: 0 if array is None else array.data_ptr() for word, array in arrays.items()}
+    argument = (ctypes.c_int64 * words.N_WORDS)(*(values.get(word, 0) for word in range(words.N_WORDS)))
     run_threads(kernel, ctypes.addressof(argument), n_threads)
