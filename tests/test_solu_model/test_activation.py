@@ -83,7 +83,7 @@ def test_errors_say_what_is_wrong() -> None:
     x, ones = torch.randn(2, 6), torch.ones(6)
     with pytest.raises(ValueError, match=r"n_blocks must divide .*\[2, 6\], got 4"):
         solu_model.solu(x, 4)
-    with pytest.raises(ValueError, match=r"weight must have an entry a neuron, \[6\], got \[5\]"):
+    with pytest.raises(ValueError, match=r"weight must have one entry for each neuron, \[6\], got \[5\]"):
         solu_model.solu_ln(x, ones[:5], ones, 1e-5)
     with pytest.raises(ValueError, match="floating dtype"):
         solu_model.solu(torch.arange(6))
