@@ -134,8 +134,7 @@ class MLP(nn.Module):
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
-        # The fused kernel writes hook_mid only on request: writing [B, T, M] more costs as much as
-        # computing it.
+        # The fused kernel writes hook_mid only on request, which saves a tensor of [B, T, M].
         want_mid = taps is not None and self.prefix + "hook_mid" in taps.wanted
         norm = None if self.ln is None else (self.ln.w, self.ln.b)
         mid_BTM, post_BTM = self.activate(pre_BTM, norm, want_mid=want_mid)
@@ -173,7 +172,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP. Each reads a LayerNorm of the residual stream and adds its result to the stream."""
+    """Attention, then MLP. Each reads a LayerNorm of the residual stream and adds its result to it."""
 
     def __init__(self, config: SoluConfig, layer: int) -> None:
         super().__init__()

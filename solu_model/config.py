@@ -68,7 +68,7 @@ class SoluConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def validate_shape(self) -> None:
-        """Check the sizes; transformers calls this after construction.
+        """Check the sizes. `@strict` calls this after construction.
 
         Raises:
             ValueError: a size is below 1, n_mlp_blocks does not divide d_mlp, or bos_token_id is not a token.

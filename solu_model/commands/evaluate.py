@@ -21,26 +21,26 @@ def evaluate(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Questions to answer instead: names by commas, as lambada,arithmetic, or all."),
+        typer.Option(help="Tasks to run instead: names separated by commas, as lambada,arithmetic, or all."),
     ] = None,
     sets: Annotated[
-        Path | None, typer.Option(help="The folder with the files of the questions, for --tasks.")
+        Path | None, typer.Option(help="Folder with the files of the tasks, for --tasks.")
     ] = None,
     tokenizer_path: TokenizerOption = None,
-    max_documents: Annotated[int | None, typer.Option(help="Stop after so many documents.")] = None,
-    items: Annotated[int | None, typer.Option(help="Take so many items of each task.", min=1)] = None,
+    max_documents: Annotated[int | None, typer.Option(help="Stop after this many documents.")] = None,
+    items: Annotated[int | None, typer.Option(help="Run this many items of each task.", min=1)] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the result as JSON; MODEL/tasks.json is where the dashboard finds tasks."),
+        typer.Option(help="Write the result as JSON. The dashboard reads tasks from MODEL/tasks.json."),
     ] = None,
 ) -> None:
-    """Loss on text, in nats a token and bits a byte, by source; or, with --tasks, the paper's tasks."""
+    """Measure a model's loss on text, per token and per byte, or run the paper's tasks on it (--tasks)."""
     if (tasks is None) == (data is None):
         raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
     if data is not None:
         _evaluate_text(model, data, tokenizer_path, max_documents, out)
     elif sets is None:
-        raise typer.BadParameter("expected the folder with the questions' files", param_hint="--sets")
+        raise typer.BadParameter("expected the folder with the files of the tasks", param_hint="--sets")
     else:
         _evaluate_tasks(Path(model), str(tasks), sets, tokenizer_path, items, out)
 
@@ -55,7 +55,7 @@ def _evaluate_text(
 
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
     losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
-    table = Table("source", "tokens", "nats a token", "bits a byte")
+    table = Table("source", "tokens", "nats per token", "bits per byte")
     for source, loss in sorted(losses.items()):
         table.add_row(
             source or "all", f"{loss.n_tokens:,}", f"{loss.nats_per_token:.4f}", f"{loss.bits_per_byte:.4f}"
@@ -78,15 +78,15 @@ def _evaluate_text(
 def _evaluate_tasks(
     model: Path, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
 ) -> None:
-    from solu_model.evaluation.tasks import find_sets, run_tasks
+    from solu_model.evaluation.tasks import find_tasks, run_tasks
 
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
-    found = run_tasks(model, find_sets(sets, wanted), tokenizer=tokenizer_path, limit=items)
-    table = Table("task", "measure", "right", "guessing", "items")
-    for result in found.results:
-        right = f"{result.value:.1%} ± {1.96 * result.stderr:.1%}"
-        guessing = f"{result.chance:.1%}" if result.chance else ""
-        table.add_row(result.task, result.metric, right, guessing, f"{result.n_items:,}")
+    outcome = run_tasks(model, find_tasks(sets, wanted), tokenizer=tokenizer_path, limit=items)
+    table = Table("task", "metric", "correct", "chance", "items")
+    for result in outcome.results:
+        correct = f"{result.value:.1%} ± {1.96 * result.stderr:.1%}"
+        chance = f"{result.chance:.1%}" if result.chance else ""
+        table.add_row(result.task, result.metric, correct, chance, f"{result.n_items:,}")
     Console().print(table)
     if out is not None:
-        found.save(out)
+        outcome.save(out)

@@ -10,7 +10,7 @@ def info(
     model: ModelOption,
     tokenizer_path: TokenizerOption = None,
 ) -> None:
-    """What a checkpoint is: shape, arithmetic, parameters, and what computes its activation here."""
+    """Show a checkpoint's shape, arithmetic and parameters, and the backend of its activation here."""
     from solu_model.activation import backend_name
     from solu_model.loading.checkpoints import load_checkpoint
 
@@ -30,6 +30,6 @@ def info(
     ):
         table.add_row(name, str(getattr(config, name)))
     table.add_row("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
-    table.add_row("activation computed by", backend_name("cpu"))
+    table.add_row("activation backend", backend_name("cpu"))
     table.add_row("tokenizer", "none" if tokenizer is None else f"{len(tokenizer)} tokens")
     Console().print(table)

@@ -10,20 +10,20 @@ from rich.table import Table
 
 def multiplier(
     baseline: Annotated[
-        list[Path], typer.Option(help="A baseline's folder, with evaluation.json. Two sizes at least.")
+        list[Path], typer.Option(help="Folder of a baseline, with evaluation.json. Give at least two sizes.")
     ],
-    model: Annotated[list[Path], typer.Option(help="The folder of a model to compare. Repeatable.")],
+    model: Annotated[list[Path], typer.Option(help="Folder of a model to compare. Repeatable.")],
     noise: Annotated[
-        float, typer.Option(help="Standard deviation of a loss from seed to seed, nats a token.", min=0)
+        float, typer.Option(help="Standard deviation of a loss between seeds, in nats per token.", min=0)
     ],
 ) -> None:
-    """What models are worth in baselines: how much larger one would have to be for the same loss."""
-    from solu_model.evaluation.multiplier import measured, multipliers
+    """Compare models with baselines: the factor in size by which a baseline reaches the same loss."""
+    from solu_model.evaluation.multiplier import multipliers, read_measured_model
 
-    table = Table("model", "parameters", "nats a token", "worth", "95% interval")
-    for found in multipliers([measured(b) for b in baseline], [measured(m) for m in model], noise):
-        size, loss = f"{found.model.n_parameters:,}", f"{found.model.loss:.4f}"
-        table.add_row(
-            found.model.name, size, loss, f"{found.value:.2f}", f"{found.low:.2f} to {found.high:.2f}"
-        )
+    baselines = [read_measured_model(folder) for folder in baseline]
+    models = [read_measured_model(folder) for folder in model]
+    table = Table("model", "parameters", "nats per token", "multiplier", "95% interval")
+    for row in multipliers(baselines, models, noise):
+        size, loss = f"{row.model.n_parameters:,}", f"{row.model.loss:.4f}"
+        table.add_row(row.model.name, size, loss, f"{row.value:.2f}", f"{row.low:.2f} to {row.high:.2f}")
     Console().print(table)

@@ -6,8 +6,8 @@ import typer
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", help="A checkpoint folder, ours or in TransformerLens's format, or a hub name."),
+    typer.Option("--model", help="Checkpoint: a folder in our format or TransformerLens's, or a hub name."),
 ]
 TokenizerOption = Annotated[
-    str | None, typer.Option("--tokenizer", help="A tokenizer in place of the checkpoint's own.")
+    str | None, typer.Option("--tokenizer", help="Tokenizer to use in place of the checkpoint's own.")
 ]

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of tokens shown as one: a single token, unless characters are spread over several."""
+    """A run of tokens shown as one text: a single token, unless characters are spread over several."""
 
     text: str
-    """What to show. Bytes that are no UTF-8 appear as U+FFFD."""
+    """The text to show. Bytes that are not valid UTF-8 appear as U+FFFD."""
     first_token: int
-    """Index of its first token."""
+    """Index of the first token."""
     n_tokens: int
-    """How many tokens it stands for."""
+    """Number of tokens."""
     start: int
-    """Where it begins in the joined text, in UTF-16 code units."""
+    """Start in the joined text, in UTF-16 code units."""
     end: int
-    """Where it ends."""
+    """End in the joined text, exclusive, in UTF-16 code units."""
 
 
 def display_pieces(tokens: Sequence[bytes]) -> list[Piece]:
@@ -35,11 +35,12 @@ def display_pieces(tokens: Sequence[bytes]) -> list[Piece]:
         tokens: the bytes of each token, in order. The row may begin or end inside a character.
 
     Returns:
-        Pieces in order. They cover every token once, none is cut inside a code point, and their texts joined
-        are the bytes decoded with errors="replace". Tokens without bytes have a piece of their own.
+        Pieces in order. They cover each token once, and none ends inside a code point. Their texts joined
+        equal the bytes of the row decoded with errors="replace". A token without bytes is a piece of its
+        own.
     """
     characters = _characters(b"".join(tokens))
-    inside: set[int] = set()  # byte offsets at which a character is cut
+    inside: set[int] = set()  # byte offsets inside a character
     offset = 0
     for _, size in characters:
         inside.update(range(offset + 1, offset + size))
@@ -63,12 +64,12 @@ def display_pieces(tokens: Sequence[bytes]) -> list[Piece]:
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 code units: 2 for a character beyond U+FFFF, such as most emoji, 1 for others."""
+    """Return the length in UTF-16 code units: 2 for a character above U+FFFF (most emoji), 1 for others."""
     return sum(2 if ord(character) > 0xFFFF else 1 for character in text)
 
 
 def _characters(data: bytes) -> list[tuple[str, int]]:
-    """Characters of `data` with the number of bytes each takes; U+FFFD for what is no UTF-8."""
+    """Split `data` into characters and their numbers of bytes. Bytes that are not UTF-8 become U+FFFD."""
     characters: list[tuple[str, int]] = []
     while data:
         try:

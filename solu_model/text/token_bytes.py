@@ -11,15 +11,15 @@ _SENTENCEPIECE_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def vocabulary_bytes(tokenizer: Any) -> list[bytes]:
-    """The bytes of every token of a tokenizer, by id.
+    """Return the bytes of every token of a tokenizer, by id.
 
     Args:
-        tokenizer: of transformers (`get_vocab`, `added_tokens_decoder`) or of tokenizers
+        tokenizer: a tokenizer of transformers (`get_vocab`, `added_tokens_decoder`) or of tokenizers
             (`get_vocab`, `get_added_tokens_decoder`).
 
     Returns:
-        One entry an id, up to the highest; empty where an id is not used. Added tokens, special ones
-        included, are the UTF-8 of their text.
+        One entry for each id up to the highest; unused ids are empty. Added tokens, including special ones,
+        are the UTF-8 of their text.
 
     Raises:
         ValueError: see `decode_vocabulary`.
@@ -32,15 +32,15 @@ def vocabulary_bytes(tokenizer: Any) -> list[bytes]:
 
 
 def decode_vocabulary(vocabulary: Mapping[str, int], added: Mapping[int, str]) -> list[bytes]:
-    """The bytes of every token of a vocabulary, by id.
+    """Return the bytes of every token of a vocabulary, by id.
 
     Args:
-        vocabulary: id by token, spelled in the byte-level alphabet (`Ġthe`), or as SentencePiece does with
-            a byte fallback (`▁the`, `<0x0A>`).
+        vocabulary: id by token. Tokens are spelled in the byte-level alphabet (`Ġthe`), or as in
+            SentencePiece with a byte fallback (`▁the`, `<0x0A>`).
         added: text by id of the tokens that were added as plain text.
 
     Raises:
-        ValueError: a token is spelled in neither way; names it.
+        ValueError: a token has neither spelling; the message names it.
     """
     size = max([*vocabulary.values(), *added], default=-1) + 1
     table = [b""] * size
@@ -55,26 +55,26 @@ def decode_vocabulary(vocabulary: Mapping[str, int], added: Mapping[int, str]) -
 
 
 def byte_alphabet() -> dict[str, int]:
-    """Byte by the character that stands for it in byte-level BPE.
+    """Return the byte that each character of the byte-level BPE alphabet stands for.
 
-    Printable Latin-1 stands for itself; the other 68 bytes, in order, are U+0100 and up (GPT-2's
-    `bytes_to_unicode`).
+    A printable Latin-1 character stands for itself. The other 68 bytes, in order, are U+0100 and the
+    characters after it. The definition is `bytes_to_unicode` of GPT-2's encoder.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in set(printable)]
     return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(others)}
 
 
-_BYTES = byte_alphabet()
+_BYTE_OF_CHARACTER = byte_alphabet()
 
 
 def _byte_level_bytes(token: str, i: int) -> bytes:
     try:
-        return bytes(_BYTES[character] for character in token)
+        return bytes(_BYTE_OF_CHARACTER[character] for character in token)
     except KeyError as error:
         raise ValueError(
-            f"token {i} {token!r} holds {error.args[0]!r}, which stands for no byte: expected a byte-level "
-            "BPE, or SentencePiece with a byte fallback"
+            f"token {i} {token!r} holds {error.args[0]!r}, which is not in the byte alphabet: "
+            "expected a byte-level BPE, or SentencePiece with a byte fallback"
         ) from None
 
 

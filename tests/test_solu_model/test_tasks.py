@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from dashboard.cli import app
 from solu_model import load_checkpoint
-from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_sets
-from solu_model.evaluation.tasks.sets import Choice, Cloze, Open
+from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_tasks
+from solu_model.evaluation.tasks.task_sets import Cloze, MultipleChoice, OpenQuestion
 
 LAMBADA = [
     {"context": "The lamp was lit at nine, and the widow spoke of the", "continuation": "sea"},
@@ -71,17 +71,17 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_shape_is_read(sets: Path) -> None:
-    found = {task.name: list(task.read()) for task in find_sets(sets)}
+    found = {task.name: list(task.read()) for task in find_tasks(sets)}
     assert found["lambada"][0] == Cloze(LAMBADA[0]["context"], " sea")
-    assert found["arc_easy"][1] == Choice("Question: Who spoke?\nAnswer:", ARC[1]["choices"], 1)
-    assert found["openbook_qa"] == [Choice("Question: What was lit?", ARC[0]["choices"], 0)]
-    assert found["triviaqa"] == [Open("Question: Who?\nAnswer:", ["The Miller", "miller"])]
-    assert found["hellaswag"] == [Choice("A man sits. he", ["falls", "swims", "stands", "sings"], 2)]
+    assert found["arc_easy"][1] == MultipleChoice("Question: Who spoke?\nAnswer:", ARC[1]["choices"], 1)
+    assert found["openbook_qa"] == [MultipleChoice("Question: What was lit?", ARC[0]["choices"], 0)]
+    assert found["triviaqa"] == [OpenQuestion("Question: Who?\nAnswer:", ["The Miller", "miller"])]
+    assert found["hellaswag"] == [MultipleChoice("A man sits. he", ["falls", "swims", "stands", "sings"], 2)]
     assert found["arithmetic/sum_of_digits"] == [Cloze("Q: What is 2 plus 3?\n\nA:", " 5")]
     (question,) = found["mmlu"]
     assert question.query.endswith("about formal logic.\n\nA, b?\nA. w\nB. x\nC. y, z\nD. 1\nAnswer:")
     assert (question.choices, question.gold) == (["A", "B", "C", "D"], 2)
-    assert [task.name for task in find_sets(sets, ["arithmetic"])] == [
+    assert [task.name for task in find_tasks(sets, ["arithmetic"])] == [
         "arithmetic/sum_of_digits", "arithmetic/two_digit_addition",
     ]  # fmt: skip
 
@@ -89,31 +89,35 @@ def test_every_shape_is_read(sets: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("arc_easy.jsonl.gz", '{"query": "?", "choices": ["a"], "gold": 0}\n', "item 1 is not .*1 answers"),
+        (
+            "arc_easy.jsonl.gz",
+            '{"query": "?", "choices": ["a"], "gold": 0}\n',
+            "item 1 is invalid .*1 answers",
+        ),
         ("arc_easy.jsonl.gz", '{"query": "?", "choices": ["a", "b"], "gold": 2}\n', "got 2"),
         ("arc_easy.jsonl.gz", '{"choices": ["a", "b"], "gold": 1}\n', "no field 'query'"),
-        ("arc_easy.jsonl.gz", '{"query": 3, "choices": ["a", "b"], "gold": 1}\n', "not one"),
+        ("arc_easy.jsonl.gz", '{"query": 3, "choices": ["a", "b"], "gold": 1}\n', "is invalid"),
         ("lambada_openai.jsonl.gz", "[1, 2]\n", "expected a JSON object"),
-        ("lambada_openai.jsonl.gz", "{\n", "not one"),
+        ("lambada_openai.jsonl.gz", "{\n", "is invalid"),
         ("hellaswag_val.txt.gz", "A man\n2\nfalls\n", "four endings"),
-        ("triviaqa_sm_sub.jsonl.gz", '{"context": "?", "answer": "a", "aliases": [7]}\n', "expected texts"),
+        ("triviaqa_sm_sub.jsonl.gz", '{"context": "?", "answer": "a", "aliases": [7]}\n', "expected strings"),
     ],
 )
 def test_a_damaged_item_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
     gzipped(tmp_path / name, text)
-    (task,) = find_sets(tmp_path)
+    (task,) = find_tasks(tmp_path)
     with pytest.raises(TaskError, match=f"{name}: .*{said}"):
         list(task.read())
 
 
 def test_files_that_are_not_there_or_cut_short(tmp_path: Path, sets: Path) -> None:
     with pytest.raises(TaskError, match="holds none of lambada_openai"):
-        find_sets(tmp_path)
+        find_tasks(tmp_path)
     with pytest.raises(TaskError, match=r"no task 'sudoku'.*arc_easy, arithmetic"):
-        find_sets(sets, ["sudoku", "mmlu"])
+        find_tasks(sets, ["sudoku", "mmlu"])
     (tmp_path / "gpt3_arithmetic.tar.gz").write_bytes((sets / "gpt3_arithmetic.tar.gz").read_bytes()[:60])
     with pytest.raises(TaskError, match="cannot be read"):
-        find_sets(tmp_path)
+        find_tasks(tmp_path)
 
 
 def likelihood(model: torch.nn.Module, context: list[int], target: list[int]) -> tuple[float, bool]:
@@ -142,7 +146,7 @@ def test_scores_are_those_of_counting_by_hand(sets: Path, tiny_checkpoint: Path,
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
     found = {result.task: result for result in TaskResults.load(out).results}
-    assert sorted(found) == sorted(task.name for task in find_sets(sets))
+    assert sorted(found) == sorted(task.name for task in find_tasks(sets))
 
     model, tokenizer = load_checkpoint(tiny_checkpoint)
     model.eval()
