@@ -24,17 +24,17 @@ class KernelArguments:
 
     @property
     def n_rows(self) -> int:
-        """R."""
+        """Number of rows, R."""
         return self.stats.shape[0]
 
     @property
     def n_blocks(self) -> int:
-        """B."""
+        """Number of blocks of neurons, B."""
         return self.stats.shape[1]
 
     @property
     def width(self) -> int:
-        """W."""
+        """Neurons per block, W."""
         return self.x.shape[-1] // self.n_blocks
 
 

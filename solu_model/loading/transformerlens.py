@@ -2,14 +2,12 @@
 
 A checkpoint is a folder with `config.json` and a state dict: `model_final.pth`, and for training checkpoints
 `checkpoints/tokens_{12 digits}.pth`. The names in the state dict are the names of our parameters. There are
-two layouts: the new one, and `_old`, where norms have other names and early models store matrices
-transposed.
+two layouts: the new one, and `_old`, where norms have other names and early models have transposed matrices.
 
 Deliberate differences from TransformerLens's own loader:
 
 - GELU runs in its tanh form, with which the published GELU models were trained. TransformerLens runs the
-  exact
-  form; `hook_post` differs by up to 4.7e-4.
+  exact form; `hook_post` differs by up to 4.7e-4.
 - `LNPre` means that norms were folded into other weights. Norm weights that the file holds nonetheless are
   applied; where the file has none, w = 1 and b = 0. TransformerLens drops or folds them.
 - Nothing is filled in or dropped silently: see `weight_files.fit`.

@@ -20,7 +20,7 @@ def tokenizer():
 
 
 @given(st.text())
-def test_any_text_comes_back(text):
+def test_any_text_round_trips(text):
     tokenizer = train_tokenizer(iter(SAMPLE), 290)
     text = text.encode("utf-8", "replace").decode()
     (ids,) = encode_texts(tokenizer, [text])
@@ -40,9 +40,9 @@ def test_the_bos_spelled_out_is_text(tokenizer):
 
 
 def test_every_token_has_its_bytes(tokenizer):
-    found = vocabulary_bytes(tokenizer)
-    assert found[0] == b"<|BOS|>"
-    assert {b for b in found if len(b) == 1} == {bytes([b]) for b in range(256)}
+    table = vocabulary_bytes(tokenizer)
+    assert table[0] == b"<|BOS|>"
+    assert {b for b in table if len(b) == 1} == {bytes([b]) for b in range(256)}
 
 
 @pytest.mark.parametrize(("d_vocab", "message"), [(100, "at least 257"), (5000, "give more text")])
@@ -57,10 +57,10 @@ def test_provenance_and_formats(tmp_path, corpus):
     )
     (tmp_path / "b.txt").write_text("three\nlines\nhere")
     (tmp_path / "notes.bin").write_bytes(b"\0")
-    found = list(read_documents([tmp_path]))
-    assert [d.text for d in found] == ["one", "two", "three\nlines\nhere"]
-    assert (found[0].licence, found[0].origin) == ("MIT", "here")
-    assert found[2].source == "b"
+    documents = list(read_documents([tmp_path]))
+    assert [d.text for d in documents] == ["one", "two", "three\nlines\nhere"]
+    assert (documents[0].licence, documents[0].origin) == ("MIT", "here")
+    assert documents[2].source == "b"
     assert len(list(read_documents([corpus, tmp_path]))) == 43
     assert corpus_bytes([tmp_path]) == (tmp_path / "a.jsonl").stat().st_size + 16
 
