@@ -111,6 +111,7 @@ class Attention(nn.Module):
         q_BHTK, k_BHTK, v_BHTK = qkv_BTN.view(B, T, 3, H, K).permute(2, 0, 3, 1, 4)
         if past is not None:
             k_BHTK, v_BHTK = past.update(k_BHTK, v_BHTK, self.layer)
+        # A single new token may attend to all earlier ones; `is_causal` would let it see the first one alone.
         z_BHTK = F.scaled_dot_product_attention(
             q_BHTK, k_BHTK, v_BHTK, attn_mask=mask, is_causal=mask is None and T > 1
         )

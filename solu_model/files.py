@@ -18,6 +18,7 @@ def written_aside(target: Path) -> Iterator[Path]:
 
     After an error the temporary path is removed, and an older `target` is unchanged.
     """
+    # The process id keeps two writers of one target apart; the same folder makes the rename atomic.
     aside = target.with_name(f"{target.name}.{os.getpid()}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     remove(aside)

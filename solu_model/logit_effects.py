@@ -166,7 +166,7 @@ def logits_with_and_without(
         act_BTM = mlp.ln(act_BTM)
     x_BTD = taken[prefix + "hook_resid_mid"] + F.linear(act_BTM, mlp.W_out.T, mlp.b_out)
     for block in model.blocks[layer + 1 :]:
-        x_BTD = block(x_BTD, None, None, None)
+        x_BTD = block(x_BTD, mask=None, past=None, taps=None)
     if hold_final_scale:
         return logits_BTV, _unembed_at_scale_of(model, x_BTD, taken[last])
     return logits_BTV, model.unembed(model.ln_final(x_BTD))
@@ -199,6 +199,6 @@ def _unembed_at_scale_of(model: SoluForCausalLM, x_BTD: Tensor, clean_BTD: Tenso
 
 
 def _checked(index: int, size: int, what: str) -> int:
-    if not 0 <= index < size:
+    if not 0 <= index < size:  # torch would count a negative index from the end
         raise IndexError(f"{what} must be 0 to {size - 1}, got {index}")
     return index

@@ -121,9 +121,10 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError(
                 f"a context holds at most n_ctx = {self.config.n_ctx} tokens, got {n_total}: shorten the text"
             )
+        # A mask of ones, as `generate` passes it, is dropped: without a mask attention runs a causal kernel.
         padded = attention_mask is not None and not bool(attention_mask.all())
         if position_ids is None:
-            if padded:
+            if padded:  # on the left too: positions count from the first token that is not padding
                 position_ids = (cast(Tensor, attention_mask).cumsum(-1) - 1).clamp_min(0)[:, n_past:]
             else:
                 position_ids = torch.arange(n_past, n_total, device=input_ids.device).expand_as(input_ids)
@@ -156,7 +157,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         targets_N = labels_BT[:, 1:].flatten()
         kept = targets_N != -100
         x_ND = x_BTD[:, :-1].flatten(0, 1).to(dtype)
-        if not bool(kept.all()):
+        if not bool(kept.all()):  # indexing copies [N, D], so it is skipped where nothing is ignored
             x_ND, targets_N = x_ND[kept], targets_N[kept]
         total = chunked_cross_entropy(x_ND, self.unembed.W_U.to(dtype), self.unembed.b_U.to(dtype), targets_N)
         return total / (n_items if n_items is not None else max(len(targets_N), 1))

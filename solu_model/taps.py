@@ -73,6 +73,7 @@ class Taps:
         """
         if name not in self.wanted:
             return
+        # Detached, so that a kept activation does not keep the graph of the pass in memory.
         if self._visit is None:
             self.taken[name] = value.detach()
         else:

@@ -145,6 +145,7 @@ def _with_norm(
                 f"{name} must have one entry for each neuron, [{x.shape[-1]}], got {list(parameter.shape)}"
             )
     name = backend_name(x.device.type, x.dtype, backend)
+    # The reference is called directly and not through the operation, so that it keeps second derivatives.
     if name == "reference":
         normed = reference.solu_ln if softmax else reference.exp_ln
         out = normed(x, weight, bias, eps, n_blocks)

@@ -90,6 +90,7 @@ def evaluate(
             nats_N = F.cross_entropy(
                 logits_BTV[:, :-1].float().flatten(0, 1), targets_BT.flatten(), reduction="none"
             )
+            # Summed in float64: a corpus has more tokens than float32 can add up without loss.
             nats_BT = nats_N.view_as(targets_BT).double().numpy()
             nats = np.where(is_token[:, 1:], nats_BT, 0.0).sum(1)
             for context, total in zip(batch, nats, strict=True):

@@ -217,6 +217,7 @@ def _model_type(file: Path) -> str | None:
 
 def _find_mlps(model: PreTrainedModel) -> list[MLPMaps]:
     n_layers = model.config.num_hidden_layers
+    # The blocks are the first module list with as many elements as layers, each with an MLP.
     for blocks in (m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)):
         if len(blocks) != n_layers:
             continue

@@ -112,7 +112,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         CheckpointError: there is no tokenizer, it is damaged, or the hub cannot be reached.
     """
     given = Path(path)
-    if isinstance(path, str) and not given.exists() and path.count("/") == 1:
+    if isinstance(path, str) and not given.exists() and path.count("/") == 1:  # owner/name
         given = hub.fetch_tokenizer(path)
     file = given / "tokenizer.json" if given.is_dir() or not given.suffix else given
     if not file.is_file():

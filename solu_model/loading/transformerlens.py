@@ -38,6 +38,7 @@ _EPS = 1e-5
 _SIZES = ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab")
 # BOS and PAD of the tokenizers that the published models name. A tokenizer that is loaded overrides the BOS.
 _SPECIAL_IDS = {"NeelNanda/gpt-neox-tokenizer-digits": (1, 2), "EleutherAI/gpt-neox-20b": (0, None)}
+# Buffers of the attention, which are stored beside the parameters.
 _BUFFER = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE)")
 _NORM = re.compile(r"(blocks\.\d+\.(ln1|ln2|mlp\.ln)|ln_final)\.[wb]")
 _CHECKPOINT = re.compile(r"_(\d+)\.pth$")
@@ -87,6 +88,7 @@ def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
             final_rms=bool(fields.get("final_rms", False)),
             layer_norm_eps=float(fields.get("ln_eps", _EPS)),
             bos_token_id=fields.get("bos_token_id", bos),
+            # GPT-NeoX uses one token as BOS and EOS; the other tokenizer has EOS 0, BOS 1, PAD 2.
             eos_token_id=fields.get("eos_token_id", bos if pad is None else 0),
             pad_token_id=fields.get("pad_token_id", pad),
         )
@@ -121,6 +123,7 @@ def load_transformerlens(
         tensors = _from_old(tensors, config.n_layers)
     model = SoluForCausalLM(config)
     model.eval()
+    # Some published files have no b_U; TransformerLens uses zeros as well.
     tensors.setdefault("unembed.b_U", torch.zeros(config.d_vocab))
     if _normalization(fields) == "LNPre":
         tensors |= _folded_norms(model, tensors)

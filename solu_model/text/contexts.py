@@ -77,6 +77,7 @@ def pad_batch(batch: Sequence[Context], pad_id: int) -> tuple[npt.NDArray[np.int
 
 
 def _by_length(contexts: list[Context], batch_size: int) -> Iterator[list[Context]]:
+    # Document and start break ties, so that batches are the same in every run.
     ordered = sorted(contexts, key=lambda c: (-len(c.tokens), c.document, c.start))
     for first in range(0, len(ordered), batch_size):
         yield ordered[first : first + batch_size]

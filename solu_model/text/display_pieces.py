@@ -50,7 +50,7 @@ def display_pieces(tokens: Sequence[bytes]) -> list[Piece]:
     first = n_bytes = consumed = start = 0
     for i, token in enumerate(tokens):
         n_bytes += len(token)
-        if n_bytes in inside:
+        if n_bytes in inside:  # the token ends inside a character: join the next token to this piece
             continue
         text = ""
         while consumed < n_bytes:

@@ -44,6 +44,7 @@ def decode_vocabulary(vocabulary: Mapping[str, int], added: Mapping[int, str]) -
     """
     size = max([*vocabulary.values(), *added], default=-1) + 1
     table = [b""] * size
+    # With a byte fallback, SentencePiece has a token for each byte; a byte-level BPE has no such spelling.
     sentencepiece = "<0x0A>" in vocabulary
     for token, i in vocabulary.items():
         if i in added:
@@ -81,4 +82,4 @@ def _byte_level_bytes(token: str, i: int) -> bytes:
 def _sentencepiece_bytes(token: str) -> bytes:
     if match := _SENTENCEPIECE_BYTE.fullmatch(token):
         return bytes([int(match[1], 16)])
-    return token.replace("\u2581", " ").encode()
+    return token.replace("\u2581", " ").encode()  # SentencePiece writes a space as U+2581

@@ -156,9 +156,3 @@ class TokenFile:
         start = index * (n_ctx - 1)
         row[1:] = self.tokens[start : start + n_ctx - 1]
         return row
-
-    def document_of(self, index: int, n_ctx: int) -> npt.NDArray[np.int64]:
-        """Return the document of each token of training row `index`, `[n_ctx]`; -1 for the row's own BOS."""
-        starts = self.documents()["start"].to_numpy()
-        position = index * (n_ctx - 1) + np.arange(n_ctx - 1)
-        return np.concatenate([[-1], np.searchsorted(starts, position, side="right") - 1])

@@ -66,7 +66,7 @@ def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[l
     The spelling of a special token in a text is encoded as ordinary text. Texts are encoded in parallel.
     """
     backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = True
+    backend.encode_special_tokens = True  # despite its name: encode their spelling as ordinary text
     return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dashboard.cli import app
 from solu_model import load_checkpoint
 from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_tasks
-from solu_model.evaluation.tasks.task_sets import Cloze, MultipleChoice, OpenQuestion
+from solu_model.evaluation.tasks.task_files import Cloze, MultipleChoice, OpenQuestion
 
 LAMBADA = [
     {"context": "The lamp was lit at nine, and the widow spoke of the", "continuation": "sea"},

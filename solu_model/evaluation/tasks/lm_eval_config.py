@@ -8,19 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from solu_model.evaluation.tasks.task_sets import (
+from solu_model.evaluation.tasks.task_files import (
     Cloze,
     Item,
     MultipleChoice,
     OpenQuestion,
+    Task,
     TaskError,
-    TaskSet,
 )
 
 _MEAN = {"aggregation": "mean", "higher_is_better": True}
 
 
-def write_task(task: TaskSet, folder: Path, limit: int | None = None) -> tuple[dict[str, Any], float]:
+def write_task(task: Task, folder: Path, limit: int | None = None) -> tuple[dict[str, Any], float]:
     """Write a task's items to a JSON-lines file and return lm-eval's configuration of the task.
 
     Args:

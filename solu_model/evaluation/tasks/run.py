@@ -13,7 +13,7 @@ from typing import Any
 
 from solu_model.evaluation.tasks.lm_eval_config import lm_eval_name, write_task
 from solu_model.evaluation.tasks.results import TaskResult, TaskResults
-from solu_model.evaluation.tasks.task_sets import TaskError, TaskSet
+from solu_model.evaluation.tasks.task_files import Task, TaskError
 from solu_model.files import weights_hash
 
 _METRICS = ("acc_norm", "acc", "exact_match")
@@ -22,7 +22,7 @@ _METRICS = ("acc_norm", "acc", "exact_match")
 
 def run_tasks(
     model: Path,
-    tasks: Sequence[TaskSet],
+    tasks: Sequence[Task],
     *,
     tokenizer: str | Path | None = None,
     limit: int | None = None,
@@ -89,7 +89,7 @@ def _run_process(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return answers
 
 
-def _result(task: TaskSet, answer: dict[str, Any], chance: float, n_items: int) -> TaskResult:
+def _result(task: Task, answer: dict[str, Any], chance: float, n_items: int) -> TaskResult:
     values = {key.partition(",")[0]: value for key, value in answer.items()}
     metric = next(name for name in _METRICS if name in values)
     with open(task.path, "rb") as stream:
@@ -101,6 +101,6 @@ def _result(task: TaskSet, answer: dict[str, Any], chance: float, n_items: int) 
     )  # fmt: skip
 
 
-def _n_items(folder: Path, task: TaskSet) -> int:
+def _n_items(folder: Path, task: Task) -> int:
     with open(folder / f"{lm_eval_name(task.name)}.jsonl", "rb") as stream:
         return sum(1 for _ in stream)

@@ -52,7 +52,7 @@ Item = Cloze | MultipleChoice | OpenQuestion
 
 
 @dataclass(frozen=True)
-class TaskSet:
+class Task:
     """A task: its name and a function that reads its items."""
 
     name: str
@@ -62,7 +62,7 @@ class TaskSet:
     read: Callable[[], Iterator[Item]]
 
 
-def find_tasks(folder: Path, names: Iterable[str] = ()) -> list[TaskSet]:
+def find_tasks(folder: Path, names: Iterable[str] = ()) -> list[Task]:
     """Find the tasks whose files are in a folder.
 
     Args:
@@ -90,7 +90,7 @@ def find_tasks(folder: Path, names: Iterable[str] = ()) -> list[TaskSet]:
     return [t for t in tasks if not wanted or t.name in wanted or t.name.partition("/")[0] in wanted]
 
 
-def _tasks_of_file(path: Path, reader: Callable[[Path], Iterator[TaskSet]]) -> list[TaskSet]:
+def _tasks_of_file(path: Path, reader: Callable[[Path], Iterator[Task]]) -> list[Task]:
     try:
         return list(reader(path))
     except (OSError, tarfile.TarError, EOFError) as error:
@@ -145,22 +145,20 @@ def _json_lines(stream: io.TextIOBase) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _json_lines_reader(
-    name: str, item: Callable[[dict[str, Any]], Item]
-) -> Callable[[Path], Iterator[TaskSet]]:
+def _json_lines_reader(name: str, item: Callable[[dict[str, Any]], Item]) -> Callable[[Path], Iterator[Task]]:
     """Build the reader of a gzipped JSON-lines file, which holds one task."""
 
-    def tasks(path: Path) -> Iterator[TaskSet]:
+    def tasks(path: Path) -> Iterator[Task]:
         def read() -> Iterator[Item]:
             with gzip.open(path, "rt", encoding="utf-8") as stream:
                 yield from map(item, _json_lines(cast(io.TextIOBase, stream)))
 
-        yield TaskSet(name, path, _with_checks(path, read))
+        yield Task(name, path, _with_checks(path, read))
 
     return tasks
 
 
-def _hellaswag(path: Path) -> Iterator[TaskSet]:
+def _hellaswag(path: Path) -> Iterator[Task]:
     """Read HellaSwag. An item is six lines: context, index of the correct ending, four endings."""
 
     def read() -> Iterator[Item]:
@@ -174,7 +172,7 @@ def _hellaswag(path: Path) -> Iterator[TaskSet]:
                 raise ValueError(f"expected four endings, got {len(endings)}")
             yield MultipleChoice(context, endings, int(gold))
 
-    yield TaskSet("hellaswag", path, _with_checks(path, read))
+    yield Task("hellaswag", path, _with_checks(path, read))
 
 
 def _members(path: Path, ending: str) -> Iterator[tuple[str, str]]:
@@ -187,7 +185,7 @@ def _members(path: Path, ending: str) -> Iterator[tuple[str, str]]:
                     yield member.name, stream.read().decode("utf-8")
 
 
-def _mmlu(path: Path) -> Iterator[TaskSet]:
+def _mmlu(path: Path) -> Iterator[Task]:
     """Read MMLU: one CSV file per subject, which may start with a row of column names."""
 
     def read() -> Iterator[Item]:
@@ -195,6 +193,7 @@ def _mmlu(path: Path) -> Iterator[TaskSet]:
             for row in csv.reader(io.StringIO(text)):
                 if row and row[0] != "question":
                     question, *choices, gold = row
+                    # The prompt of Hendrycks et al. (2021), which lm-eval uses too.
                     letters = "ABCDEFGH"[: len(choices)]
                     listed = "\n".join(f"{a}. {c}" for a, c in zip(letters, choices, strict=True))
                     subject = PurePosixPath(name).name.removesuffix("_test.csv").replace("_", " ")
@@ -203,19 +202,19 @@ def _mmlu(path: Path) -> Iterator[TaskSet]:
                         f"{head}{question.strip()}\n{listed}\nAnswer:", list(letters), int(gold)
                     )
 
-    yield TaskSet("mmlu", path, _with_checks(path, read))
+    yield Task("mmlu", path, _with_checks(path, read))
 
 
-def _arithmetic(path: Path) -> Iterator[TaskSet]:
+def _arithmetic(path: Path) -> Iterator[Task]:
     """Read the arithmetic tasks: one JSON-lines file per task in the archive."""
     for name in sorted(name for name, _ in _members(path, ".jsonl")):
-
+        # The default binds the name of this iteration.
         def read(name: str = name) -> Iterator[Item]:
             text = next(text for member, text in _members(path, ".jsonl") if member == name)
             for row in _json_lines(io.StringIO(text)):
                 yield Cloze(row["context"].strip(), row["completion"])
 
-        yield TaskSet(f"arithmetic/{PurePosixPath(name).stem}", path, _with_checks(path, read))
+        yield Task(f"arithmetic/{PurePosixPath(name).stem}", path, _with_checks(path, read))
 
 
 def _multiple_choice(ending: str) -> Callable[[dict[str, Any]], Item]:
@@ -223,7 +222,7 @@ def _multiple_choice(ending: str) -> Callable[[dict[str, Any]], Item]:
     return lambda row: MultipleChoice(row["query"] + ending, list(row["choices"]), int(row["gold"]))
 
 
-READERS: dict[str, Callable[[Path], Iterator[TaskSet]]] = {
+READERS: dict[str, Callable[[Path], Iterator[Task]]] = {
     "lambada_openai.jsonl.gz": _json_lines_reader(
         "lambada", lambda r: Cloze(r["context"], " " + r["continuation"])
     ),
