@@ -24,7 +24,7 @@ def test_every_public_name_resolves_to_the_object_of_that_name(name: str) -> Non
     assert inspect.getdoc(value), f"{name} has no docstring"
 
 
-def test_public_names_are_listed_once_for_each_purpose() -> None:
+def test_the_three_lists_of_public_names_agree() -> None:
     """`__all__`, the lazy table and the imports for type checkers must hold the same names."""
     tree = ast.parse(Path(str(solu_model.__file__)).read_text(encoding="utf-8"))
     typed = {
