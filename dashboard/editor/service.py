@@ -15,7 +15,7 @@ from dashboard.editor.edited_text import as_typed
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import Live
-from solu_model.text.token_text import Piece, display_pieces, utf16_length
+from solu_model.text.display_pieces import Piece, display_pieces, utf16_length
 
 Keep = Literal["first", "last"]
 """Which tokens are read of a text that is longer than the model's context."""
