@@ -24,6 +24,7 @@ from cache.format.schema import CacheError, Kind, Manifest, Provenance
 from cache.format.vocabulary import Vocabulary
 
 _FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3}
+"""Files by version of the format."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ class NeuronCache:
                 f"({problems}): build the cache again with this version"
             ) from error
         files = _FILES[manifest.version](folder, manifest)
+        # Checked here, so that a partial copy fails at once and not at some page.
         missing = [name for name in files.names if not (folder / name).exists()]
         if missing:
             raise CacheError(

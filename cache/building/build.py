@@ -70,7 +70,7 @@ def build_cache(
         NotWritten: the disk is full. An older cache stays, and so does the state if there is room for it.
     """
     options = options or Options()
-    check_target(out)
+    check_target(out)  # first, since the model may take minutes to load
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = _state_file(out)
     corpus = Corpus(data, options.sample, options.seed)
@@ -106,7 +106,7 @@ def build_shard(
     corpus = Corpus(data, options.sample, options.seed, part)
     state = read_corpus(engine, corpus, saved, progress=progress)
     save_state(state, out)
-    remove(saved)
+    remove(saved)  # last: a kill between the two costs nothing
     return state
 
 
@@ -156,6 +156,8 @@ def read_corpus(
     try:
         with Progress(corpus, state.n_tokens, state.n_bytes, bar=progress, report=report) as shown:
             for document in corpus.documents(engine.tokenizer, skip=n_read):
+                # What was read before an interruption is read again, without the model: its digest shows that
+                # the text is still the same.
                 if n_skipped < n_read:
                     n_skipped, digest_skipped = n_skipped + 1, (digest_skipped + document.digest) % 2**256
                     if n_skipped == n_read:
@@ -164,7 +166,7 @@ def read_corpus(
                 workers.submit(document)
                 shown.advance(document.n_bytes, len(document.tokens))
                 if len(state.documents) > _MAX_DOCUMENTS_HELD:
-                    workers.flush()
+                    workers.flush()  # examples of documents in progress are in no list yet
                     state.drop_unused_documents()
                 is_stopped = stop()
                 if is_stopped or time.monotonic() - last_saved > engine.options.save_every:

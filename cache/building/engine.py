@@ -92,6 +92,7 @@ class Engine:
         layers = list(range(config.n_layers)) if options.layers is None else sorted(set(options.layers))
         if not layers or layers[0] < 0 or layers[-1] >= config.n_layers:
             raise CacheError(f"expected layers from 0 to {config.n_layers - 1}, got {layers}")
+        # Without the extra LayerNorm the two hooks have the same activations.
         hooks: list[Hook] = ["hook_mid", "hook_post"] if config.has_mlp_norm else ["hook_post"]
         self.settings = Settings(
             model=ModelRecord(
@@ -108,7 +109,7 @@ class Engine:
             layers=layers,
             hooks=hooks,
             dtype="float32",
-            device=self.device.partition(":")[0],
+            device=self.device.partition(":")[0],  # without the index: shards of any GPU are equal
             sample=options.sample,
             seed=options.seed,
             top_k=options.top_k,
@@ -119,6 +120,7 @@ class Engine:
             token_min_count=options.token_min_count,
             sample_tokens=options.sample_tokens,
             neurons_per_part=NEURONS_PER_PART,
+            # Other versions may round activations differently, so their shards must not be merged.
             versions={name: version(name) for name in ("torch", "numpy", "numba", "tokenizers")},
         )
         self.points: dict[str, tuple[int, Hook]] = {

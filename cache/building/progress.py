@@ -32,7 +32,7 @@ class Progress:
     def __init__(
         self, corpus: Corpus, n_tokens: int, n_bytes: int, *, bar: bool, report: Path | None
     ) -> None:
-        on_disk = corpus_bytes(corpus.paths)
+        on_disk = corpus_bytes(corpus.paths)  # None for a hub name, whose size is not known
         self._total = max(int(on_disk * corpus.sample / corpus.part.n), n_bytes) if on_disk else None
         self._n_tokens, self._n_bytes = n_tokens, n_bytes
         self._first_token, self._first_byte = n_tokens, n_bytes
@@ -51,7 +51,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None:  # else the report keeps the last stage that was reached
             self._write_report("writing")
         self._bar.close()
 

@@ -122,10 +122,11 @@ def build_on_ray(
             local=tuple(sorted({str(model_path), *map(str, local_paths)})),
         )
 
+        # A worker describes the build: the driver may have neither the model nor a GPU.
         description = _remote(ray, describe, task_resources(options)).remote(job)
         settings, n_bytes = result_of(ray, description)
         merging = {"num_cpus": 1, "num_gpus": 0, "memory": 2 * settings.memory}
-        count_slots(ray, merging)
+        count_slots(ray, merging)  # fails now rather than after all shards are read
         reading = task_resources(options, settings.memory)
         n_slots = count_slots(ray, reading)
         earlier = _read_plan(job.shards)
@@ -188,6 +189,7 @@ def read_shard(job: Job, plan: Plan, k: int) -> int:
         part = CorpusPart(k, plan.n_shards)
         corpus = Corpus(job.data, job.options.sample, job.options.seed, part)
         with stores.staged(job.file(k, k + 1)) as file:
+            # If this worker dies, its successor resumes from here, provided that it sees this disk.
             saved = file.with_name(file.name + ".state")
             state = read_corpus(engine, corpus, saved, progress=False)
             save_state(state, file)
@@ -203,6 +205,7 @@ def merge_shards(job: Job, plan: Plan, first: int, last: int, *_: object) -> Non
             state = load_merged(job.file(*half) for half in _halves(first, last))
             with stores.staged(merged_file) as file:
                 save_state(state, file)
+        # Only now: a worker that dies before this line leaves both halves.
         for half in _halves(first, last):
             stores.remove(job.file(*half))
 
@@ -258,7 +261,7 @@ def _run_tasks(ray: Any, job: Job, plan: Plan, read: Any, merge: Any, write: Any
                         bar.set_postfix_str(f"{n_tokens:,} tokens, {rate:,.0f}/s", refresh=False)
                         bar.update()
     finally:
-        for task in waiting:
+        for task in waiting:  # of a build that failed or was interrupted; complete shards stay
             ray.cancel(task)
 
 

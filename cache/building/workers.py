@@ -43,7 +43,7 @@ class DocumentWorkers:
             _check_device_memory(state.settings, torch.cuda.mem_get_info(engine.device)[0])
         n_threads = engine.options.n_threads or ((os.cpu_count() or 1) if engine.device == "cpu" else 1)
         if self._on_device:
-            n_threads = 1
+            n_threads = 1  # its tables on the device have no locks
         self._layers = {
             layer: LayerStatistics(
                 hooks,
@@ -55,6 +55,7 @@ class DocumentWorkers:
             for layer, hooks in state.layers.items()
         }
         self._lock = Lock()  # of the state's tallies and sample of contexts
+        # Bounded, so that tokenized documents do not pile up while the model is slower than the tokenizer.
         self._queue: Queue[TokenizedDocument | None] = Queue(maxsize=2 * n_threads)
         self._failure: BaseException | None = None
         self._threads = [Thread(target=self._work, args=(turn,), daemon=True) for turn in range(n_threads)]
@@ -103,7 +104,7 @@ class DocumentWorkers:
                     # Made here, in the thread that uses them, and inside the try: they take much memory.
                     accumulators = accumulators or self._make_accumulators(turn)
                     self._read_document(document, accumulators)
-            except BaseException as error:
+            except BaseException as error:  # also MemoryError and KeyboardInterrupt: `submit` raises it
                 self._failure = error
             finally:
                 self._queue.task_done()
@@ -124,6 +125,7 @@ class DocumentWorkers:
         """Cut a document into contexts, run the model on them and add its activations to the statistics."""
         n_ctx = self.state.settings.model.n_ctx
         contexts = list(document_contexts(document.id, document.tokens.tolist(), n_ctx, self.engine.bos))
+        # Documents may be counted in any order: nothing in the state depends on it.
         with self._lock:
             self.state.count(document, len(contexts))
             for context in contexts:

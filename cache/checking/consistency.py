@@ -80,6 +80,7 @@ def _check_neurons(cache: NeuronCache, table: pa.Table, place: str) -> Iterator[
     is_counted = count > 0
     bins, ends = table["bins"].combine_chunks(), np.cumsum(_lengths(table["bins"]))
     firsts = ends - _lengths(table["bins"])
+    # The first and last non-empty bins must be those of the minimum and the maximum.
     used = bins.flatten().to_numpy()
     for name, index, end in (("min", firsts, "first"), ("max", ends - 1, "last")):
         values = table[name].to_numpy().astype(np.float32)
@@ -106,6 +107,7 @@ def _check_profiles(
         rows = table.filter(pc.equal(table["hook"], hook))
         for column in schema.MOMENTS:
             own, other = rows[column].to_numpy(), summary[column].slice(first, last - first).to_numpy()
+            # NaN, as of a neuron without finite activations, equals NaN here.
             differs = (own != other) & ~(np.isnan(own) & np.isnan(other))
             problem = f"{name}: another {column} at {hook} than {schema.NEURONS} has"
             yield from _sentence(differs, problem, rows["neuron"].to_numpy())
@@ -120,7 +122,7 @@ def _check_examples(
 ) -> Iterator[str]:
     """Check a file of `examples`, given all documents and the maxima of the layer's neurons by hook."""
     neuron, hook = table["neuron"].to_numpy(), table["hook"].to_numpy()
-    old = cache.manifest.version == 1
+    old = cache.manifest.version == 1  # with strongest examples alone
     kind = np.full(len(table), "top") if old else table["kind"].to_numpy()
     interval = np.full(len(table), -1) if old else table["range"].fill_null(-1).to_numpy()
     begins = np.ones(len(table), dtype=bool)  # the first row of each list
@@ -128,6 +130,7 @@ def _check_examples(
         begins[1:] &= column[1:] == column[:-1]
     begins[1:] = ~begins[1:]
     row = np.arange(len(table))
+    # Expected ranks count from the first row of each list.
     rank = row - np.maximum.accumulate(np.where(begins, row, 0))
     yield from _sentence(table["rank"].to_numpy() != rank, f"{name}: ranks with gaps or repeats", neuron)
     most = np.where(kind == "range", cache.manifest.range_samples or 0, cache.manifest.top_k)

@@ -129,7 +129,7 @@ def build(
         corpus = build_on_ray(
             model, data, out, options, address=address, n_shards=shards, tokenizer_path=tokenizer
         ).corpus
-        if (local := local_path(out)) is not None:
+        if (local := local_path(out)) is not None:  # a cache in a store is not read back
             _warn_of_nonfinite(local)
         n_tokens, n_documents = corpus.n_tokens, corpus.n_documents
     elif shard is not None:
@@ -181,6 +181,7 @@ def _stop_on_sigterm() -> "Callable[[], bool]":
     import signal
     from threading import Event
 
+    # The handler only sets a flag: the state is consistent between two documents, not within one.
     came = Event()
     signal.signal(signal.SIGTERM, lambda *_: came.set())
     return came.is_set

@@ -83,7 +83,9 @@ def sources(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> No
     typer.echo("| source | from | licence | documents |\n| --- | --- | --- | --- |")
     for (source, package, licence), n in sorted(packages.items()):
         cells = (
-            text.replace("|", "\\|").replace("\n", " ") or "unknown" for text in (source, package, licence)
+            # Escaped, so that no name ends a cell of the table.
+            text.replace("|", "\\|").replace("\n", " ") or "unknown"
+            for text in (source, package, licence)
         )
         typer.echo(f"| {' | '.join(cells)} | {n} |")
 

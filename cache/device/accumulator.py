@@ -185,6 +185,7 @@ class DeviceAccumulator(Accumulator):
             (-1, limits.bottom, self._bottom[index], options.sample_window),
         ):
             neurons = window_kernels.select_peaks(extremes, sign, limit, pending)
+            # The CPU knows the limits of lists, so it selects the few peaks whose windows are fetched.
             for first in range(0, len(neurons), _WINDOWS_AT_ONCE):
                 some = neurons[first : first + _WINDOWS_AT_ONCE]
                 tokens = at[(sign + 1) // 2, some]
@@ -214,6 +215,7 @@ class DeviceAccumulator(Accumulator):
         tables, values, n = self._tables[index], acts[index][1:], len(names)
         first = 0
         while n_passing.any():
+            # As many whole tokens as fit; one token alone may exceed it, and is split below.
             n_some = max(1, int(np.searchsorted(np.cumsum(n_passing), _WINDOWS_AT_ONCE, side="right")))
             places = passing[:n_some].nonzero()
             for some in places.split(_WINDOWS_AT_ONCE):
@@ -257,6 +259,7 @@ class DeviceAccumulator(Accumulator):
         window_kernels.offer_tokens(
             candidates, windows, index, context, hook.base, limit, hook.ranges, layer.keys, *window
         )
+        # The CPU may have lowered limits or raised bases: copy those of the neurons in question back.
         changed = np.unique(candidates[1])
         changed_rows = self._put(changed)
         tables.limit[changed_rows] = self._put(limit[changed].astype(np.int64))

@@ -29,7 +29,7 @@ def bins(values: Tensor) -> Tensor:
     magnitude = bits & 0x7FFFFFFF
     offset = ((magnitude >> 20) - FIRST_KEY).clamp_(-1, N_SIDE).add_(2)
     offset.masked_fill_(magnitude == 0, 0)
-    index = torch.where(bits < 0, ZERO - offset, ZERO + offset)
+    index = torch.where(bits < 0, ZERO - offset, ZERO + offset)  # bits < 0: the sign bit is set
     index.masked_fill_(magnitude == _INFINITE, N_BINS + 1).masked_fill_(magnitude > _INFINITE, N_BINS)
     return index.long()
 
@@ -59,6 +59,7 @@ def may_enter(index: Tensor, chance: Tensor, base: Tensor, limit: Tensor) -> Ten
 
 def count(index: Tensor, counts: Tensor) -> None:
     """Add one to each bin: index `[T, M]`, counts `[M, N_BINS + 2]` int64, contiguous."""
+    # One scatter over all neurons: each has its own run of counters.
     flat = (index + torch.arange(len(counts), device=counts.device) * counts.shape[1]).view(-1)
     counts.view(-1).scatter_add_(0, flat, torch.ones_like(flat))
 
@@ -89,7 +90,7 @@ def figures(values: Tensor) -> Tensor:
     for sign in (1.0, -1.0):
         candidates = torch.where(finite, values, sign * torch.inf)
         extreme = candidates.amin(0) if sign > 0 else candidates.amax(0)
-        rows.append((extreme + 0.0).double())
+        rows.append((extreme + 0.0).double())  # -0 becomes +0, as in the compiled loops
         first.append(torch.where(candidates == extreme, at, len(values)).amin(0).double())
     return torch.stack([*rows, *first])
 

@@ -115,6 +115,7 @@ class FilesV3(Files):
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
+        # A cache for each object, not for the class: it ends with the object.
         self._group = lru_cache(2 * GROUPS_HELD)(self._read_group)
         self._one_profile = lru_cache(2 * GROUPS_HELD)(self._read_profile)
         self._own_examples = lru_cache(2 * GROUPS_HELD)(self._read_examples)
@@ -252,6 +253,7 @@ def stored_examples(table: pa.Table, hooks: Sequence[str]) -> dict[str, list[Sto
         values = _split(np.repeat(low, lengths) + flat * np.repeat(span, lengths), lengths)
         for one, own in zip(activations, values, strict=True):
             one[hook] = own
+    # All columns in one go: a dictionary for each row would be slower.
     names = ("kind", "range", "value", "peak", "position", "context_start", "document")
     kinds, interval, value, *others = (table[name].to_pylist() for name in names)
     examples = list(map(StoredExample, interval, value, windows, activations, *others))

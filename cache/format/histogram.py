@@ -42,8 +42,9 @@ def bin_index(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     Args:
         values: float32 of any shape, none of them NaN.
     """
-    bits = values.view(np.uint32)
+    bits = values.view(np.uint32)  # sign, 8 bits of exponent, 23 of mantissa
     key = ((bits >> 20) & 0x7FF).astype(np.int64)
+    # The distance from the bin of zero: 1 for the smallest values, N_SIDE + 2 for the largest.
     offset = np.clip(key - FIRST_KEY, -1, N_SIDE) + 2
     offset = np.where(values == 0, 0, offset)
     return np.where(bits >> 31 != 0, ZERO - offset, ZERO + offset)
@@ -117,7 +118,7 @@ def moments_of(
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         m1, m2, m3, m4 = np.moveaxis(power_sums / count[..., None], -1, 0)
-        variance = np.maximum(m2 - m1**2, 0.0)
+        variance = np.maximum(m2 - m1**2, 0.0)  # rounding may give a tiny negative number
         std = np.sqrt(variance)
         skewness = (m3 - 3 * m1 * m2 + 2 * m1**3) / variance**1.5
         kurtosis = (m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4) / variance**2 - 3

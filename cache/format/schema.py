@@ -56,6 +56,7 @@ class Provenance:
 class Record(BaseModel):
     """A part of a JSON file, which allows no unknown field."""
 
+    # An unknown field means a file of another program or of a newer version.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

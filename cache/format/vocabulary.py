@@ -53,6 +53,7 @@ class Vocabulary:
                 first = index
             held += self.token_bytes[int(token)]
             following = self.token_bytes[int(tokens[index + 1])] if index + 1 < len(tokens) else b""
+            # 10xxxxxx is a byte that continues a character.
             if _unfinished(held) and following and following[0] & 0xC0 == 0x80:
                 continue
             pieces.append(Piece(held.decode("utf-8", errors="backslashreplace"), first, index + 1 - first))

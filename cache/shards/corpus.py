@@ -97,6 +97,7 @@ class Corpus:
         for document in read_documents(self.paths):
             digest = document_digest(document.text.encode(), document.source, document.origin)
             name = _id(digest)
+            # By name, not by order: any division and order of the files chooses the same documents.
             if self.part.holds(name) and chosen(name, self.seed, self.sample):
                 yield (
                     document.text,
@@ -128,11 +129,12 @@ class ContextSample:
         """Take a context, its BOS included, if it belongs to the sample."""
         hashed = token_hashes(document ^ self.seed, np.array([-2 - start], dtype=np.int64))
         priority = int(hashed[0])
-        if priority < self.ceiling:
+        if priority < self.ceiling:  # few contexts pass, so tokens are converted for those alone
             self._insert((priority, document, start, tokens[1:].astype("<u4").tobytes()))
 
     def merge(self, other: "ContextSample") -> None:
         """Add the sample of another part of the corpus."""
+        # A context that did not fit in either part does not fit in both.
         self.ceiling = min(self.ceiling, other.ceiling)
         for context in other.contexts:
             self._insert(context)

@@ -26,6 +26,7 @@ def save_state(state: BuildState, file: Path) -> None:
         NotWritten: the disk is full.
     """
     state.canonicalize()
+    # Sorted and in canonical form throughout, so that equal states give equal bytes.
     arrays: dict[str, npt.NDArray[np.generic]] = {"token_counts": state.token_counts}
     for layer, hooks in state.layers.items():
         for name, hook in zip(state.settings.hooks, hooks, strict=True):

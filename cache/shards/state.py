@@ -98,6 +98,7 @@ class BuildState:
         tally = self.sources.setdefault(source, SourceTally())
         tally.n_documents += more.n_documents
         tally.n_tokens += more.n_tokens
+        # All or nothing: the first 256 of many sources would depend on the order of documents.
         if len(self.sources) > MAX_SOURCES:
             self.sources, self.source_rows = None, []
 
@@ -116,29 +117,29 @@ class BuildState:
             CacheError: it contains the part already, or parts of another division of the corpus.
         """
         description = f"part {part.k}/{part.n} of {', '.join(names)}"
-        for cut in self.parts:
-            others, n = json.loads(cut)
+        for division in self.parts:
+            others, n = json.loads(division)
             if others != list(names) or n == part.n:
                 continue
             if n == 1:
                 raise CacheError(f"{description} is counted twice: the whole corpus is there already")
             raise CacheError(f"{description} overlaps with its parts of {n}: merge parts of one division")
-        cut = json.dumps([names, part.n])
-        held = self.parts.setdefault(cut, [])
-        if part.k in held:
+        division = json.dumps([names, part.n])
+        numbers = self.parts.setdefault(division, [])
+        if part.k in numbers:
             raise CacheError(f"{description} is counted twice")
-        held.append(part.k)
-        held.sort()
-        if len(held) == part.n:  # the state of a whole corpus must not depend on how it was divided
-            del self.parts[cut]
+        numbers.append(part.k)
+        numbers.sort()
+        if len(numbers) == part.n:  # the state of a whole corpus must not depend on how it was divided
+            del self.parts[division]
             self.parts[json.dumps([names, 1])] = [0]
         self.names |= set(names)
 
     def check_complete(self) -> None:
         """Raise CacheError if a part of a corpus is missing."""
-        for corpus, held in self.parts.items():
-            names, n = json.loads(corpus)
-            missing = sorted(set(range(n)) - set(held))
+        for division, numbers in self.parts.items():
+            names, n = json.loads(division)
+            missing = sorted(set(range(n)) - set(numbers))
             if missing:
                 listed = ", ".join(f"{k}/{n}" for k in missing)
                 raise CacheError(
@@ -154,9 +155,10 @@ class BuildState:
         if other.settings != self.settings:
             differing = self.settings.difference(other.settings)
             raise CacheError(f"these shards are not parts of one cache: {differing}")
-        for corpus, held in other.parts.items():
-            names, n = json.loads(corpus)
-            for k in held:
+        # First, since it may fail: nothing has been added then.
+        for division, numbers in other.parts.items():
+            names, n = json.loads(division)
+            for k in numbers:
                 self.claim(names, CorpusPart(k, n))
         for name in ("n_documents", "n_contexts", "n_tokens", "n_bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -168,8 +170,8 @@ class BuildState:
         rows = np.array([self.source_row(source) for source in other.source_rows], dtype=np.int64)
         self.token_counts += other.token_counts
         for layer, hooks in self.layers.items():
-            for mine_hook, theirs_hook in zip(hooks, other.layers[layer], strict=True):
-                mine_hook.merge(theirs_hook, rows)
+            for hook, other_hook in zip(hooks, other.layers[layer], strict=True):
+                hook.merge(other_hook, rows)
         self.sample.merge(other.sample)
         for document, provenance in other.documents.items():
             self._add_provenance(document, provenance)
@@ -192,6 +194,7 @@ class BuildState:
     def canonicalize(self) -> None:
         """Bring the whole state into canonical form: equal states have equal bytes."""
         self.drop_unused_documents()
+        # Sources have rows in order of appearance, which depends on the order of documents: sort by name.
         order = sorted(range(len(self.source_rows)), key=self.source_rows.__getitem__)
         rows = np.array(order, dtype=np.int64)
         for hooks in self.layers.values():

@@ -56,6 +56,7 @@ def prepare_context(document: int, start: int, tokens: npt.NDArray[np.int64]) ->
         start: index in the document of the first token after the BOS.
         tokens: `[T]`, BOS at position 0.
     """
+    # Hashed once for all layers and hooks.
     hashes = np.zeros(len(tokens), dtype=np.uint64)
     hashes[1:] = token_hashes(document, np.arange(start, start + len(tokens) - 1))
     by_stripe = (tokens[1:] % N_STRIPES << 32) + tokens[1:]
@@ -139,7 +140,7 @@ class CpuAccumulator(Accumulator):
     def __init__(self, layer: LayerStatistics, d_vocab: int, turn: int = 0) -> None:
         super().__init__(layer, d_vocab, turn)
         n_hooks, m = len(layer.hooks), layer.d_mlp
-        shape = (-(-m // BLOCK), N_BINS + 2, BLOCK)
+        shape = (-(-m // BLOCK), N_BINS + 2, BLOCK)  # 160 KB for each block: near the CPU while it is counted
         self._counts = [np.zeros(shape, dtype=np.uint16) for _ in range(n_hooks)]
         self._n_counted = 0
         self._sums = np.zeros((n_hooks, _SUMS_HELD, 5, m))
@@ -154,7 +155,7 @@ class CpuAccumulator(Accumulator):
         n_tokens = len(context.tokens)
         if self._n_counted + n_tokens > MAX_CONTEXT:
             self._flush_counts()
-        self._n_counted += n_tokens
+        self._n_counted += n_tokens  # no counter can have more than this
         self._layer.note_progress(n_tokens)
         for index in range(len(by_hook)):
             self._add_hook(index, context, by_hook)
@@ -177,7 +178,7 @@ class CpuAccumulator(Accumulator):
         extremes[0], extremes[1] = np.inf, -np.inf
         # 1. Histograms, sums, extremes; and the few tokens that may enter a sample, which are then offered.
         for span in layer.spans:
-            begin = 1
+            begin = 1  # after the BOS
             while begin < len(context.tokens):
                 begin, n_candidates = scan_kernels.scan(
                     acts[index], context.hashes, begin, span.first, span.last, limits.cutoffs,

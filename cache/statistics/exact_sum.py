@@ -45,8 +45,9 @@ def add(sums, terms):  # type: ignore[no-untyped-def]
                     exponent = 1  # a subnormal number has no hidden bit, and the exponent of 1
                 if mantissa == 0:
                     continue
-                at = exponent - 1075 + _BIAS
+                at = exponent - 1075 + _BIAS  # the mantissa's lowest bit, counted from the lowest digit's
                 digit, shift = at >> 5, np.uint64(at & 31)
+                # 53 bits, shifted by up to 31, reach into three digits.
                 low = (np.uint64(mantissa) & mask) << shift
                 high = (np.uint64(mantissa) >> np.uint64(32)) << shift
                 sign = -1 if word < 0 else 1

@@ -112,7 +112,7 @@ def slot_for(lists, i, score, key, document, position):  # type: ignore[no-untyp
     """
     worst = -1
     for k in range(lists.score.shape[1]):
-        if lists.length[i, k] == 0:
+        if lists.length[i, k] == 0:  # a free slot, but a later slot may hold the same key
             if worst < 0 or lists.length[i, worst] != 0:
                 worst = k
             continue
@@ -162,6 +162,7 @@ def raise_base(lists, limit, base, neuron, new_base):  # type: ignore[no-untyped
     """
     by = new_base - base[neuron]
     first = neuron * N_LISTS
+    # Upwards, so that no list is overwritten before it has moved.
     for old in range(FIRST_TRACKED, N_LISTS):
         new = old - by
         source, target = first + old, first + (new if new >= FIRST_TRACKED else LOW)
@@ -202,9 +203,10 @@ def record_peaks(acts, hook, context, extremes, sign, limit, pending, n_before, 
         if not np.isfinite(x):
             continue
         score = ascending(-x) if sign > 0 else ascending(x)
+        # Tested before any call that takes lists, which costs 250 ns: nearly all peaks end here.
         if score > limit[j] or (pending.length[j, 0] != 0 and score >= pending.score[j, 0]):
             continue
-        at = 1
+        at = 1  # the first token with the value: ties go to the earlier one
         while acts[hook][at, j] != x:
             at += 1
         key = fingerprint(context.tokens, at)

@@ -106,7 +106,7 @@ def canonical(lists: ExampleLists, k: int) -> ExampleLists:
     """
     order = np.lexsort((lists.position, lists.document, lists.score, lists.length == 0), axis=1)[:, :k]
     ordered = ExampleLists(*(_take(a, order) for a in lists))
-    free = ordered.length == 0
+    free = ordered.length == 0  # their other fields are leftovers
     for array in ordered:
         array[free] = 0
     inside = np.arange(ordered.tokens.shape[2]) < ordered.length[:, :, None]
@@ -128,6 +128,7 @@ def merge(a: ExampleLists, b: ExampleLists) -> ExampleLists:
 def _merge(a: ExampleLists, b: ExampleLists) -> ExampleLists:
     both = ExampleLists(*(np.concatenate([x, y], axis=1) for x, y in zip(a, b, strict=True)))
     ordered = canonical(both, both.k)
+    # Of equal keys the first, which is the best, stays.
     same = (ordered.key[:, :, None] == ordered.key[:, None, :]) & (ordered.length[:, None, :] > 0)
     repeats = np.tril(same, -1).any(axis=2)
     ordered.length[repeats] = 0

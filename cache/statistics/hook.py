@@ -90,7 +90,7 @@ class HookStatistics:
             rows: `[n_sources]` for each source of `other` its row in this `source_mass`.
         """
         self.counts += other.counts
-        self.power_sums = exact_sum.carried(self.power_sums + other.power_sums)
+        self.power_sums = exact_sum.carried(self.power_sums + other.power_sums)  # so no digit can overflow
         self.extremes[0] = np.minimum(self.extremes[0], other.extremes[0])
         self.extremes[1] = np.maximum(self.extremes[1], other.extremes[1])
         for first in range(0, len(self.token_totals), _TOKENS_AT_ONCE):

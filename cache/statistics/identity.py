@@ -16,7 +16,7 @@ MIX_1, MIX_2 = 0x7FEB352D, 0x846CA68B
 FINGERPRINT_BEFORE, FINGERPRINT_AFTER = 6, 2
 """Tokens before and after the peak: two examples that agree in them are near-identical."""
 
-_GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, the step of SplitMix64
 _MASK = 0xFFFFFFFFFFFFFFFF
 
 
@@ -77,7 +77,7 @@ def fingerprint(tokens: npt.NDArray[np.integer], at: int) -> int:
         tokens: `[T]` the context, its BOS included, which is not hashed.
         at: position of the peak.
     """
-    h = 0xCBF29CE484222325
+    h = 0xCBF29CE484222325  # FNV-1a's start and, below, its prime
     first, last = max(at - FINGERPRINT_BEFORE, 1), min(at + FINGERPRINT_AFTER + 1, len(tokens))
     for token in tokens[first:last]:
         h = ((h ^ (int(token) + 1)) * 0x100000001B3) & _MASK

@@ -90,7 +90,7 @@ class LayerStatistics:
             return
         self._next_update = int(self._n_tokens * _UPDATE_GROWTH)
         for hook, limits in zip(self.hooks, self.limits, strict=True):
-            fresh = limits.cutoffs.copy()
+            fresh = limits.cutoffs.copy()  # other threads go on reading the old ones
             for span in self.spans:
                 for part in span.slices:
                     with part.lock:
@@ -118,6 +118,7 @@ class LayerStatistics:
         hook.extremes[1] = np.maximum(hook.extremes[1], extremes[:, 1].max(0))
         for source, positive in zip(sources, sums[:, 4], strict=True):
             if source >= 0:
+                # Rounded to the grid before it is added, so that the order of contexts cannot matter.
                 mass = np.minimum(positive, _MASS_TOP)
                 hook.source_mass[source] += np.rint(mass * 2.0**GRID_BITS).astype(np.int64)
 
@@ -181,5 +182,5 @@ class SampleLimits:
 
 
 def _worst_scores(lists: ExampleLists) -> npt.NDArray[np.uint64]:
-    full = (lists.length > 0).all(axis=1)
+    full = (lists.length > 0).all(axis=1)  # a list with a free slot takes any example
     return np.where(full, lists.score.max(axis=1), NO_LIMIT)

@@ -19,8 +19,9 @@ from cache.statistics.example_lists import ExampleLists
 
 N_INTERVALS = 10
 """Intervals above 0."""
+# With eight bins to an octave, 27 to 29 bins lie from that of a tenth of a value to that of the value.
 N_TRACKED = 29
-"""Tracked bins: the most that lie from the bin of a tenth of the maximum to that of the maximum."""
+"""Tracked bins, which always reach from the maximum down to a tenth of it."""
 
 NOT_POSITIVE, LOW, FIRST_TRACKED = 0, 1, 2
 """A neuron's lists: values at or below 0, positive values below the tracked bins, then one a tracked bin."""
@@ -58,6 +59,7 @@ def intervals(maximum: float) -> list[Interval]:
     if not maximum > 0:
         return result
     edges = bin_edges()
+    # Edges are compared as bins, so an interval is always a union of whole bins.
     top = int(bin_index(np.array([maximum], dtype=np.float32))[0])
     first = ZERO + 1
     for k in range(1, N_INTERVALS + 1):

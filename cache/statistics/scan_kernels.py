@@ -43,7 +43,7 @@ def scan(values, hashes, begin, first, last, cutoffs, counts, sums, extremes, ca
     """Update counts, sums and extremes of one context, and find the tokens that may enter a sample.
 
     The context is processed in pieces, of a piece one block of neurons at a time, whose counters then stay
-    in the first-level cache, and of a block one tile of tokens at a time: first the arithmetic, without
+    in the CPU caches, and of a block one tile of tokens at a time: first the arithmetic, without
     branches so that it runs on vector registers, then the scattered increments of the histograms. The scan
     returns early when `candidates` may have no room for another piece.
 

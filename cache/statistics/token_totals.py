@@ -30,7 +30,7 @@ def whole(words: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
 def add(words: npt.NDArray[np.int32], totals: npt.NDArray[np.int64]) -> None:
     """Add totals `[V, M]` to words `[V, 2, M]`."""
     both = whole(words) + totals
-    low = both.astype(np.int32)
+    low = both.astype(np.int32)  # the low 32 bits, signed: `both - low` is a multiple of 2^32
     words[:, 0], words[:, 1] = low, (both - low) >> 32
 
 

@@ -63,6 +63,7 @@ def staged(target: Location) -> Iterator[Path]:
         yield local
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solu-explorer"
+    # Named by the target, so that the same command finds its files again after a kill.
     folder = home / hashlib.sha256(str(target).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = folder / "made"
@@ -95,7 +96,7 @@ def list_names(folder: Location) -> set[str]:
     """Return the names of files and folders directly in a folder; none where there is no such folder."""
     store, root = _store(folder)
     with _store_errors(f"cannot list {folder}"):
-        store.invalidate_cache()
+        store.invalidate_cache()  # other workers write to the folder too
         if not store.isdir(root):
             return set()
         return {PurePosixPath(path).name for path in store.ls(root, detail=False)}
@@ -129,6 +130,7 @@ def remove(location: Location) -> None:
 
 def _upload_file(made: Path, url: Location) -> None:
     store, root = _store(url)
+    # Moved when complete: readers never see half a file under the final name.
     store.put_file(str(made), f"{root}.partial")
     store.mv(f"{root}.partial", root)
 
@@ -143,6 +145,7 @@ def _upload_folder(made: Path, url: Location) -> None:
                 f"{path} is a link, which may lead out of the folder: nothing was uploaded to {url}"
             )
     new = [p.relative_to(made).as_posix() for p in paths if p.is_file()]
+    # Files of an older, larger cache must not remain among the new ones.
     for name in (MANIFEST, PROFILES, EXAMPLES):
         remove(file_in(url, name))
     new = [name for name in new if name != MANIFEST]

@@ -50,6 +50,7 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
     check_target(out)
     state.canonicalize()
     manifest = state.manifest()
+    # Nothing here depends on time or machine: equal states give equal bytes.
     with atomic_write(out) as aside:
         aside.mkdir()
         _write(
@@ -58,7 +59,9 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
             {
                 "token": np.arange(len(token_bytes), dtype=np.int32),
                 "bytes": pa.array(token_bytes, pa.binary()),
-                "count": state.token_counts[: len(token_bytes)],
+                "count": state.token_counts[
+                    : len(token_bytes)
+                ],  # the model may have more ids than the tokenizer
             },
         )
         _write_neurons(aside, state)
@@ -101,6 +104,7 @@ def _write_neurons(folder: Path, state: BuildState) -> None:
     )
     with pq.ParquetWriter(folder / schema.NEURONS, schema.NEURONS_SCHEMA, **COMPRESSION) as table:
         for layer, hooks in state.layers.items():
+            # A file for a few neurons, so that a page reads little and no file grows with the model.
             for first in range(0, state.settings.model.d_mlp, step):
                 last = min(first + step, state.settings.model.d_mlp)
                 part = schema.part_name(layer, first, step)
@@ -144,6 +148,7 @@ def _write_tokens(folder: Path, state: BuildState) -> None:
     with pq.ParquetWriter(folder / schema.TOKENS, schema.TOKENS_SCHEMA, **COMPRESSION) as writer:
         for layer, hooks in state.layers.items() if state.settings.by_token else ():
             for name, hook in zip(state.settings.hooks, hooks, strict=True):
+                # A neuron that is never above 0 has no maximum to compare with, and is left out.
                 high = hook.extremes[1].astype(np.float64)
                 allowed = np.isfinite(high) & (high > 0)
                 scale = np.where(allowed, high, 1.0)

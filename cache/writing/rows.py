@@ -37,6 +37,7 @@ def neuron_rows(
     count, power_sums = counts.sum(axis=1), np.moveaxis(exact_sum.to_float(hook.power_sums[:, rows]), 0, 1)
     is_counted = count > 0
     mean, std, skewness, kurtosis = moments_of(count, power_sums)
+    # Density counts whole bins, since the histogram alone remains: from the bin of a tenth of the maximum.
     above = [
         Histogram(c).count_from(h / 10) if s and h > 0 else (0, np.nan)
         for c, h, s in zip(counts, high, is_counted, strict=True)
@@ -220,5 +221,6 @@ def _table(
             columns[f"levels_{name}"] = [s[:n].tobytes() for s, n in zip(levels, length, strict=True)]
             columns[f"low_{name}"], columns[f"high_{name}"] = lists.low[at][:, h], lists.high[at][:, h]
         else:
+            # Without the extra LayerNorm there is one hook; the columns stay, so all caches have one schema.
             columns |= {f"{part}_{name}": [None] * len(length) for part in ("levels", "low", "high")}
     return pa.table(columns, schema=schema.EXAMPLES_SCHEMA)

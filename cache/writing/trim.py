@@ -77,6 +77,7 @@ def trim(source: Path, out: Path, sizes: Sizes, *, progress: bool = True) -> Man
     documents: list[Integers] = []
     with atomic_write(out) as aside:
         aside.mkdir()
+        # Profiles and tokens count every token, which a smaller copy does not change.
         shutil.copytree(source / schema.PROFILES, aside / schema.PROFILES)
         for name in (schema.VOCABULARY, schema.TOKENS):
             shutil.copyfile(source / name, aside / name)
@@ -218,6 +219,7 @@ def _copy_sample(cache: NeuronCache, manifest: Manifest, folder: Path) -> Intege
     """Write the sample of contexts; return the documents that they come from."""
     table = cache.files.sample()
     n_tokens = np.cumsum(pc.list_value_length(table["tokens"]).to_numpy())
+    # Contexts are in order of priority: the first that fit are the sample of the smaller size.
     table = table.slice(0, int(np.searchsorted(n_tokens, manifest.sample_tokens or 0, side="right")))
     pq.write_table(table.cast(schema.SAMPLE_SCHEMA), folder / schema.SAMPLE, **COMPRESSION)
     documents: Integers = table["document"].to_numpy()
