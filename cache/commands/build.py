@@ -69,7 +69,9 @@ def build(
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
     shard: Annotated[
         str | None,
-        typer.Option(help="K/N: read part K of N of the text and write a shard for `solu cache merge`."),
+        typer.Option(
+            help="K/N: read part K (from 0) of N of the text, and write a shard for `solu cache merge`."
+        ),
     ] = None,
     save_every: Annotated[
         float, typer.Option(help="Seconds between saved states, from which a killed build resumes.")

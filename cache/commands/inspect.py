@@ -97,6 +97,6 @@ def folder_size(path: Path) -> int:
 
 def list_neurons(neurons: "list[NotFinite]", most: int = 20) -> str:
     """Return the number of neurons, and the names of the first ones, as `L0/5`."""
-    names = list(dict.fromkeys(f"L{one.layer}/{one.neuron}" for one in neurons))
+    names = list(dict.fromkeys(f"L{neuron.layer}/{neuron.neuron}" for neuron in neurons))
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{len(names):,} neuron{'s' * (len(names) > 1)}: {', '.join(names[:most])}{more}"

@@ -187,11 +187,13 @@ class DeviceAccumulator(Accumulator):
             neurons = window_kernels.select_peaks(extremes, sign, limit, pending)
             # The CPU knows the limits of lists, so it selects the few peaks whose windows are fetched.
             for first in range(0, len(neurons), _WINDOWS_AT_ONCE):
-                some = neurons[first : first + _WINDOWS_AT_ONCE]
-                tokens = at[(sign + 1) // 2, some]
-                rows, columns = self._put(np.stack([tokens, some]))
+                selected = neurons[first : first + _WINDOWS_AT_ONCE]
+                tokens = at[(sign + 1) // 2, selected]
+                rows, columns = self._put(np.stack([tokens, selected]))
                 windows = self._fetch(acts, rows, columns, window)
-                window_kernels.record_peaks(some, tokens, windows, context, extremes, sign, pending, *window)
+                window_kernels.record_peaks(
+                    selected, tokens, windows, context, extremes, sign, pending, *window
+                )
 
     def _offer_passing(
         self,
@@ -216,11 +218,12 @@ class DeviceAccumulator(Accumulator):
         first = 0
         while n_passing.any():
             # As many whole tokens as fit; one token alone may exceed it, and is split below.
-            n_some = max(1, int(np.searchsorted(np.cumsum(n_passing), _WINDOWS_AT_ONCE, side="right")))
-            places = passing[:n_some].nonzero()
-            for some in places.split(_WINDOWS_AT_ONCE):
-                self._offer(index, context, acts, names, some[:, 0] + first, some[:, 1])
-            first += n_some
+            n_batch = max(1, int(np.searchsorted(np.cumsum(n_passing), _WINDOWS_AT_ONCE, side="right")))
+            places = passing[:n_batch].nonzero()
+            for batch in places.split(_WINDOWS_AT_ONCE):
+                rows, neurons = batch[:, 0] + first, batch[:, 1]
+                self._offer(index, context, acts, names, rows, neurons)
+            first += n_batch
             if first == n:
                 return
             passing = torch.cat(

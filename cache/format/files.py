@@ -151,11 +151,11 @@ class FilesV3(Files):
             )
             for first in range(0, self.manifest.model.d_mlp, self._per_part)
         ]
-        more = pa.concat_tables(parts)
-        if len(more) != len(table):
-            raise self.damaged(schema.PROFILES, f"{len(more)} rows for {len(table)} neurons")
-        for name in more.column_names:
-            table = table.append_column(name, more[name])
+        histogram_columns = pa.concat_tables(parts)
+        if len(histogram_columns) != len(table):
+            raise self.damaged(schema.PROFILES, f"{len(histogram_columns)} rows for {len(table)} neurons")
+        for name in histogram_columns.column_names:
+            table = table.append_column(name, histogram_columns[name])
         return table
 
     def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
@@ -251,8 +251,8 @@ def stored_examples(table: pa.Table, hooks: Sequence[str]) -> dict[str, list[Sto
         span = (high.astype(np.float64) - low).astype(np.float32)
         flat = np.frombuffer(b"".join(levels), dtype=np.uint8).astype(np.float32) / 255
         values = _split(np.repeat(low, lengths) + flat * np.repeat(span, lengths), lengths)
-        for one, own in zip(activations, values, strict=True):
-            one[hook] = own
+        for by_hook, window in zip(activations, values, strict=True):
+            by_hook[hook] = window
     # All columns in one go: a dictionary for each row would be slower.
     names = ("kind", "range", "value", "peak", "position", "context_start", "document")
     kinds, interval, value, *others = (table[name].to_pylist() for name in names)

@@ -37,10 +37,10 @@ class Settings(Record):
     @property
     def memory(self) -> int:
         """Bytes of memory that the statistics of all neurons take."""
-        one = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.statistics_options)
-        return one.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
+        one_neuron = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.statistics_options)
+        return one_neuron.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
 
     def difference(self, other: "Settings") -> str:
         """Return the settings that differ, with both values, for an error message."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return "; ".join(f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k])
+        own, others = self.model_dump(), other.model_dump()
+        return "; ".join(f"{k}: {own[k]!r} and {others[k]!r}" for k in own if own[k] != others[k])

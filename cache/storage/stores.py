@@ -66,10 +66,10 @@ def staged(target: Location) -> Iterator[Path]:
     # Named by the target, so that the same command finds its files again after a kill.
     folder = home / hashlib.sha256(str(target).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = folder / "made"
-    yield made
-    with _store_errors(f"cannot upload {made} to {target}"):
-        (_upload_folder if made.is_dir() else _upload_file)(made, target)
+    staging = folder / "made"
+    yield staging
+    with _store_errors(f"cannot upload {staging} to {target}"):
+        (_upload_folder if staging.is_dir() else _upload_file)(staging, target)
     files.remove(folder)
 
 
@@ -128,30 +128,30 @@ def remove(location: Location) -> None:
             store.rm(root, recursive=True)
 
 
-def _upload_file(made: Path, url: Location) -> None:
+def _upload_file(local: Path, url: Location) -> None:
     store, root = _store(url)
     # Moved when complete: readers never see half a file under the final name.
-    store.put_file(str(made), f"{root}.partial")
+    store.put_file(str(local), f"{root}.partial")
     store.mv(f"{root}.partial", root)
 
 
-def _upload_folder(made: Path, url: Location) -> None:
+def _upload_folder(local: Path, url: Location) -> None:
     """Upload a cache. The old manifest is removed first, the new one comes last."""
     store, root = _store(url)
-    paths = sorted(made.rglob("*"))
+    paths = sorted(local.rglob("*"))
     for path in paths:
         if path.is_symlink():
             raise CacheError(
                 f"{path} is a link, which may lead out of the folder: nothing was uploaded to {url}"
             )
-    new = [p.relative_to(made).as_posix() for p in paths if p.is_file()]
+    new = [p.relative_to(local).as_posix() for p in paths if p.is_file()]
     # Files of an older, larger cache must not remain among the new ones.
     for name in (MANIFEST, PROFILES, EXAMPLES):
         remove(file_in(url, name))
     new = [name for name in new if name != MANIFEST]
-    store.put([str(made / name) for name in new], [f"{root}/{name}" for name in new])
-    if (made / MANIFEST).is_file():
-        store.put_file(str(made / MANIFEST), f"{root}/{MANIFEST}")
+    store.put([str(local / name) for name in new], [f"{root}/{name}" for name in new])
+    if (local / MANIFEST).is_file():
+        store.put_file(str(local / MANIFEST), f"{root}/{MANIFEST}")
 
 
 def _store(location: Location) -> tuple[Any, str]:

@@ -96,7 +96,7 @@ def _write(file: Path, table_schema: pa.Schema, columns: Columns) -> None:
 
 def _write_neurons(folder: Path, state: BuildState) -> None:
     """Write `neurons.parquet`, and all files of `profiles/` and `examples/`."""
-    step, few = state.settings.neurons_per_part, schema.NEURONS_PER_ROW_GROUP
+    step, group_size = state.settings.neurons_per_part, schema.NEURONS_PER_ROW_GROUP
     summaries: dict[str, list[pa.Table]] = {hook: [] for hook in state.settings.hooks}
     profile_options, example_options = (
         small_groups(schema.PROFILES_SCHEMA),
@@ -115,8 +115,8 @@ def _write_neurons(folder: Path, state: BuildState) -> None:
                     pq.ParquetWriter(profiles, schema.PROFILES_SCHEMA, **profile_options) as profile_file,
                     pq.ParquetWriter(examples, schema.EXAMPLES_SCHEMA, **example_options) as example_file,
                 ):
-                    for a in range(first, last, few):
-                        rows = slice(a, min(a + few, last))
+                    for a in range(first, last, group_size):
+                        rows = slice(a, min(a + group_size, last))
                         parts = [
                             neuron_rows(layer, name, rows, hook, state)
                             for name, hook in zip(state.settings.hooks, hooks, strict=True)
@@ -153,9 +153,9 @@ def _write_tokens(folder: Path, state: BuildState) -> None:
                 allowed = np.isfinite(high) & (high > 0)
                 scale = np.where(allowed, high, 1.0)
                 for first in range(0, len(state.token_counts), _TOKENS_AT_ONCE):
-                    some = slice(first, first + _TOKENS_AT_ONCE)
-                    counts = state.token_counts[some]
-                    means = token_totals.means(token_totals.whole(hook.token_totals[some]), counts)
+                    rows = slice(first, first + _TOKENS_AT_ONCE)
+                    counts = state.token_counts[rows]
+                    means = token_totals.means(token_totals.whole(hook.token_totals[rows]), counts)
                     best = token_totals.highest(means / scale, BEST, allowed)
                     neurons = [row[row >= 0] if n else row[:0] for row, n in zip(best, counts, strict=True)]
                     columns: Columns = {

@@ -151,12 +151,12 @@ def example_rows(layer: int, index: int, rows: slice, hook: HookStatistics, stat
     """
     tables = []
     for kind, lists in (("top", hook.top), ("bottom", hook.bottom)):
-        few = example_lists.select_lists(lists, rows)
-        neuron, rank = np.nonzero(few.length > 0)
+        own_lists = example_lists.select_lists(lists, rows)
+        neuron, rank = np.nonzero(own_lists.length > 0)
         place = {"kind": [kind] * len(rank), "range": [None] * len(rank), "rank": rank.astype(np.int32)}
-        tables.append(_table(layer, index, few, neuron + rows.start, (neuron, rank), place, state))
+        tables.append(_table(layer, index, own_lists, neuron + rows.start, (neuron, rank), place, state))
     samples = list(_samples(rows, hook, state.settings.range_samples))
-    few = example_lists.select_lists(
+    own_lists = example_lists.select_lists(
         hook.ranges, slice(rows.start * ranges.N_LISTS, rows.stop * ranges.N_LISTS)
     )
     neuron, interval, rank, list_index, slot = (
@@ -167,7 +167,7 @@ def example_rows(layer: int, index: int, rows: slice, hook: HookStatistics, stat
         "range": interval.astype(np.int32),
         "rank": rank.astype(np.int32),
     }
-    tables.append(_table(layer, index, few, neuron + rows.start, (list_index, slot), place, state))
+    tables.append(_table(layer, index, own_lists, neuron + rows.start, (list_index, slot), place, state))
     return pa.concat_tables(tables)
 
 
