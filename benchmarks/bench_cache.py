@@ -34,8 +34,9 @@ import numpy as np
 import torch
 from records import device_name, write_record
 
-from cache.building.engine import Engine, Options, Pass
-from cache.shards.corpus import Corpus, Text
+from cache.building.engine import Engine, Options
+from cache.building.workers import DocumentWorkers
+from cache.shards.corpus import Corpus, TokenizedDocument
 from cache.shards.state import BuildState
 from solu_model.config import SoluConfig
 from solu_model.loading.checkpoints import load_tokenizer, save_checkpoint
@@ -98,7 +99,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
     save_checkpoint(model, folder / "model", tokenizer)
     save_transformerlens(model, folder / "transformerlens")
     engine = Counting(folder / "model", Options(device="cpu"))
-    texts = Corpus(args.text).texts(engine.tokenizer)
+    texts = Corpus(args.text).documents(engine.tokenizer)
     build = Build(engine, texts)
     n_cores = os.cpu_count() or 1
     rates: dict[str, list[float]] = {"build, from nothing": [build.run(args.warm)]}
@@ -195,10 +196,10 @@ class Counting(Engine):
         super().__init__(model, options)
         self._passes: list[tuple[float, float, int]] = []
 
-    def read(self, contexts: Sequence[Context], visit: Callable[[int, list[torch.Tensor]], None]) -> None:
-        """One pass, see `Engine.read`."""
+    def run(self, contexts: Sequence[Context], visit: Callable[[str, torch.Tensor], None]) -> None:
+        """One pass, see `Engine.run`."""
         began = time.perf_counter()
-        super().read(contexts, visit)
+        super().run(contexts, visit)
         self._passes.append((began, time.perf_counter(), sum(len(c.tokens) - 1 for c in contexts)))
 
     def rate(self, began: float, ended: float) -> float:
@@ -213,10 +214,10 @@ class Counting(Engine):
 class Build:
     """The engine at work on one state, a stretch at a time."""
 
-    def __init__(self, engine: Counting, texts: Iterator[Text]) -> None:
+    def __init__(self, engine: Counting, texts: Iterator[TokenizedDocument]) -> None:
         self.engine, self._texts = engine, texts
-        self._pass = Pass(engine, BuildState.empty(engine.settings))
-        self.read: list[Text] = []
+        self._workers = DocumentWorkers(engine, BuildState.empty(engine.settings))
+        self.read: list[TokenizedDocument] = []
         """Since the list was last emptied."""
         self.n_tokens = 0
 
@@ -224,7 +225,7 @@ class Build:
         """Tokens a second over about so long; returns when the last document is read."""
         began = ended = time.perf_counter()
         for text in self._texts:
-            self._pass.add(text)
+            self._workers.submit(text)
             ended = time.perf_counter()  # and more documents are waiting
             self.read.append(text)
             self.n_tokens += len(text.tokens)
@@ -232,7 +233,7 @@ class Build:
                 break
         else:
             sys.exit("the text is too short for so many repeats of so many seconds: give more of it")
-        self._pass.pause()
+        self._workers.flush()
         return self.engine.rate(began, ended)
 
     def contexts(self) -> list[Context]:
@@ -244,10 +245,10 @@ class Build:
 
     def close(self) -> None:
         """End the engine's threads."""
-        self._pass.close()
+        self._workers.close()
 
 
-def _nothing(layer: int, acts: list[torch.Tensor]) -> None:
+def _nothing(point: str, acts: torch.Tensor) -> None:
     """Keep nothing of a pass."""
 
 
@@ -258,7 +259,7 @@ def streams(engine: Counting, contexts: list[Context], n: int, seconds: float) -
     def work() -> None:
         torch.set_num_threads(1)
         while time.perf_counter() - began < seconds:
-            engine.read([next(waiting)], _nothing)
+            engine.run([next(waiting)], _nothing)
 
     threads = [Thread(target=work) for _ in range(n)]
     for thread in threads:
@@ -273,12 +274,12 @@ def batched(engine: Counting, contexts: np.ndarray, batch: int, seconds: float) 
     n, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
         at = n % (len(contexts) - batch + 1)
-        engine.read([Context(0, 0, row) for row in contexts[at : at + batch]], _nothing)
+        engine.run([Context(0, 0, row) for row in contexts[at : at + batch]], _nothing)
         n += batch
     return engine.rate(began, time.perf_counter())
 
 
-def full_contexts(texts: list[Text], n_ctx: int, n: int = 128) -> np.ndarray:
+def full_contexts(texts: list[TokenizedDocument], n_ctx: int, n: int = 128) -> np.ndarray:
     """`[n, n_ctx]` tokens of the texts, one after another."""
     tokens = np.concatenate([t.tokens for t in texts])[: n * n_ctx]
     return np.ascontiguousarray(tokens[: len(tokens) // n_ctx * n_ctx].reshape(-1, n_ctx))

@@ -28,7 +28,7 @@ from records import device_name, write_record
 
 from cache.format import schema
 from cache.reader import NeuronCache
-from cache.writing.store import COMPRESSION, NEURONS_IN_GROUP, small_groups
+from cache.writing.cache_folder import COMPRESSION, NEURONS_IN_GROUP, small_groups
 
 SHAPES = {"2 million neurons": (64, 32768), "1 thousand neurons": (1, 1024)}
 MARK_MS = 5.0

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from records import device_name, write_record
 
 from cache.format import schema
-from cache.writing.store import COMPRESSION, NEURONS_IN_GROUP
+from cache.writing.cache_folder import COMPRESSION, NEURONS_IN_GROUP
 from dashboard.shared.neuron_query import PAGE_SIZE, Interval, Query, page_of
 
 MARK_MS = 500.0
@@ -56,7 +56,7 @@ def neurons(layer: int, hook: str, d_mlp: int, random: np.random.Generator) -> p
 
 
 def write_neurons(folder: Path, layers: int, d_mlp: int, hooks: list[str]) -> Path:
-    """The table of all neurons, as `cache.writing.store` writes it."""
+    """The table of all neurons, as `cache.writing.cache_folder` writes it."""
     random, file = np.random.default_rng(0), folder / schema.NEURONS
     with pq.ParquetWriter(file, schema.NEURONS_SCHEMA, **COMPRESSION) as writer:
         for layer in range(layers):

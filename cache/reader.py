@@ -24,68 +24,71 @@ from cache.format.schema import CacheError, Kind, Manifest, Provenance
 from cache.format.vocabulary import Vocabulary
 
 _FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3}
+"""Files by version of the format."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A stretch of text around one of a neuron's tokens: a strongest or weakest firing, or a sampled one."""
+    """A window of text around one token of a neuron: a strongest, weakest or sampled example."""
 
     value: float
-    """Activation at the peak, exact in float32."""
+    """Activation at the peak, an exact float32."""
     tokens: npt.NDArray[np.int32]
     """`[n]` tokens of the window."""
     peak: int
-    """Index in `tokens` of the token that it is an example of."""
+    """Index in `tokens` of the example's token."""
     activations: dict[str, npt.NDArray[np.float32]]
-    """By hook, `[n]`: one of 256 even steps from the lowest to the highest value of the window as built."""
+    """`[n]` by hook, each rounded to one of 256 even steps."""
     position: int
     """Index of the peak's token in its document."""
     context_start: int
-    """Index in the document of the first token (after the BOS) of the context the model saw."""
+    """Index in the document of the first token, after the BOS, of the context that the model read."""
     document_index: int
-    """The document's name (version 1: its number)."""
+    """Name of the document (version 1: its number)."""
     document: Provenance
 
 
 @dataclass(frozen=True)
 class RangeSample:
-    """An interval of a neuron's activation: how many tokens lie in it, and some of them, drawn uniformly."""
+    """An interval of a neuron's activation: its number of tokens, and a uniform sample of them."""
 
     low: float
+    """Lower edge: outside the interval at or below zero, inside it above zero."""
     high: float
-    """Edges: low < x <= high at or below zero; low <= x < high above it, the highest to the maximum."""
+    """Upper edge: inside the interval at or below zero and in the highest interval, else outside."""
     count: int
-    """Tokens of the corpus in it, exact."""
+    """Exact number of tokens of the corpus in the interval."""
     examples: list[Example]
-    """Sampled without replacement; all of them where there are few."""
+    """Tokens sampled without replacement; all of them where there are few."""
 
 
 @dataclass(frozen=True)
 class ContextsKept:
-    """Which examples' whole contexts a cache holds."""
+    """The examples whose whole contexts a cache holds: the first ranks of some kinds."""
 
     kinds: tuple[Kind, ...]
     n_ranks: int
-    """Of each neuron, hook and kind (and interval) the first so many."""
+    """Number of examples of each neuron, hook and kind (and interval)."""
 
     def of(self, kind: str, rank: int) -> bool:
-        """Whether that of an example is there."""
+        """Return True if the context of an example is stored."""
         return kind in self.kinds and rank < self.n_ranks
 
 
 @dataclass(frozen=True, slots=True)
 class TokenMean:
-    """What a token of the vocabulary does to a neuron."""
+    """A token of the vocabulary, with the mean activation of a neuron on it."""
 
     token: int
     mean: float
+    """Mean activation over all occurrences of the token."""
     count: int
-    """Times it came in the corpus."""
+    """Occurrences of the token in the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceShare:
-    """How much of a neuron's activation above 0 came from a source of text."""
+    """A source of text, with its share of the sum of a neuron's activation above 0."""
 
     source: str
     share: float
@@ -93,7 +96,7 @@ class SourceShare:
 
 @dataclass(frozen=True, slots=True)
 class NotFinite:
-    """A neuron with activations that are no numbers, which are counted and in nothing else."""
+    """A neuron with NaN or infinite activations, which are counted but excluded from all statistics."""
 
     layer: int
     neuron: int
@@ -103,48 +106,54 @@ class NotFinite:
 
 
 class Neuron:
-    """One neuron's part of a cache. Every method raises CacheError for a hook that it does not hold."""
+    """One neuron of a cache. Every method raises CacheError for a hook that the cache does not hold."""
 
     def __init__(self, cache: "NeuronCache", layer: int, index: int) -> None:
         self.layer, self.index, self._cache = layer, index, cache
 
     def top(self, hook: str) -> list[Example]:
-        """The strongest examples at a hook, best first: one a document, near-identical texts once."""
+        """Return the strongest examples at a hook, strongest first.
+
+        There is at most one for each document, and one of near-identical texts.
+        """
         return self._examples(hook, "top")
 
     def bottom(self, hook: str) -> list[Example]:
-        """The weakest examples, the lowest first; none in a cache of version 1."""
+        """Return the weakest examples at a hook, weakest first, chosen as in `top`; none in version 1."""
         return self._examples(hook, "bottom")
 
     def ranges(self, hook: str) -> list[RangeSample]:
-        """Intervals of activation, lowest first, each with samples; none in a cache of version 1."""
+        """Return the intervals of activation, lowest first, each with its sample; none in version 1."""
         row = self._profile(hook)
         examples: dict[int | None, list[Example]] = {}
-        for found in self._cache.files.examples(self.layer, self.index, hook, "range"):
-            examples.setdefault(found.interval, []).append(self._cache.example(found))
-        edges = zip(row["range_low"], row["range_high"], row["range_count"], strict=True)
-        return [RangeSample(*edge, examples.get(which, [])) for which, edge in enumerate(edges)]
+        for stored in self._cache.files.examples(self.layer, self.index, hook, "range"):
+            examples.setdefault(stored.interval, []).append(self._cache.example(stored))
+        intervals = zip(row["range_low"], row["range_high"], row["range_count"], strict=True)
+        return [RangeSample(*interval, examples.get(i, [])) for i, interval in enumerate(intervals)]
 
     def tokens(self, hook: str) -> list[TokenMean]:
-        """Tokens of highest mean activation, among those that came often; none in version 1."""
+        """Return the tokens of highest mean activation, highest first; none in version 1.
+
+        Only tokens with at least `token_min_count` occurrences are ranked (`Manifest`).
+        """
         row = self._profile(hook)
         columns = zip(row["tokens"], row["token_means"], row["token_counts"], strict=True)
-        return [TokenMean(*found) for found in columns]
+        return [TokenMean(*values) for values in columns]
 
     def sources(self, hook: str) -> list[SourceShare]:
-        """Sources of its activation above 0, the largest share first; none in version 1."""
+        """Return the sources of the activation above 0, the largest share first; none in version 1."""
         row = self._profile(hook)
-        return [SourceShare(*found) for found in zip(row["sources"], row["source_shares"], strict=True)]
+        return [SourceShare(*values) for values in zip(row["sources"], row["source_shares"], strict=True)]
 
     def histogram(self, hook: str) -> Histogram:
-        """Exact counts over every token."""
+        """Return the exact histogram over all tokens of the corpus."""
         row = self._profile(hook)
         counts = np.zeros(N_BINS, dtype=np.int64)
         counts[row["bins"]] = row["bin_counts"]
         return Histogram(counts)
 
     def moments(self, hook: str) -> Moments:
-        """Count, extremes and moments over every token."""
+        """Return count, extremes and moments over all tokens of the corpus."""
         row = self._cache.files.moments(self.layer, self.index, self._cache.checked_hook(hook))
         names = ("count", "n_nan", "n_inf", "min", "max", "mean", "std", "skewness", "kurtosis")
         return Moments(**{name: row[name] for name in names})
@@ -158,17 +167,17 @@ class Neuron:
 
 
 class NeuronCache:
-    """A cache opened for reading. Use `open`; safe to share between threads."""
+    """A cache opened for reading, with `NeuronCache.open`. Threads may share it."""
 
     def __init__(self, path: Path, manifest: Manifest, files: Files) -> None:
         self.path, self.manifest, self.files = path, manifest, files
 
     @classmethod
     def open(cls, path: str | Path) -> "NeuronCache":
-        """Open a cache folder, of this version or an older one.
+        """Open a cache folder of any version up to this one.
 
         Raises:
-            CacheError: there is none, it is of a newer version, or part of it is missing or damaged.
+            CacheError: there is no cache, it has a newer version, or a part is missing or damaged.
         """
         folder = Path(path)
         file = folder / schema.MANIFEST
@@ -186,6 +195,7 @@ class NeuronCache:
                 f"({problems}): build the cache again with this version"
             ) from error
         files = _FILES[manifest.version](folder, manifest)
+        # Checked here, so that a partial copy fails at once and not at some page.
         missing = [name for name in files.names if not (folder / name).exists()]
         if missing:
             raise CacheError(
@@ -195,12 +205,12 @@ class NeuronCache:
 
     @property
     def layers(self) -> list[int]:
-        """Layers that were read, ascending."""
+        """Layers that the cache holds, ascending."""
         return self.manifest.layers
 
     @property
     def d_mlp(self) -> int:
-        """Neurons a layer."""
+        """Neurons of each layer."""
         return self.manifest.model.d_mlp
 
     @property
@@ -209,7 +219,7 @@ class NeuronCache:
         return list(self.manifest.hooks)
 
     def neuron(self, layer: int, index: int) -> Neuron:
-        """One neuron.
+        """Return one neuron.
 
         Raises:
             CacheError: there is no such layer or neuron.
@@ -223,10 +233,12 @@ class NeuronCache:
         return Neuron(self, layer, index)
 
     def table(self, layer: int, hook: str, *, histograms: bool = False) -> pa.Table:
-        """A row a neuron of a layer, in order: extremes, moments, density, the tokens of its peaks.
+        """Return the rows of a layer in `neurons.parquet`, one for each neuron, in order.
 
         Args:
-            histograms: also the columns `bins` and `bin_counts`, the histogram's bins in use.
+            layer: the layer.
+            hook: the hook.
+            histograms: add the columns `bins` and `bin_counts`, the non-empty bins of the histogram.
 
         Raises:
             CacheError: there is no such layer or hook.
@@ -235,20 +247,21 @@ class NeuronCache:
         return self.files.table(layer, self.checked_hook(hook), histograms=histograms)
 
     def not_finite(self) -> list[NotFinite]:
-        """The neurons with NaN or infinite activations, in order; none in a healthy model."""
-        found = []
+        """Return the neurons with NaN or infinite activations, in order; a healthy model has none."""
+        neurons = []
         for layer in self.layers:
             for hook in self.hooks:
                 table = self.table(layer, hook)
                 n_nan, n_inf = table["n_nan"].to_numpy(), table["n_inf"].to_numpy()
                 for i in np.flatnonzero(n_nan + n_inf):
-                    found.append(NotFinite(layer, int(i), hook, int(n_nan[i]), int(n_inf[i])))
-        return found
+                    neurons.append(NotFinite(layer, int(i), hook, int(n_nan[i]), int(n_inf[i])))
+        return neurons
 
     def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
-        """The neurons that fire most on a token, relative to their own maximum: neuron, mean activation.
+        """Return the neurons of highest mean activation on a token, relative to their own maximum.
 
-        None in a cache of version 1.
+        Returns:
+            Pairs of a neuron and its mean activation on the token, highest ratio first; none in version 1.
 
         Raises:
             CacheError: there is no such layer or hook.
@@ -257,26 +270,29 @@ class NeuronCache:
         return self.files.neurons_for(token, layer, self.checked_hook(hook))
 
     def sample(self) -> pa.Table:
-        """Whole contexts that activation had no part in choosing: `document`, `context_start`, `tokens`
-        (without the BOS). Empty in a cache of version 1."""
+        """Return a sample of whole contexts, drawn regardless of activation; empty in version 1.
+
+        Columns: `document`, `context_start` and `tokens` (without the BOS).
+        """
         return self.files.sample()
 
     @cached_property
     def contexts_kept(self) -> ContextsKept | None:
-        """Whose whole contexts there are, where `solu cache contexts` put them there; else None.
+        """The examples whose whole contexts `solu cache contexts` added; None if it never did.
 
         Raises:
-            CacheError: their file is damaged.
+            CacheError: the file of contexts is damaged.
         """
-        found = self.files.contexts_kept()
-        if found is None:
+        stored = self.files.contexts_kept()
+        if stored is None:
             return None
-        kinds = tuple(kind for kind in get_args(Kind) if kind in found[0])
-        return ContextsKept(kinds, found[1])
+        stored_kinds, n_ranks = stored
+        return ContextsKept(tuple(kind for kind in get_args(Kind) if kind in stored_kinds), n_ranks)
 
     def context(self, example: Example) -> npt.NDArray[np.int32] | None:
-        """`[n]` tokens of the whole context that an example is of, without the BOS; None where it is not
-        kept. The example's own token is the one at `position - context_start`.
+        """Return the tokens `[n]` of the whole context of an example, without the BOS.
+
+        The example's own token is at index `position - context_start`. None if the context is not stored.
 
         Raises:
             CacheError: the file is damaged.
@@ -287,15 +303,22 @@ class NeuronCache:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What tokens say."""
+        """The bytes and text of tokens."""
         return Vocabulary(self.files.read(schema.VOCABULARY)["bytes"].to_pylist())
 
     def documents(self) -> dict[int, Provenance]:
-        """Every document that something kept came from, by its name (version 1: its number)."""
+        """Return the provenance of all documents of examples and sampled contexts, by name.
+
+        In version 1 documents have numbers in place of names.
+        """
         return dict(self._documents)
 
     def checked_hook(self, hook: str) -> str:
-        """The hook, if the cache holds it; else CacheError."""
+        """Return the hook.
+
+        Raises:
+            CacheError: the cache does not hold it.
+        """
         if hook not in self.hooks:
             raise CacheError(f"this cache holds {' and '.join(self.hooks)}, not {hook!r}")
         return hook
@@ -306,7 +329,7 @@ class NeuronCache:
         return {r["document"]: Provenance(r["source"], r["lang"], r["licence"], r["origin"]) for r in rows}
 
     def example(self, stored: StoredExample) -> Example:
-        """An example with the document that it is from."""
+        """Return a stored example with the provenance of its document."""
         document = self._documents.get(stored.document)
         if document is None:
             raise self.files.damaged(schema.DOCUMENTS, f"no document {stored.document}")

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cache.cli import app as cache_app
+from cache.commands import app as cache_app
 from dashboard.shared.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
 from dashboard.shared.settings import BUILDS_VARIABLE
 from dashboard.studies.cli import app as study_app

@@ -12,7 +12,7 @@ import torch
 from cache.building.build import build_cache
 from cache.building.engine import Options
 from cache.reader import NeuronCache
-from cache.statistics.kept import Window
+from cache.statistics.example_lists import Window
 from dashboard.shared.annotations.database import Database
 from dashboard.studies.plan.cards import make_cards
 from dashboard.studies.plan.design import new_design

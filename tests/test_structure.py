@@ -42,7 +42,7 @@ def test_every_command_is_in_the_readme():
         "solu_model.text.documents",
         "solu_model.files",
         "cache.reader",
-        "cache.cli",
+        "cache.commands",
         "dashboard.cli",
     ],
 )

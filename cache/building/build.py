@@ -1,8 +1,8 @@
-"""Fill a cache: one streaming pass of a model over a corpus.
+"""Build a cache: run a model over a corpus once, document by document.
 
 solu cache build --model models/solu-1l --data PATH --out models/solu-1l/neurons
 
-The state is saved every few minutes beside `out`; the same command goes on from there.
+The state is saved every few minutes as `OUT.state`; the same command resumes from it.
 """
 
 import time
@@ -13,25 +13,27 @@ from pathlib import Path
 import psutil
 from transformers import PreTrainedTokenizerFast
 
-from cache.building.engine import Engine, Options, Pass
-from cache.building.progress import shown_progress
+from cache.building.engine import Engine, Options
+from cache.building.progress import Progress
+from cache.building.workers import DocumentWorkers
 from cache.format.schema import CacheError, Manifest
-from cache.shards.corpus import Corpus, Part
+from cache.shards.corpus import Corpus, CorpusPart
 from cache.shards.settings import Settings
 from cache.shards.shard_file import load_state, save_state
 from cache.shards.state import BuildState
-from cache.storage.disk import NotWritten, check_place
-from cache.writing.store import write_cache
+from cache.storage.disk import NotWritten, check_target
+from cache.writing.cache_folder import write_cache
 from solu_model.files import remove
 from solu_model.text.token_bytes import vocabulary_bytes
 from solu_model.text.tokenizer import tokenizer_hash
 
 
 class Stopped(RuntimeError):
-    """A build that was asked to end before its time."""
+    """A build that was asked to stop before its end."""
 
 
-_REMEMBERED = 50_000  # documents whose provenance is held before those that nothing came from are dropped
+_MAX_DOCUMENTS_HELD = 50_000
+"""Documents whose provenance is held before that of documents without an example is dropped."""
 
 
 def build_cache(
@@ -45,41 +47,41 @@ def build_cache(
     report: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Manifest:
-    """Run a model over a corpus and write what its neurons did.
+    """Run a model over a corpus and write the cache of its neurons.
 
     Args:
         model_path: a checkpoint folder.
-        data: corpus paths.
-        out: folder to write; an older cache there is replaced when the new one is whole. An interrupted
-            build leaves `OUT.state`, from which the next call goes on.
-        options: what to keep.
+        data: files, folders or hub names of the text.
+        out: folder to write; an older cache there is replaced when the new one is complete. An interrupted
+            build leaves `OUT.state`, from which the next call resumes.
+        options: sizes of the cache, and how to run.
         tokenizer_path: a tokenizer in place of the checkpoint's own.
         progress: draw a progress bar.
-        report: a file that says how far it is, for another program (`progress`).
-        stop: asked after each document; where it says so, what was read is saved and the build ends.
+        report: a JSON file that tells another program how far the build is (`Progress`).
+        stop: called after each document; if it returns True, the state is saved and the build ends.
 
     Returns:
         The manifest that was written.
 
     Raises:
         CheckpointError, CorpusError: the model or the text cannot be read.
-        CacheError: there is no text to read, `OUT.state` is another build's, or `out` is no cache.
-        Stopped: `stop` said so; the same call goes on from `OUT.state`.
-        NotWritten: the disk is full; an older cache stays, and what was read too where there is room for it.
+        CacheError: there is no text, `OUT.state` belongs to another build, or `out` is not a cache.
+        Stopped: `stop` returned True; the same call resumes from `OUT.state`.
+        NotWritten: the disk is full. An older cache stays, and so does the state if there is room for it.
     """
     options = options or Options()
-    check_place(out)
+    check_target(out)  # first, since the model may take minutes to load
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
-    saved = out.with_name(out.name + ".state")
+    saved = _state_file(out)
     corpus = Corpus(data, options.sample, options.seed)
-    state = read_part(engine, corpus, saved, progress=progress, report=report, stop=stop)
+    state = read_corpus(engine, corpus, saved, progress=progress, report=report, stop=stop)
     try:
-        manifest = finish(state, engine.tokenizer, out)
+        manifest = write_complete_state(state, engine.tokenizer, out)
     except NotWritten as error:
-        with suppress(NotWritten):  # what was saved before, if anything, stays
+        with suppress(NotWritten):  # an earlier saved state stays
             save_state(state, saved)
-        kept = f"{error}: it goes on from {saved}" if saved.exists() else str(error)
-        raise NotWritten(kept) from error
+        message = f"{error}: it resumes from {saved}" if saved.exists() else str(error)
+        raise NotWritten(message) from error
     remove(saved)
     return manifest
 
@@ -88,36 +90,38 @@ def build_shard(
     model_path: Path,
     data: Sequence[str | Path],
     out: Path,
-    part: Part,
+    part: CorpusPart,
     options: Options | None = None,
     *,
     tokenizer_path: str | Path | None = None,
     progress: bool = True,
 ) -> BuildState:
-    """One part of a cache: the state file that `solu cache merge` takes; arguments as in `build_cache`."""
+    """Run a model over one part of a corpus, and write the state file that `solu cache merge` takes.
+
+    Arguments and errors are those of `build_cache`.
+    """
     options = options or Options()
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
-    saved = out.with_name(out.name + ".state")
+    saved = _state_file(out)
     corpus = Corpus(data, options.sample, options.seed, part)
-    state = read_part(engine, corpus, saved, progress=progress)
+    state = read_corpus(engine, corpus, saved, progress=progress)
     save_state(state, out)
-    remove(saved)
+    remove(saved)  # last: a kill between the two costs nothing
     return state
 
 
-def finish(state: BuildState, tokenizer: PreTrainedTokenizerFast, out: Path) -> Manifest:
-    """Write a cache from a whole state.
+def write_complete_state(state: BuildState, tokenizer: PreTrainedTokenizerFast, out: Path) -> Manifest:
+    """Write a cache from the state of a whole corpus.
 
     Raises:
-        CacheError: a part of the corpus is missing, it has no token, or the tokenizer is not the one that
-            read it.
+        CacheError: a part of the corpus is missing, it has no token, or another tokenizer read it.
         NotWritten: the disk is full.
     """
     state.check_complete()
-    expected, found = state.settings.model.tokenizer, tokenizer_hash(tokenizer)
-    if found != expected:
+    expected, own = state.settings.model.tokenizer, tokenizer_hash(tokenizer)
+    if own != expected:
         raise CacheError(
-            f"the text was read with a tokenizer of SHA-256 {expected[:12]}, this one has {found[:12]}: give "
+            f"the text was read with a tokenizer of SHA-256 {expected[:12]}, this one has {own[:12]}: give "
             "the one of the build (--tokenizer PATH)"
         )
     if not state.n_tokens:
@@ -128,7 +132,7 @@ def finish(state: BuildState, tokenizer: PreTrainedTokenizerFast, out: Path) -> 
     return write_cache(out, state, vocabulary_bytes(tokenizer))
 
 
-def read_part(
+def read_corpus(
     engine: Engine,
     corpus: Corpus,
     saved: Path,
@@ -137,71 +141,85 @@ def read_part(
     report: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> BuildState:
-    """Read a part of a corpus, going on from the state in `saved` if there is one.
+    """Read a corpus, or one part of it, resuming from the state in `saved` if there is one.
 
     Raises:
-        Stopped: `stop` said so; what was read is in `saved`.
-        CacheError: `saved` was made with other settings or from other text.
+        Stopped: `stop` returned True; the state is in `saved`.
+        CacheError: `saved` has other settings or is of other text.
     """
     check_memory(engine.settings)
-    if saved.exists():
-        state = load_state(saved)
-        if state.settings != engine.settings:
-            raise CacheError(
-                f"{saved} is an interrupted build with other settings "
-                f"({state.settings.difference(engine.settings)}): finish that one, or remove the file"
-            )
-    else:
-        state = BuildState.empty(engine.settings)
-        state.claim(corpus.names, corpus.part)
-    skip, digest, n_skipped = state.n_documents, 0, 0
-    running = Pass(engine, state)
+    state = _load_or_begin(engine.settings, corpus, saved)
+    n_read, digest_read = state.n_documents, state.digest
+    n_skipped = digest_skipped = 0
+    workers = DocumentWorkers(engine, state)
     last_saved = time.monotonic()
     try:
-        with shown_progress(corpus, state.n_tokens, state.n_bytes, bar=progress, report=report) as advance:
-            for text in corpus.texts(engine.tokenizer, skip):
-                if n_skipped < skip:
-                    digest, n_skipped = (digest + text.digest) % 2**256, n_skipped + 1
-                    if n_skipped == skip:
-                        _check_same(digest, state, saved)
+        with Progress(corpus, state.n_tokens, state.n_bytes, bar=progress, report=report) as shown:
+            for document in corpus.documents(engine.tokenizer, skip=n_read):
+                # What was read before an interruption is read again, without the model: its digest shows that
+                # the text is still the same.
+                if n_skipped < n_read:
+                    n_skipped, digest_skipped = n_skipped + 1, (digest_skipped + document.digest) % 2**256
+                    if n_skipped == n_read:
+                        _check_digest(digest_skipped, digest_read, saved)
                     continue
-                running.add(text)
-                advance(text.n_bytes, len(text.tokens))
-                if len(state.documents) > _REMEMBERED:
-                    running.pause()
-                    state.forget()
-                stopped = stop()
-                if stopped or time.monotonic() - last_saved > engine.options.save_every:
-                    running.pause()
+                workers.submit(document)
+                shown.advance(document.n_bytes, len(document.tokens))
+                if len(state.documents) > _MAX_DOCUMENTS_HELD:
+                    workers.flush()  # examples of documents in progress are in no list yet
+                    state.drop_unused_documents()
+                is_stopped = stop()
+                if is_stopped or time.monotonic() - last_saved > engine.options.save_every:
+                    workers.flush()
                     save_state(state, saved)
                     last_saved = time.monotonic()
-                if stopped:
-                    raise Stopped(f"stopped: the same command goes on from {saved}")
-            if n_skipped < skip:
-                _check_same(digest, state, saved)
-            running.pause()
+                if is_stopped:
+                    raise Stopped(f"stopped: the same command resumes from {saved}")
+            if n_skipped < n_read:  # the text has become shorter
+                _check_digest(digest_skipped, digest_read, saved)
+            workers.flush()
     finally:
-        running.close()
+        workers.close()
     return state
 
 
 def check_memory(settings: Settings) -> None:
-    """Raise CacheError where what is kept of all neurons does not fit in memory, before anything is read."""
+    """Raise CacheError if the statistics do not fit in the free memory, before any text is read."""
     free = psutil.virtual_memory().available
     if settings.memory > free:
         without = settings.model_copy(update={"by_token": False}).memory
         raise CacheError(
-            f"what is kept of {len(settings.layers)} layers of {settings.model.d_mlp} neurons takes "
-            f"{settings.memory / 1e9:.1f} GB, {free / 1e9:.1f} are free: "
+            f"the statistics of {len(settings.layers)} layers of {settings.model.d_mlp} neurons take "
+            f"{settings.memory / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: "
             "read fewer layers at a time (--layer), "
             f"or leave out activation by token (--no-by-token: {without / 1e9:.1f} GB)"
         )
 
 
-def _check_same(digest: int, state: BuildState, saved: Path) -> None:
-    """Raise CacheError where the documents read before an interruption are not those of `digest`."""
-    if digest != state.digest:
+def _state_file(out: Path) -> Path:
+    """Return the file that an interrupted build resumes from."""
+    return out.with_name(out.name + ".state")
+
+
+def _load_or_begin(settings: Settings, corpus: Corpus, saved: Path) -> BuildState:
+    """Return the state in `saved`, or that of no documents where there is no such file."""
+    if not saved.exists():
+        state = BuildState.empty(settings)
+        state.claim(corpus.names, corpus.part)
+        return state
+    state = load_state(saved)
+    if state.settings != settings:
         raise CacheError(
-            f"{saved} goes on in the middle of another text: the corpus has changed since. "
+            f"{saved} is an interrupted build with other settings "
+            f"({state.settings.difference(settings)}): finish that one, or remove the file"
+        )
+    return state
+
+
+def _check_digest(digest: int, expected: int, saved: Path) -> None:
+    """Raise CacheError if the documents that were skipped are not those read before the interruption."""
+    if digest != expected:
+        raise CacheError(
+            f"{saved} was saved in the middle of another text: the corpus has changed since. "
             "Remove the file to begin again"
         )

@@ -1,82 +1,76 @@
-"""Run a model over documents: threads take whole ones, and add what its neurons did to one shared state.
+"""The model that a build runs, its tokenizer, and the settings of the cache that follow from them.
 
-The only part of the package that runs the model.
+No other module of the package runs a model.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from queue import Queue
-from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cache.device.accumulate import DeviceReader, device_memory
 from cache.format.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
-from cache.shards.corpus import Text
 from cache.shards.settings import Settings
-from cache.shards.state import BuildState
-from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, Reader, sequence
-from cache.statistics.kept import SAMPLE_WINDOW, WINDOW, Window
-from cache.statistics.layer import LayerAccumulator
+from cache.statistics.accumulator import MAX_CONTEXT
+from cache.statistics.example_lists import SAMPLE_WINDOW, WINDOW, Window
 from solu_model.files import weights_hash
 from solu_model.loading.adapters import load_neuron_model
 from solu_model.loading.checkpoints import CheckpointError
 from solu_model.protocols import NeuronModel
-from solu_model.text.contexts import Context, document_contexts
+from solu_model.text.contexts import Context
 from solu_model.text.tokenizer import tokenizer_hash
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a build keeps and how it runs; the defaults are those of `solu cache build`."""
+    """Options of a build: sizes of the cache, and how to run. Defaults are those of `solu cache build`."""
 
     sample: float = 1.0
     """Share of the documents to read."""
     seed: int = 0
-    """Of that share and of every sample."""
+    """Seed of that share and of every sample in the cache."""
     layers: tuple[int, ...] | None = None
     """Layers to read; all of them where None."""
     top_k: int = 20
-    """Strongest and weakest examples a neuron and hook."""
+    """Number of strongest and of weakest examples of each neuron and hook."""
     range_samples: int = 5
     """Tokens sampled from each interval of activation."""
     window: Window = WINDOW
     """Tokens kept around a strongest example's peak."""
     sample_window: Window = SAMPLE_WINDOW
-    """The same for weakest and sampled examples."""
+    """Tokens kept around the token of a weakest or sampled example."""
     by_token: bool = True
-    """Keep the tokens with the highest mean activation: takes 8 bytes a neuron, hook and token."""
+    """Keep the tokens of highest mean activation: 8 bytes of memory for each neuron, hook and token."""
     token_min_count: int = 10
-    """Occurrences from which a token is ranked by its mean activation."""
+    """Least number of occurrences of a token that is ranked by its mean activation."""
     sample_tokens: int = 1_000_000
-    """Tokens in the sample of contexts that activation has no part in."""
+    """Most tokens in the sample of contexts, which is drawn regardless of activation."""
     n_threads: int | None = None
-    """Documents read at once; the number of cores where None, always 1 on a GPU. The result does not depend
-    on it."""
+    """Documents read at the same time; where None one for each core. Always 1 on a GPU. The cache does not
+    depend on it."""
     batch_size: int | None = None
-    """Contexts of equal length in a forward pass; 1 on a CPU, 32 on a GPU where None."""
+    """Most contexts in a forward pass, all of one length; where None 1 on a CPU and 32 on a GPU."""
     device: str | None = None
-    """`cpu` or `cuda`; a GPU when there is one where None."""
+    """`cpu` or `cuda`; where None a GPU if there is one."""
     save_every: float = 180.0
     """Seconds between saved states."""
 
 
 class Engine:
-    """A model, ready to add documents to states.
+    """A model with its tokenizer, ready to compute the activations of contexts.
 
     Args:
-        model_path: a checkpoint folder: ours, TransformerLens's, or another causal model's.
+        model_path: a checkpoint folder: of this package, of TransformerLens, or of another causal model.
+        options: of the build.
         tokenizer_path: a tokenizer in place of the checkpoint's own.
 
     Raises:
-        CheckpointError: the model cannot be read, or its tokenizer has no BOS or more tokens than it.
-        CacheError: a layer that it does not have, or contexts longer than can be counted.
+        CheckpointError: the model cannot be read, or its tokenizer has no BOS or more tokens than the model.
+        CacheError: the model lacks a layer of the options, or its contexts are longer than `MAX_CONTEXT`.
     """
 
     def __init__(
@@ -90,14 +84,15 @@ class Engine:
         config = self.model.config
         if len(self.tokenizer) > config.d_vocab:
             raise CheckpointError(
-                f"the tokenizer has {len(self.tokenizer)} tokens and the model {config.d_vocab}: "
-                "it is another model's; give the one that it was trained with (--tokenizer PATH)"
+                f"the tokenizer has {len(self.tokenizer)} tokens and the model {config.d_vocab}: it belongs "
+                "to another model; give the tokenizer that this model was trained with (--tokenizer PATH)"
             )
         if config.n_ctx > MAX_CONTEXT:
             raise CacheError(f"contexts of at most {MAX_CONTEXT} tokens can be counted, got {config.n_ctx}")
         layers = list(range(config.n_layers)) if options.layers is None else sorted(set(options.layers))
         if not layers or layers[0] < 0 or layers[-1] >= config.n_layers:
             raise CacheError(f"expected layers from 0 to {config.n_layers - 1}, got {layers}")
+        # Without the extra LayerNorm the two hooks have the same activations.
         hooks: list[Hook] = ["hook_mid", "hook_post"] if config.has_mlp_norm else ["hook_post"]
         self.settings = Settings(
             model=ModelRecord(
@@ -114,7 +109,7 @@ class Engine:
             layers=layers,
             hooks=hooks,
             dtype="float32",
-            device=self.device.partition(":")[0],
+            device=self.device.partition(":")[0],  # without the index: shards of any GPU are equal
             sample=options.sample,
             seed=options.seed,
             top_k=options.top_k,
@@ -125,182 +120,39 @@ class Engine:
             token_min_count=options.token_min_count,
             sample_tokens=options.sample_tokens,
             neurons_per_part=NEURONS_PER_PART,
+            # Other versions may round activations differently, so their shards must not be merged.
             versions={name: version(name) for name in ("torch", "numpy", "numba", "tokenizers")},
         )
+        self.points: dict[str, tuple[int, Hook]] = {
+            f"blocks.{layer}.mlp.{hook}": (layer, hook) for layer in layers for hook in hooks
+        }
+        """Layer and hook of each activation that a build reads, by the model's name for it."""
 
     @property
     def batch_size(self) -> int:
-        """Contexts of equal length in a forward pass."""
+        """Most contexts in a forward pass, all of one length."""
         return self.options.batch_size or (1 if self.device == "cpu" else 32)
 
-    def read(self, contexts: Sequence[Context], visit: Callable[[int, list[Tensor]], None]) -> None:
-        """One forward pass, to the last hook and no further.
+    def run(self, contexts: Sequence[Context], visit: Callable[[str, Tensor], None]) -> None:
+        """Run one forward pass, which ends at the last hook that is read.
 
-        A layer's activations are handed on before the next layer's are made: memory does not grow with the
-        number of layers, and what was just written is read while it is near.
+        A layer's activations are visited before the next layer runs. So memory does not grow with the number
+        of layers, and the activations are still in the CPU's cache when they are counted.
 
         Args:
-            contexts: of equal length: without padding, what comes out for one does not depend on the others.
-            visit: is given a layer and of each hook `[B, T, M]` float32, on the model's device.
+            contexts: of equal length. Without padding, the activations of one do not depend on the others.
+            visit: called with each of `points` and its activations `[B, T, M]`, on the model's device, in
+                the order of the forward pass.
         """
         tokens = torch.from_numpy(np.stack([c.tokens for c in contexts])).to(self.device)
-        hooks = self.settings.hooks
-        points = {
-            f"blocks.{layer}.mlp.{hook}": (layer, hook) for layer in self.settings.layers for hook in hooks
-        }
-        passed: dict[str, Tensor] = {}
-
-        def take(name: str, acts: Tensor) -> None:
-            layer, hook = points[name]
-            passed[hook] = acts.float()
-            if len(passed) == len(hooks):
-                visit(layer, [passed.pop(hook) for hook in hooks])
-
         with torch.inference_mode():
-            self.model.activations(tokens, points, visit=take)
-
-
-class Pass:
-    """Threads that add documents to one state.
-
-    Args:
-        engine: the model. state: what to add to; not to be touched between `start` and `pause`.
-        on_device: take the statistics where the activations are, in one thread; on a GPU where None.
-
-    Raises:
-        CacheError: the GPU has no room for them.
-    """
-
-    def __init__(self, engine: Engine, state: BuildState, *, on_device: bool | None = None) -> None:
-        self.engine, self.state = engine, state
-        on_gpu = engine.device.partition(":")[0] == "cuda"
-        self._on_device = on_gpu if on_device is None else on_device
-        if self._on_device and on_gpu:
-            _check_room(state.settings, torch.cuda.mem_get_info(engine.device)[0])
-        n_threads = engine.options.n_threads or ((os.cpu_count() or 1) if engine.device == "cpu" else 1)
-        if self._on_device:
-            n_threads = 1
-        self._layers = {
-            layer: LayerAccumulator(
-                hooks, seed=state.settings.seed, layer=layer, keep=state.settings.keep, n_threads=n_threads
-            )
-            for layer, hooks in state.layers.items()
-        }
-        self._lock = Lock()
-        self._queue: Queue[Text | None] = Queue(maxsize=2 * n_threads)
-        self._failure: BaseException | None = None
-        self._threads = [Thread(target=self._work, args=(turn,), daemon=True) for turn in range(n_threads)]
-        for thread in self._threads:
-            thread.start()
-
-    def add(self, text: Text) -> None:
-        """Hand a document to the threads.
-
-        Raises:
-            Exception: whatever ended one of them.
-        """
-        self._queue.put(text)
-        self._check()
-
-    def pause(self) -> None:
-        """Wait until all documents are in the state."""
-        self._queue.join()
-        self._check()
-        for layer in self._layers.values():
-            layer.settle()
-
-    def close(self) -> None:
-        """End the threads."""
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _work(self, turn: int) -> None:
-        # One thread a forward pass: documents are what is parallel. On a CPU it is faster than threads that
-        # share one matrix product, and the last bits do not depend on the number of cores.
-        torch.set_num_threads(1)
-        readers: dict[int, Reader] | None = None
-        while (text := self._queue.get()) is not None:
-            try:
-                if self._failure is None:
-                    if readers is None:
-                        readers = {
-                            layer: self._reader(accumulator, turn)
-                            for layer, accumulator in self._layers.items()
-                        }
-                    self._read(text, readers)
-            except BaseException as error:
-                self._failure = error
-            finally:
-                self._queue.task_done()
-        self._queue.task_done()
-
-    def _reader(self, layer: LayerAccumulator, turn: int) -> Reader:
-        d_vocab = self.state.settings.model.d_vocab
-        if self._on_device:
-            return DeviceReader(layer, d_vocab, self.engine.device)
-        return DocumentReader(layer, d_vocab, turn)
-
-    def _read(self, text: Text, readers: dict[int, Reader]) -> None:
-        engine = self.engine
-        n_ctx = self.state.settings.model.n_ctx
-        contexts = list(document_contexts(text.id, text.tokens.tolist(), n_ctx, engine.bos))
-        with self._lock:
-            self.state.count(text, len(contexts))
-            for context in contexts:
-                self.state.sample.offer(text.id, context.start, context.tokens)
-            source = self.state.source_row(text.provenance.source)
-        for batch in _equal_lengths(contexts, engine.batch_size):
-            self._read_batch(text, batch, source, readers)
-        for reader in readers.values():
-            reader.end_document()
-
-    def _read_batch(
-        self, text: Text, batch: Sequence[Context], source: int, readers: dict[int, Reader]
-    ) -> None:
-        ready = [sequence(text.id, context.start, context.tokens) for context in batch]
-
-        def add(layer: int, acts: list[Any]) -> None:
-            if not self._on_device:
-                acts = [a.cpu().numpy() for a in acts]
-            for row, context in enumerate(ready):
-                readers[layer].add(context, [at_hook[row] for at_hook in acts], source)
-
-        self.engine.read(batch, add)
-
-
-def _check_room(settings: Settings, free: int) -> None:
-    """Raise CacheError where what is kept on a GPU does not fit in its free memory, in bytes."""
-    if (needed := device_memory(settings)) > free:
-        without = device_memory(settings.model_copy(update={"by_token": False}))
-        raise CacheError(
-            f"counting {len(settings.layers)} layers of {settings.model.d_mlp} neurons takes "
-            f"{needed / 1e9:.1f} GB of the GPU, {free / 1e9:.1f} are free: read fewer layers at a time "
-            f"(--layer), or leave out activation by token (--no-by-token: {without / 1e9:.1f} GB)"
-        )
-
-
-def _equal_lengths(contexts: Sequence[Context], batch_size: int) -> Iterator[list[Context]]:
-    """Runs of consecutive contexts of one length, `batch_size` at most."""
-    held: list[Context] = []
-    for context in contexts:
-        if held and (len(held) == batch_size or len(context.tokens) != len(held[0].tokens)):
-            yield held
-            held = []
-        held.append(context)
-    if held:
-        yield held
+            self.model.activations(tokens, self.points, visit=visit)
 
 
 def _bos(tokenizer: Any, model_path: Path) -> int:
     if tokenizer.bos_token_id is None:
         raise CheckpointError(
-            f"the tokenizer of {model_path} has no BOS, which begins every context: "
-            "give one that has (--tokenizer PATH)"
+            f"the tokenizer of {model_path} has no BOS, with which every context begins: "
+            "give a tokenizer that has one (--tokenizer PATH)"
         )
     return int(tokenizer.bos_token_id)

@@ -1,10 +1,10 @@
-"""How far a build is: a bar for people, and a file for another program to read."""
+"""Progress of a build: a bar on the terminal, and a file for other programs."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
 
 import psutil
 from tqdm import tqdm
@@ -13,65 +13,80 @@ from cache.shards.corpus import Corpus
 from solu_model.files import written_aside
 from solu_model.text.documents import corpus_bytes
 
-_EVERY = 0.5
-"""Seconds between reports."""
+_SECONDS_PER_REPORT = 0.5
 
 
-@contextmanager
-def shown_progress(
-    corpus: Corpus, n_tokens: int, n_bytes: int, *, bar: bool, report: Path | None
-) -> Iterator[Callable[[int, int], None]]:
-    """What to call with the bytes and tokens of every document that was read.
+class Progress:
+    """Progress of reading a corpus; a context manager around the loop that calls `advance`.
 
     Args:
-        n_tokens: read before.
-        n_bytes: of text, read before.
-        bar: draw one, in bytes of text, with tokens a second and memory beside it.
+        corpus: the text, for its size.
+        n_tokens: tokens read before an interruption.
+        n_bytes: bytes of text read before an interruption.
+        bar: draw a bar, in bytes of text, with tokens a second and memory beside it.
         report: a JSON file, rewritten twice a second: `n_tokens`; `n_bytes` of about `total_bytes` of text
-            (null where that is not known); `tokens_per_second`; `seconds_left` (null where not known);
-            `memory` in bytes; `stage`, `reading` or, when all is read, `writing`.
+            (null if not known); `tokens_per_second`; `seconds_left` (null if not known); `memory` in bytes;
+            `stage`, `reading` or, once all text is read, `writing`.
     """
-    found = corpus_bytes(corpus.paths)
-    total = max(int(found * corpus.sample / corpus.part.n), n_bytes) if found else None
-    process, started, first_token, first_byte = psutil.Process(), time.monotonic(), n_tokens, n_bytes
-    last_report = -_EVERY
 
-    def write_report(stage: str) -> None:
-        nonlocal last_report
-        if report is None:
+    def __init__(
+        self, corpus: Corpus, n_tokens: int, n_bytes: int, *, bar: bool, report: Path | None
+    ) -> None:
+        on_disk = corpus_bytes(corpus.paths)  # None for a hub name, whose size is not known
+        self._total = max(int(on_disk * corpus.sample / corpus.part.n), n_bytes) if on_disk else None
+        self._n_tokens, self._n_bytes = n_tokens, n_bytes
+        self._first_token, self._first_byte = n_tokens, n_bytes
+        self._has_bar, self._report = bar, report
+        self._process = psutil.Process()
+        self._started = time.monotonic()
+        self._last_report = -_SECONDS_PER_REPORT
+        self._bar = tqdm(
+            total=self._total, initial=n_bytes, unit="B", unit_scale=True, desc="caching", disable=not bar
+        )
+
+    def __enter__(self) -> Self:
+        self._write_report("reading")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:  # else the report keeps the last stage that was reached
+            self._write_report("writing")
+        self._bar.close()
+
+    def advance(self, n_bytes: int, n_tokens: int) -> None:
+        """Count a document that was read."""
+        self._n_tokens += n_tokens
+        self._n_bytes += n_bytes
+        if self._has_bar:
+            rate = (self._n_tokens - self._first_token) / max(time.monotonic() - self._started, 1e-9)
+            memory = self._process.memory_info().rss / 1e9
+            self._bar.set_postfix_str(
+                f"{self._n_tokens:,} tokens, {rate:,.0f}/s, {memory:.1f} GB", refresh=False
+            )
+            self._bar.update(n_bytes)
+        if time.monotonic() - self._last_report > _SECONDS_PER_REPORT:
+            self._write_report("reading")
+
+    def _write_report(self, stage: Literal["reading", "writing"]) -> None:
+        if self._report is None:
             return
         now = time.monotonic()
-        spent = max(now - started, 1e-9)
-        bytes_a_second = (n_bytes - first_byte) / spent
-        left = None if total is None or not bytes_a_second else max(total - n_bytes, 0) / bytes_a_second
-        last_report = now
+        spent = max(now - self._started, 1e-9)
+        bytes_per_second = (self._n_bytes - self._first_byte) / spent
+        seconds_left = None
+        if self._total is not None and bytes_per_second:
+            seconds_left = max(self._total - self._n_bytes, 0) / bytes_per_second
+        self._last_report = now
         values = {
             "stage": stage,
-            "n_tokens": n_tokens,
-            "n_bytes": n_bytes,
-            "total_bytes": total,
-            "tokens_per_second": (n_tokens - first_token) / spent,
-            "seconds_left": left,
-            "memory": process.memory_info().rss,
+            "n_tokens": self._n_tokens,
+            "n_bytes": self._n_bytes,
+            "total_bytes": self._total,
+            "tokens_per_second": (self._n_tokens - self._first_token) / spent,
+            "seconds_left": seconds_left,
+            "memory": self._process.memory_info().rss,
         }
-        with written_aside(report) as aside:
+        with written_aside(self._report) as aside:
             aside.write_text(json.dumps(values), encoding="utf-8")
-
-    with tqdm(
-        total=total, initial=n_bytes, unit="B", unit_scale=True, desc="caching", disable=not bar
-    ) as drawn:
-
-        def advance(more_bytes: int, more_tokens: int) -> None:
-            nonlocal n_tokens, n_bytes
-            n_tokens, n_bytes = n_tokens + more_tokens, n_bytes + more_bytes
-            if bar:
-                rate = (n_tokens - first_token) / max(time.monotonic() - started, 1e-9)
-                memory = process.memory_info().rss / 1e9
-                drawn.set_postfix_str(f"{n_tokens:,} tokens, {rate:,.0f}/s, {memory:.1f} GB", refresh=False)
-                drawn.update(more_bytes)
-            if time.monotonic() - last_report > _EVERY:
-                write_report("reading")
-
-        write_report("reading")
-        yield advance
-        write_report("writing")

@@ -1,4 +1,4 @@
-"""A Ray cluster to build a cache on: reach it, see what fits on it, hear what became of a task."""
+"""A Ray cluster that builds a cache: connect to it, find room for tasks, get their results."""
 
 import os
 import socket
@@ -11,15 +11,15 @@ from cache.building.engine import Options
 from cache.format.schema import CacheError
 
 RETRIES = 4
-"""Times that a task is tried again when its worker died or a store failed."""
-SHARDS_A_SLOT = 4
-"""For every task that can run at once, so that a dead worker costs one of them."""
-_RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+"""Retries of a task whose worker died or whose store failed."""
+SHARDS_PER_SLOT = 4
+"""Shards for each task that can run at the same time: a dead worker costs one shard alone."""
+_NODE_RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 _SECONDS_TO_CONNECT = 10.0
 
 
-def installed() -> Any:
-    """The module `ray`.
+def import_ray() -> Any:
+    """Return the module `ray`.
 
     Raises:
         CacheError: it is not installed.
@@ -33,27 +33,31 @@ def installed() -> Any:
 
 @contextmanager
 def connected(ray: Any, address: str | None) -> Iterator[None]:
-    """A cluster to work on, left as it was found.
+    """Connect to a cluster for the length of the block; one that this process is connected to stays so.
+
+    Args:
+        ray: the module.
+        address: HOST:PORT; where None that of RAY_ADDRESS, or a new cluster on this machine.
 
     Raises:
-        CacheError: there is none at the address.
+        CacheError: there is no cluster at the address.
     """
     if ray.is_initialized() and address is None:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
-        how: dict[str, Any] = {"address": "local", "include_dashboard": False}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray sends usage statistics to its makers
+        arguments: dict[str, Any] = {"address": "local", "include_dashboard": False}
     else:
-        how = {"address": address}
-        _answers(address)
+        arguments = {"address": address}
+        _check_reachable(address)
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **how)
+        ray.init(log_to_driver=False, logging_level="ERROR", **arguments)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise CacheError(
-            f"no Ray cluster can be had at {address or 'this machine'}: {error}. "
-            "One that asks for a token wants RAY_AUTH_MODE=token and that token, as on its nodes"
+            f"cannot connect to a Ray cluster at {address or 'this machine'}: {error}. "
+            "If it requires a token, set RAY_AUTH_MODE=token and the token as on its nodes"
         ) from error
     try:
         yield
@@ -61,8 +65,8 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _answers(address: str) -> None:
-    """Raise CacheError where nothing listens at HOST:PORT: Ray itself would wait for many minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise CacheError if nothing listens at HOST:PORT; Ray itself would wait for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -75,46 +79,50 @@ def _answers(address: str) -> None:
         ) from error
 
 
-def fitted(ray: Any, options: Options) -> Options:
-    """The options with the device and the threads of a task decided, the same for all.
+def with_resources(ray: Any, options: Options) -> Options:
+    """Return the options with device and threads filled in, the same for all tasks.
 
     Raises:
         CacheError: such a task fits on no node.
     """
     device = options.device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")
-    device = device.partition(":")[0]  # a task sees the one GPU that it is given
+    device = device.partition(":")[0]  # a task sees only the GPU that Ray gives it, as cuda:0
     options = replace(options, device=device, n_threads=options.n_threads or 1)
-    slots(ray, needs(options))
+    count_slots(ray, task_resources(options))
     return options
 
 
-def needs(options: Options, memory: int = 0) -> dict[str, int]:
-    """What a task that runs the model takes of its node, as Ray's options call it."""
+def task_resources(options: Options, memory: int = 0) -> dict[str, int]:
+    """Return the resources of a task that runs the model, by their names in Ray; memory in bytes."""
     return {"num_cpus": options.n_threads or 1, "num_gpus": int(options.device != "cpu"), "memory": memory}
 
 
-def slots(ray: Any, needed: dict[str, int]) -> int:
-    """Tasks that can run at once.
+def count_slots(ray: Any, needed: dict[str, int]) -> int:
+    """Return the number of tasks with these resources that can run at the same time.
 
     Raises:
-        CacheError: none, on which Ray would wait for a larger node to come.
+        CacheError: no node has room for one; Ray itself would wait for a larger node.
     """
     n = 0
     for node in ray.nodes():
         if node["Alive"]:
-            has = {name: node["Resources"].get(key, 0) for name, key in _RESOURCES.items()}
-            n += min(int(has[name] // amount) for name, amount in needed.items() if amount)
+            free = {name: node["Resources"].get(key, 0) for name, key in _NODE_RESOURCES.items()}
+            n += min(int(free[name] // amount) for name, amount in needed.items() if amount)
     if not n:
         raise CacheError(
             f"no node of the cluster has {needed['num_cpus']} cores, {needed['num_gpus']} GPUs and "
-            f"{needed['memory'] / 1e9:.1f} GB of memory for a task: fewer --threads, --device cpu, fewer "
-            "layers at a time (--layer), or --no-by-token ask for less"
+            f"{needed['memory'] / 1e9:.1f} GB of memory for a task: ask for less with fewer --threads, "
+            "--device cpu, fewer layers at a time (--layer), or --no-by-token"
         )
     return n
 
 
-def got(ray: Any, task: Any) -> Any:
-    """A task's result, or the error that ended it."""
+def result_of(ray: Any, task: Any) -> Any:
+    """Return the result of a task, or raise the error that ended it.
+
+    Raises:
+        CacheError: the cluster gave up on the task.
+    """
     try:
         return ray.get(task)
     except ray.exceptions.RayTaskError as error:
@@ -125,5 +133,5 @@ def got(ray: Any, task: Any) -> Any:
     except ray.exceptions.RayError as error:
         raise CacheError(
             f"the cluster gave up on a task, after {RETRIES} retries where its worker died ({error}): "
-            "the same command goes on with the shards that are whole"
+            "the same command resumes with the complete shards"
         ) from error

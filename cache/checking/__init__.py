@@ -1,1 +1,1 @@
-"""Whether a cache or a set of shards is whole, says one thing everywhere, and whose it is."""
+"""Check that a cache or set of shards is complete, consistent, and matches its model and corpus."""

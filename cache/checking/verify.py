@@ -1,4 +1,4 @@
-"""Whether a cache, or the shards of one, is what was written and belongs to its model and its text."""
+"""Verify a cache, or the shards of one: undamaged, consistent, and built from its model and text."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cache.checking.consistency import readable
+from cache.checking.consistency import inconsistencies
 from cache.format.schema import VOCABULARY, CacheError, ModelRecord
 from cache.reader import NeuronCache
-from cache.shards.corpus import Part, corpus_digest, document_digests, text_digest_v1
+from cache.shards.corpus import CorpusPart, corpus_digest, document_digests, text_digest_v1
 from cache.shards.settings import Settings
 from cache.shards.shard_file import load_state
 from cache.storage.checksums import damaged_files
 from cache.writing.contexts import context_problems
 
-_MOST_PARTS = 64
-"""Numbers of parts that are tried to name the one that is missing or counted twice."""
+_MAX_PARTS = 64
+"""Most parts of a division of the text that is tried, to name a part that is missing or counted twice."""
 
 
 def cache_problems(
@@ -27,13 +27,13 @@ def cache_problems(
     tokenizer: str | None = None,
     progress: bool = False,
 ) -> Iterator[str]:
-    """Everything that is wrong with a cache, a sentence each.
+    """Yield one sentence for each problem of a cache.
 
     Args:
-        path: its folder.
-        model: the checkpoint that it should be built from; not compared where None.
-        data: the text that it should be built from; not compared where empty.
-        tokenizer: one in place of the checkpoint's own.
+        path: the folder of the cache.
+        model: the checkpoint that it should be built from; not compared if None.
+        data: the text that it should be built from; not compared if empty.
+        tokenizer: a tokenizer in place of the checkpoint's own.
         progress: draw progress bars.
     """
     try:
@@ -45,7 +45,7 @@ def cache_problems(
     manifest = cache.manifest
     if manifest.version >= 2:
         yield from _damaged(path, progress)
-    yield from readable(cache, progress=progress)
+    yield from inconsistencies(cache, progress=progress)
     yield from context_problems(cache)
     yield from _model_problems(manifest.model, model, tokenizer)
     if model is not None or tokenizer is not None:
@@ -56,7 +56,7 @@ def cache_problems(
         if (digest, n) != (corpus.sha256, corpus.n_documents):
             yield (
                 f"the text is not the one that was read: {n:,} documents of digest {digest[:12]}, expected "
-                f"{corpus.n_documents:,} of {corpus.sha256[:12]}, in the order that they were read in"
+                f"{corpus.n_documents:,} of {corpus.sha256[:12]}, in the order in which they were read"
             )
     elif data:
         yield from _text_problems(
@@ -72,14 +72,19 @@ def shard_problems(
     tokenizer: str | None = None,
     progress: bool = False,
 ) -> Iterator[str]:
-    """Everything that keeps shards from being the whole of one cache; arguments as in `cache_problems`."""
+    """Yield one sentence for each reason why shards do not merge into a complete cache.
+
+    Args:
+        files: the shards.
+        model, data, tokenizer, progress: as in `cache_problems`.
+    """
     settings: Settings | None = None
-    held: dict[str, dict[int, Path]] = {}
+    files_of: dict[str, dict[int, Path]] = {}  # by division of a corpus, then by part
     digest = n_documents = 0
     damaged = False
     for file in tqdm(files, desc="shards", unit="shard", disable=None if progress else True, leave=False):
         try:
-            state = load_state(file)  # one at a time: each takes as much memory as a build
+            state = load_state(file)  # each takes as much memory as a build, so none is kept
         except CacheError as error:
             damaged = True
             yield str(error)
@@ -89,28 +94,31 @@ def shard_problems(
             settings = state.settings
             yield from _model_problems(settings.model, model, tokenizer)
         elif state.settings != settings:
-            yield f"{file} is no part of the same cache as {files[0]}: {settings.difference(state.settings)}"
-        for cut, parts in state.parts.items():
+            difference = settings.difference(state.settings)
+            yield f"{file} is not a part of the same cache as {files[0]}: {difference}"
+        for division, parts in state.parts.items():
+            own_files = files_of.setdefault(division, {})
             for k in parts:
-                if k in held.setdefault(cut, {}):
-                    yield f"part {k}/{json.loads(cut)[1]} is counted twice: {held[cut][k]} and {file}"
-                held[cut][k] = file
-    for cut, parts_held in held.items():
-        names, n = json.loads(cut)
-        missing = sorted(set(range(n)) - parts_held.keys())
+                if k in own_files:
+                    yield f"part {k}/{json.loads(division)[1]} is counted twice: {own_files[k]} and {file}"
+                own_files[k] = file
+    for division, own_files in files_of.items():
+        names, n = json.loads(division)
+        missing = sorted(set(range(n)) - own_files.keys())
         if missing:
             listed = ", ".join(f"{k}/{n}" for k in missing)
             yield f"of {', '.join(names)} these parts are missing: {listed}"
-    names_of = [json.loads(cut)[0] for cut in held]
-    if len({json.dumps(names) for names in names_of}) < len(names_of):
-        numbers = ", ".join(str(json.loads(cut)[1]) for cut in held)
-        yield f"the same text was cut in different ways, into {numbers} parts: parts of it are counted twice"
+    corpora = [json.dumps(json.loads(division)[0]) for division in files_of]
+    if len(set(corpora)) < len(corpora):
+        numbers = ", ".join(str(json.loads(division)[1]) for division in files_of)
+        yield f"the same text was divided in different ways, into {numbers} parts: some is counted twice"
     if data and settings is not None and not damaged:
         expected = corpus_digest(digest)
         yield from _text_problems(data, settings.sample, settings.seed, expected, n_documents, progress)
 
 
 def _damaged(path: Path, progress: bool) -> Iterator[str]:
+    """Yield the damaged files, or one sentence if there are no checksums."""
     try:
         yield from damaged_files(path, progress=progress)
     except CacheError as error:
@@ -120,21 +128,21 @@ def _damaged(path: Path, progress: bool) -> Iterator[str]:
 def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | None) -> Iterator[str]:
     from solu_model.files import weights_hash
 
-    if model is not None and (found := weights_hash(model)) != record.sha256:
+    if model is not None and (own := weights_hash(model)) != record.sha256:
         yield (
-            f"it was built from other weights than those of {model}: SHA-256 {record.sha256[:12]} there, "
-            f"{found[:12]} here"
+            f"it was built from other weights than those of {model}: SHA-256 {record.sha256[:12]}, "
+            f"those have {own[:12]}"
         )
     if model is None and tokenizer is None:
         return
     from solu_model.loading.checkpoints import load_tokenizer
     from solu_model.text.tokenizer import tokenizer_hash
 
-    own = tokenizer or model or ""
-    if (found := tokenizer_hash(load_tokenizer(own))) != record.tokenizer:
+    path = tokenizer or model or ""
+    if (own := tokenizer_hash(load_tokenizer(path))) != record.tokenizer:
         yield (
-            f"it was built with another tokenizer than that of {own}: SHA-256 {record.tokenizer[:12]} there, "
-            f"{found[:12]} here"
+            f"it was built with another tokenizer than that of {path}: SHA-256 {record.tokenizer[:12]}, "
+            f"that one has {own[:12]}"
         )
 
 
@@ -143,50 +151,59 @@ def _vocabulary_problems(cache: NeuronCache, tokenizer: str | Path) -> Iterator[
     from solu_model.text.token_bytes import vocabulary_bytes
 
     try:
-        written = cache.files.read(VOCABULARY, columns=["bytes"])["bytes"].to_pylist()
+        stored = cache.files.read(VOCABULARY, columns=["bytes"])["bytes"].to_pylist()
     except CacheError:
-        return  # said before
-    if written != vocabulary_bytes(load_tokenizer(tokenizer)):
+        return  # the damage is reported already
+    if stored != vocabulary_bytes(load_tokenizer(tokenizer)):
         yield f"{VOCABULARY} is not the vocabulary of {tokenizer}"
 
 
 def _text_problems(
     data: Sequence[str | Path], sample: float, seed: int, sha256: str, n_documents: int, progress: bool
 ) -> Iterator[str]:
-    """What was counted against what there is; where they differ, which part it looks like."""
-    found = document_digests(data, sample, seed)
+    """Compare the documents that were counted with the text; where they differ, guess the part in question.
+
+    Digests are added modulo 2^256. So the difference of the two sums is the digest of a document, or the sum
+    over a part, if exactly that one is missing or counted twice.
+    """
     digests = list(
-        tqdm(found, desc="text", unit=" documents", disable=None if progress else True, leave=False)
+        tqdm(
+            document_digests(data, sample, seed),
+            desc="text",
+            unit=" documents",
+            disable=None if progress else True,
+            leave=False,
+        )
     )
-    there = sum(digests)
-    if corpus_digest(there) == sha256:
+    total = sum(digests)
+    if corpus_digest(total) == sha256:
         if n_documents != len(digests):
-            yield f"{n_documents:,} documents were counted, there are {len(digests):,}"
+            yield f"{n_documents:,} documents were counted, but the text has {len(digests):,}"
         return
-    surplus = (int(sha256, 16) - there) % 2**256
-    what = f"{n_documents:,} documents were counted, there are {len(digests):,}"
+    surplus = (int(sha256, 16) - total) % 2**256
+    counts = f"{n_documents:,} documents were counted, and the text has {len(digests):,}"
     for verb, sum_of_part in (("counted twice", surplus), ("missing", -surplus % 2**256)):
         if sum_of_part in digests:
-            yield f"{what}: it looks as if one document is {verb}"
+            yield f"{counts}: probably one document is {verb}"
             return
         if part := _part_of(digests, sum_of_part):
-            yield f"{what}: it looks as if part {part.k}/{part.n} of the text is {verb}"
+            yield f"{counts}: probably part {part.k}/{part.n} of the text is {verb}"
             return
     if n_documents > len(digests):
-        yield f"{what}: some are counted twice, or are not in the text given"
+        yield f"{counts}: some are counted twice, or are not in the text given"
     elif n_documents < len(digests):
-        yield f"{what}: some are missing from the cache, or more text is given than it was built from"
+        yield f"{counts}: some are missing from the cache, or more text is given than it was built from"
     else:
-        yield f"as many documents as were counted, {n_documents:,}, but not the same: the text has changed"
+        yield f"{counts}, but not the same ones: the text has changed"
 
 
-def _part_of(digests: list[int], total: int) -> Part | None:
-    """The part whose documents' digests have this sum, if there is one."""
-    for n in range(2, _MOST_PARTS + 1):
+def _part_of(digests: list[int], total: int) -> CorpusPart | None:
+    """Return the part of the text whose digests have this sum, if there is one."""
+    for n in range(2, _MAX_PARTS + 1):
         sums = [0] * n
         for digest in digests:
             sums[(digest & 0x7FFFFFFFFFFFFFFF) % n] += digest
-        for k, found in enumerate(sums):
-            if found and found % 2**256 == total:
-                return Part(k, n)
+        for k, part_sum in enumerate(sums):
+            if part_sum and part_sum % 2**256 == total:
+                return CorpusPart(k, n)
     return None

@@ -1,1 +1,1 @@
-"""The same statistics where activations are on a GPU, in torch. `accumulate.py` is the way in."""
+"""The same statistics for activations on a GPU, in torch. Start with `accumulator.py`."""

@@ -1,1 +1,1 @@
-"""What the files of a cache say, and reading them: numpy and pyarrow alone."""
+"""The files of a cache and their contents, with numpy and pyarrow alone."""

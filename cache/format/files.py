@@ -1,4 +1,4 @@
-"""The files of a cache, version by version: where a row is and how it is found."""
+"""The files of a cache: how a row is found in them. Older versions are in `old_files.py`."""
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
@@ -19,83 +19,94 @@ Row = dict[str, Any]
 
 
 class StoredExample(NamedTuple):
-    """An example as the files have it."""
+    """An example as it is stored, without its document's provenance."""
 
     interval: int | None
-    """Of a sampled one, an index into the neuron's intervals."""
+    """Index of a sampled example's interval, None for other kinds."""
     value: float
+    """Activation at the peak."""
     tokens: npt.NDArray[np.int32]
+    """`[n]` tokens of the window."""
     activations: dict[str, npt.NDArray[np.float32]]
-    """By hook."""
+    """`[n]` by hook."""
     peak: int
+    """Index of the peak in the window."""
     position: int
+    """Index of the peak in the document."""
     context_start: int
+    """Index in the document of the context's first token after the BOS."""
     document: int
+    """Name of the document (version 1: its number)."""
 
 
 GROUPS_HELD = 8
-"""Row groups of each kind that stay in memory: a page asks for several parts of one neuron."""
+"""Row groups of each kind that stay in memory, since a page reads several parts of one neuron."""
 
 
 class Files(ABC):
-    """What reading needs of any version."""
+    """The files of a cache of any version, for reading."""
 
     names: tuple[str, ...]
-    """Files and folders that must be there."""
+    """Files and folders that every cache of the version has."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
 
     @abstractmethod
     def moments(self, layer: int, neuron: int, hook: str) -> Row:
-        """Count, extremes and moments of a neuron, by the names of `histogram.Moments`."""
+        """Return count, extremes and moments of a neuron, by the names of `histogram.Moments`."""
 
     @abstractmethod
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
-        """A neuron's histogram, intervals, tokens and sources."""
+        """Return the columns of a neuron's profile: histogram, intervals, tokens, sources."""
 
     @abstractmethod
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[StoredExample]:
-        """A neuron's examples of a kind, in order."""
+        """Return a neuron's examples of a kind, in order."""
 
     @abstractmethod
     def table(self, layer: int, hook: str, *, histograms: bool) -> pa.Table:
-        """See `NeuronCache.table`."""
+        """Return the rows of a layer and hook, see `NeuronCache.table`."""
 
     @abstractmethod
     def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
-        """See `NeuronCache.neurons_for`."""
+        """Return the neurons of highest mean on a token, see `NeuronCache.neurons_for`."""
 
     @abstractmethod
     def sample(self) -> pa.Table:
-        """See `NeuronCache.sample`."""
+        """Return the sample of contexts, see `NeuronCache.sample`."""
 
     @abstractmethod
     def context(self, document: int, start: int) -> npt.NDArray[np.int32] | None:
-        """See `NeuronCache.context`."""
+        """Return the tokens of a whole context, None where it is not stored, see `NeuronCache.context`."""
 
     @abstractmethod
     def contexts_kept(self) -> tuple[list[str], int] | None:
-        """The kinds of examples whose whole contexts there are, and of how many ranks."""
+        """Return the kinds and the number of ranks of the examples whose whole contexts are stored."""
 
-    def read(self, name: str, **how: Any) -> pa.Table:
-        """A whole file or folder as a table.
+    def read(self, name: str, **options: Any) -> pa.Table:
+        """Return a file or folder as a table; the options are those of `pyarrow.parquet.read_table`.
 
         Raises:
             CacheError: it is damaged.
         """
         try:
-            return pq.read_table(self.folder / name, **how)
+            return pq.read_table(self.folder / name, **options)
         except (pa.ArrowException, OSError) as error:
             raise self.damaged(name, error) from error
 
-    def damaged(self, name: str, what: object) -> CacheError:
-        """The error that names a damaged file."""
-        return CacheError(f"{self.folder / name} is damaged ({what}): copy it again or build the cache again")
+    def damaged(self, name: str, reason: object) -> CacheError:
+        """Return the error for a damaged file."""
+        return CacheError(
+            f"{self.folder / name} is damaged ({reason}): copy it again or build the cache again"
+        )
 
 
 class FilesV3(Files):
-    """Version 3: a neuron's rows are in a row group of a file that its number names."""
+    """Files of version 3: a neuron's index gives the file and the row group of its rows.
+
+    Row groups, profiles and examples that were read last stay in memory.
+    """
 
     names = (
         schema.VOCABULARY, schema.NEURONS, schema.TOKENS, schema.SAMPLE, schema.DOCUMENTS, schema.PROFILES,
@@ -104,6 +115,7 @@ class FilesV3(Files):
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
+        # A cache for each object, not for the class: it ends with the object.
         self._group = lru_cache(2 * GROUPS_HELD)(self._read_group)
         self._one_profile = lru_cache(2 * GROUPS_HELD)(self._read_profile)
         self._own_examples = lru_cache(2 * GROUPS_HELD)(self._read_examples)
@@ -123,7 +135,7 @@ class FilesV3(Files):
         return self._own_examples(layer, neuron, hook).get(kind, [])
 
     def _read_examples(self, layer: int, neuron: int, hook: str) -> dict[str, list[StoredExample]]:
-        """A neuron's examples by kind."""
+        """Read a neuron's examples, by kind."""
         table, _ = self._group(schema.EXAMPLES, *self._place(layer, neuron))
         return stored_examples(at_hook(of_neuron(table, neuron), hook), self.manifest.hooks)
 
@@ -139,11 +151,11 @@ class FilesV3(Files):
             )
             for first in range(0, self.manifest.model.d_mlp, self._per_part)
         ]
-        more = pa.concat_tables(parts)
-        if len(more) != len(table):
-            raise self.damaged(schema.PROFILES, f"{len(more)} rows for {len(table)} neurons")
-        for name in more.column_names:
-            table = table.append_column(name, more[name])
+        histogram_columns = pa.concat_tables(parts)
+        if len(histogram_columns) != len(table):
+            raise self.damaged(schema.PROFILES, f"{len(histogram_columns)} rows for {len(table)} neurons")
+        for name in histogram_columns.column_names:
+            table = table.append_column(name, histogram_columns[name])
         return table
 
     def neurons_for(self, token: int, layer: int, hook: str) -> list[tuple[int, float]]:
@@ -163,14 +175,14 @@ class FilesV3(Files):
         if not (self.folder / schema.CONTEXTS).exists():
             return None
         try:
-            said = pq.read_schema(self.folder / schema.CONTEXTS).metadata
-            return said[b"kinds"].decode().split(","), int(said[b"ranks"])
+            metadata = pq.read_schema(self.folder / schema.CONTEXTS).metadata
+            return metadata[b"kinds"].decode().split(","), int(metadata[b"ranks"])
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise self.damaged(schema.CONTEXTS, error) from error
 
     @property
     def _per_part(self) -> int:
-        assert self.manifest.neurons_per_part is not None  # the manifest's own check
+        assert self.manifest.neurons_per_part is not None  # checked by the manifest
         return self.manifest.neurons_per_part
 
     @cached_property
@@ -178,22 +190,22 @@ class FilesV3(Files):
         return {}
 
     def _layer(self, layer: int, hook: str) -> pa.Table:
-        """The rows of a layer and hook, read once."""
+        """Return the rows of a layer and hook, which are read once and kept."""
         key = (layer, hook)
         if key not in self._tables:
             table = self.read(schema.NEURONS, filters=[("layer", "=", layer), ("hook", "=", hook)])
             if table["neuron"].to_pylist() != list(range(self.manifest.model.d_mlp)):
-                raise self.damaged(schema.NEURONS, f"not all neurons of layer {layer} are in it")
+                raise self.damaged(schema.NEURONS, f"it lacks neurons of layer {layer}")
             self._tables[key] = table
         return self._tables[key]
 
     def _place(self, layer: int, neuron: int) -> tuple[int, int, int]:
-        """Layer, first neuron of the file and row group that hold a neuron."""
+        """Return the layer, the first neuron of the file and the row group of a neuron."""
         within = neuron % self._per_part
         return layer, neuron - within, within // schema.NEURONS_PER_ROW_GROUP
 
     def _read_group(self, kind: str, layer: int, first: int, group: int) -> tuple[pa.Table, str]:
-        """A row group, and the file's name."""
+        """Read a row group; return it and the name of its file."""
         name = f"{kind}/{schema.part_name(layer, first, self._per_part)}"
         try:
             with pa.OSFile(str(self.folder / name)) as file:
@@ -202,6 +214,7 @@ class FilesV3(Files):
             raise self.damaged(name, error) from error
 
     def _one(self, table: pa.Table, name: str, neuron: int) -> Row:
+        """Return the only row of a table, or raise the error that its file is damaged."""
         if len(table) != 1:
             raise self.damaged(name, f"{len(table)} rows for neuron {neuron}")
         row: Row = table.to_pylist()[0]
@@ -209,41 +222,45 @@ class FilesV3(Files):
 
 
 def of_neuron(table: pa.Table, neuron: int) -> pa.Table:
-    """The rows of a neuron, in a table in their order: a view, where filtering copies every column."""
+    """Return the rows of a neuron in a sorted table, as a view; filtering would copy every column."""
     first, last = np.searchsorted(table["neuron"].to_numpy(), [neuron, neuron + 1])
     return table.slice(first, last - first)
 
 
 def at_hook(table: pa.Table, hook: str) -> pa.Table:
-    """The rows of a hook, of one neuron's in order."""
+    """Return the rows of a hook among those of one neuron, which are sorted."""
     hooks = table["hook"].to_pylist()
     first = bisect_left(hooks, hook)
     return table.slice(first, bisect_right(hooks, hook) - first)
 
 
 def stored_examples(table: pa.Table, hooks: Sequence[str]) -> dict[str, list[StoredExample]]:
-    """Examples by kind, of a table in order. Their tokens, and what their levels stand for, are parts of one
-    array each: a Python number for each would take longer than all the rest."""
+    """Return the examples of a sorted table, by kind.
+
+    Tokens and activations are slices of one array each, since making a Python number of each of them would
+    take longer than all the rest.
+    """
     tokens = table["tokens"].combine_chunks()
-    # Copied: a view would keep the whole row group in memory as long as one of its examples.
-    windows = _parts(tokens.flatten().to_numpy().copy(), np.diff(tokens.offsets.to_numpy()))
+    # Copy: a view would keep the whole row group in memory for as long as one of its examples.
+    windows = _split(tokens.flatten().to_numpy().copy(), np.diff(tokens.offsets.to_numpy()))
     activations: list[dict[str, npt.NDArray[np.float32]]] = [{} for _ in windows]
     for hook in hooks:
-        steps = table[f"levels_{hook}"].to_pylist()
+        levels = table[f"levels_{hook}"].to_pylist()
         low, high = (table[f"{end}_{hook}"].to_numpy() for end in ("low", "high"))
-        lengths = np.array([len(s) for s in steps], dtype=np.int64)
+        lengths = np.array([len(window) for window in levels], dtype=np.int64)
         span = (high.astype(np.float64) - low).astype(np.float32)
-        flat = np.frombuffer(b"".join(steps), dtype=np.uint8).astype(np.float32) / 255
-        values = _parts(np.repeat(low, lengths) + flat * np.repeat(span, lengths), lengths)
-        for one, own in zip(activations, values, strict=True):
-            one[hook] = own
+        flat = np.frombuffer(b"".join(levels), dtype=np.uint8).astype(np.float32) / 255
+        values = _split(np.repeat(low, lengths) + flat * np.repeat(span, lengths), lengths)
+        for by_hook, window in zip(activations, values, strict=True):
+            by_hook[hook] = window
+    # All columns in one go: a dictionary for each row would be slower.
     names = ("kind", "range", "value", "peak", "position", "context_start", "document")
     kinds, interval, value, *others = (table[name].to_pylist() for name in names)
-    found = list(map(StoredExample, interval, value, windows, activations, *others))
-    return {kind: found[bisect_left(kinds, kind) : bisect_right(kinds, kind)] for kind in get_args(Kind)}
+    examples = list(map(StoredExample, interval, value, windows, activations, *others))
+    return {kind: examples[bisect_left(kinds, kind) : bisect_right(kinds, kind)] for kind in get_args(Kind)}
 
 
-def _parts(values: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """An array's parts of these lengths, one after the other."""
+def _split(values: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Split an array into consecutive parts of these lengths."""
     ends = np.cumsum(lengths)
     return [values[a:b] for a, b in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]

@@ -1,7 +1,8 @@
-"""A signed histogram whose bins are bits of the float32: eight to an octave, 12.5% wide at most.
+"""Histogram of activations with bins that follow from the bits of a float32: eight to an octave.
 
-In order of value: one bin below -2^16, 320 negative bins, one for -2^-24 < x < 0, one for zero, one
-for 0 < x < 2^-24, 320 positive bins, one from 2^16 up. Counts are exact; merging is addition.
+A bin is at most 12.5% wide. In order of value: one bin below -2^16, 320 negative bins, one for
+-2^-24 < x < 0, one for zero, one for 0 < x < 2^-24, 320 positive bins, one from 2^16 up. Counts are exact,
+and histograms of two parts of a corpus are added.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ MIN_EXPONENT = -24
 MAX_EXPONENT = 16
 PER_OCTAVE = 8
 N_SIDE = (MAX_EXPONENT - MIN_EXPONENT) * PER_OCTAVE
+"""Bins of each sign, without the two outermost and the two next to zero."""
 ZERO = N_SIDE + 2
-"""Index of the bin that holds exactly zero (either sign of it)."""
+"""Index of the bin of zero, +0 and -0."""
 N_BINS = 2 * ZERO + 1
 
 FIRST_KEY = (127 + MIN_EXPONENT) * PER_OCTAVE
@@ -24,8 +26,10 @@ FIRST_KEY = (127 + MIN_EXPONENT) * PER_OCTAVE
 
 @cache
 def bin_edges() -> npt.NDArray[np.float64]:
-    """Edges in ascending order, `[N_BINS + 1]`; a positive bin holds low <= x < high, a negative one
-    low < x <= high, the zero bin low = high = 0."""
+    """Return the edges of all bins in ascending order, `[N_BINS + 1]`.
+
+    A positive bin holds low <= x < high, a negative one low < x <= high; the bin of zero has low = high = 0.
+    """
     octaves = np.arange(MIN_EXPONENT, MAX_EXPONENT, dtype=np.float64)
     side = (2.0 ** octaves[:, None] * (1 + np.arange(PER_OCTAVE) / PER_OCTAVE)).ravel()
     positive = np.concatenate([[0.0], side, [2.0**MAX_EXPONENT, np.inf]])
@@ -33,13 +37,14 @@ def bin_edges() -> npt.NDArray[np.float64]:
 
 
 def bin_index(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The bin of each finite value: the definition that the compiled kernel repeats.
+    """Return the bin of each value; the compiled loops (`cache.statistics.scan_kernels`) repeat it.
 
     Args:
         values: float32 of any shape, none of them NaN.
     """
-    bits = values.view(np.uint32)
+    bits = values.view(np.uint32)  # sign, 8 bits of exponent, 23 of mantissa
     key = ((bits >> 20) & 0x7FF).astype(np.int64)
+    # The distance from the bin of zero: 1 for the smallest values, N_SIDE + 2 for the largest.
     offset = np.clip(key - FIRST_KEY, -1, N_SIDE) + 2
     offset = np.where(values == 0, 0, offset)
     return np.where(bits >> 31 != 0, ZERO - offset, ZERO + offset)
@@ -47,23 +52,23 @@ def bin_index(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of one neuron's activations at one hook."""
+    """Histogram of one neuron's activations at one hook."""
 
     counts: npt.NDArray[np.int64]
-    """`[N_BINS]`."""
+    """`[N_BINS]` tokens in each bin."""
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
-        """`[N_BINS + 1]`, see `bin_edges`."""
+        """Edges of the bins, `[N_BINS + 1]`, see `bin_edges`."""
         return bin_edges()
 
     @property
     def total(self) -> int:
-        """Tokens counted."""
+        """Number of tokens counted."""
         return int(self.counts.sum())
 
     def quantile(self, q: float) -> tuple[float, float]:
-        """The edges of the bin that holds the q-quantile (the lowest value for q = 0).
+        """Return the edges of the bin of the q-quantile (of the lowest value for q = 0).
 
         Raises:
             ValueError: q outside [0, 1], or an empty histogram.
@@ -75,7 +80,7 @@ class Histogram:
         return float(self.edges[index]), float(self.edges[index + 1])
 
     def count_from(self, threshold: float) -> tuple[int, float]:
-        """Tokens in the bins from the one that holds `threshold` up, and that bin's low edge."""
+        """Return the tokens in the bin of `threshold` and all bins above it, and the low edge of that bin."""
         index = int(bin_index(np.array([threshold], dtype=np.float32))[0])
         return int(self.counts[index:].sum()), float(self.edges[index])
 
@@ -85,9 +90,11 @@ class Moments:
     """Exact count and extremes, and the first four moments, of one neuron at one hook."""
 
     count: int
+    """Finite activations."""
     n_nan: int
-    """Activations that were NaN: counted here, left out of everything else."""
+    """Activations that are NaN, which no other statistic includes."""
     n_inf: int
+    """Activations that are infinite, which no other statistic includes."""
     min: float
     max: float
     mean: float
@@ -100,18 +107,18 @@ class Moments:
 def moments_of(
     count: npt.NDArray[np.int64], power_sums: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], ...]:
-    """Mean, standard deviation (biased), skewness and excess kurtosis from sums of x, x^2, x^3, x^4.
+    """Return mean, biased standard deviation, skewness and excess kurtosis.
 
     Args:
-        count: `[...]` values summed.
-        power_sums: `[..., 4]`.
+        count: `[...]` number of values.
+        power_sums: `[..., 4]` sums of x, x^2, x^3, x^4.
 
     Returns:
         Four arrays `[...]`; NaN where nothing was counted, skewness and kurtosis NaN where std is 0.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         m1, m2, m3, m4 = np.moveaxis(power_sums / count[..., None], -1, 0)
-        variance = np.maximum(m2 - m1**2, 0.0)
+        variance = np.maximum(m2 - m1**2, 0.0)  # rounding may give a tiny negative number
         std = np.sqrt(variance)
         skewness = (m3 - 3 * m1 * m2 + 2 * m1**3) / variance**1.5
         kurtosis = (m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4) / variance**2 - 3

@@ -1,4 +1,4 @@
-"""The files of caches of older versions, as far as they differ from the present one's."""
+"""Files of older versions, as far as they differ from the present one (docs/cache_format.md)."""
 
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ _NO_PROFILE: Row = {
 
 
 class FilesV2(FilesV3):
-    """Version 2: a neuron's moments are in the table of all neurons alone, thousands to a row group."""
+    """Files of version 2: moments are only in `neurons.parquet`, with thousands of neurons in a row group."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
@@ -41,8 +41,8 @@ class FilesV2(FilesV3):
 
     @cached_property
     def _neuron_groups(self) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
-        """For a layer and hook, the first and last neuron of each of its row groups in `neurons.parquet`."""
-        found: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
+        """First neuron, last neuron and index of each row group of `neurons.parquet`, by layer and hook."""
+        groups: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
         names = schema.NEURONS_SCHEMA.names
         columns = [names.index(name) for name in ("layer", "hook", "neuron")]
         for group in range(self._neurons_metadata.num_row_groups):
@@ -55,11 +55,11 @@ class FilesV2(FilesV3):
                 or (layer.min, hook.min) != (layer.max, hook.max)
             ):
                 raise self.damaged(schema.NEURONS, "a row group is not of one layer and hook")
-            found.setdefault((layer.min, hook.min), []).append((neuron.min, neuron.max, group))
-        return found
+            groups.setdefault((layer.min, hook.min), []).append((neuron.min, neuron.max, group))
+        return groups
 
     def _read_moments(self, group: int) -> pa.Table:
-        """The moments in a row group of `neurons.parquet`."""
+        """Read the moments in a row group of `neurons.parquet`."""
         try:
             with pq.ParquetFile(self.folder / schema.NEURONS, metadata=self._neurons_metadata) as file:
                 return file.read_row_group(group, columns=["neuron", *schema.MOMENTS], use_threads=False)
@@ -68,7 +68,7 @@ class FilesV2(FilesV3):
 
 
 class FilesV1(Files):
-    """Version 1: all statistics in one file, all examples in another with 16 neurons a row group."""
+    """Files of version 1: one of all statistics, one of all examples with 16 neurons in a row group."""
 
     names = (schema.VOCABULARY, schema.NEURONS, "examples.parquet", schema.DOCUMENTS)
     _PER_GROUP = 16
@@ -81,8 +81,8 @@ class FilesV1(Files):
         row = self._rows.get((layer, neuron, hook))
         if row is None:
             raise self.damaged(schema.NEURONS, f"no row for neuron {neuron} of layer {layer} at {hook}")
-        found: Row = self._neurons.slice(row, 1).to_pylist()[0]
-        return found
+        moments: Row = self._neurons.slice(row, 1).to_pylist()[0]
+        return moments
 
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
         return _NO_PROFILE | self.moments(layer, neuron, hook)
@@ -93,7 +93,7 @@ class FilesV1(Files):
         groups = -(-self.manifest.model.d_mlp // self._PER_GROUP)
         group = self.manifest.layers.index(layer) * groups + neuron // self._PER_GROUP
         try:
-            with self._lock:  # a ParquetFile's position is shared
+            with self._lock:  # threads would move each other's position in the file
                 table = self._example_file.read_row_group(group)
         except (pa.ArrowException, OSError, IndexError) as error:
             raise self.damaged("examples.parquet", error) from error

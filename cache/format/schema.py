@@ -1,6 +1,7 @@
-"""What a neuron cache is on disk: names, columns, versions. `docs/cache_format.md` is the norm.
+"""Names, columns and versions of the files of a cache. `docs/cache_format.md` is normative.
 
-Legend of the package: H hooks, T position, M d_mlp, V d_vocab, K kept examples, W window.
+Legend of the package: H hooks, T positions, M neurons (d_mlp), V tokens of the vocabulary, K examples of a
+list, W tokens of a window.
 """
 
 from dataclasses import dataclass
@@ -20,26 +21,31 @@ TOKENS = "tokens.parquet"
 SAMPLE = "sample.parquet"
 DOCUMENTS = "documents.parquet"
 CONTEXTS = "contexts.parquet"
-"""Not in every cache, see `cache.writing.contexts`."""
+"""Optional, see `cache.writing.contexts`."""
 PROFILES = "profiles"
 EXAMPLES = "examples"
 
 Hook = Literal["hook_mid", "hook_post"]
 Kind = Literal["top", "bottom", "range"]
+"""Kinds of examples: strongest, weakest, sampled from an interval of activation."""
 
 NEURONS_PER_PART = 64
 """Neurons whose rows share a file of `profiles` and of `examples`."""
 NEURONS_PER_ROW_GROUP = 8
-"""Of those, neurons that share a Parquet row group: what one neuron's read has to decompress."""
+"""Neurons of a file that share a row group, all of which are decompressed to read one of them."""
 
 
 class CacheError(ValueError):
-    """A cache that cannot be read or built, with what was expected, what was found and what to do."""
+    """Error of a cache that cannot be read or built: the value expected, the value received, the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a document came from; unknown parts are empty."""
+    """Origin of a document; unknown fields are empty.
+
+    Fields: `source`, a name for the kind of text; `lang`, its language; `licence`; `origin`, such as
+    `PACKAGE:PATH`.
+    """
 
     source: str
     lang: str
@@ -48,17 +54,18 @@ class Provenance:
 
 
 class Record(BaseModel):
-    """A part of a manifest."""
+    """A part of a JSON file, which allows no unknown field."""
 
+    # An unknown field means a file of another program or of a newer version.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ModelRecord(Record):
-    """The checkpoint that the activations came from."""
+    """The model whose activations were read."""
 
     name: str
     sha256: str
-    """Of `model.safetensors`."""
+    """SHA-256 of `model.safetensors`; for other checkpoints see docs/cache_format.md."""
     act_fn: str
     n_layers: int = Field(ge=1)
     d_model: int = Field(ge=1)
@@ -70,7 +77,7 @@ class ModelRecord(Record):
 
 
 class SourceRecord(Record):
-    """One source of text."""
+    """Documents and tokens of one source of text."""
 
     source: str
     n_documents: int = Field(ge=0)
@@ -84,21 +91,21 @@ class CorpusRecord(Record):
     sample: float = Field(gt=0, le=1)
     """Share of the documents that was read."""
     seed: int
-    """Of that share, and of every sample in the cache."""
+    """Seed of that share and of every sample in the cache."""
     n_documents: int = Field(ge=0)
     n_contexts: int = Field(ge=0)
     n_tokens: int = Field(ge=0)
-    """Tokens counted: every token of the text, no BOS, no padding."""
+    """Tokens of the documents, without any BOS."""
     n_bytes: int = Field(ge=0)
     sha256: str
-    """The sum, modulo 2^256, of the documents' SHA-256 (`cache.statistics.identity`): the order is nothing.
-    Version 1: of all texts in the order read, each after its length as 8 little-endian bytes."""
+    """Sum modulo 2^256 of the documents' digests (`cache.statistics.identity`), which no order changes.
+    Version 1: SHA-256 of all texts in the order read, each after its length as 8 little-endian bytes."""
     sources: list[SourceRecord] = []
-    """By name. Version 1: not there."""
+    """In name order. Version 1 has none."""
 
 
 class Manifest(Record):
-    """`cache.json`. Fields that version 1 does not have are None there."""
+    """`cache.json`. Fields that version 1 lacks are None there."""
 
     format: Literal["solu-explorer-neurons"] = "solu-explorer-neurons"
     version: Literal[1, 2, 3] = 3
@@ -107,28 +114,31 @@ class Manifest(Record):
     layers: list[int]
     hooks: list[Hook]
     dtype: str
-    """Of the forward pass."""
+    """Type of the numbers in the forward pass, such as `float32`."""
     device: str | None = None
-    """What ran it: `cpu` or `cuda`."""
+    """Device of the forward pass: `cpu` or `cuda`."""
     top_k: int = Field(ge=1)
-    """Strongest and weakest examples a neuron and hook."""
+    """Most strongest, and most weakest, examples of each neuron and hook."""
     range_samples: int | None = Field(default=None, ge=1)
     """Tokens sampled from each interval of activation."""
     window_before: int = Field(ge=0)
-    """Tokens kept before a strongest example's peak."""
+    """Tokens kept before the peak of a strongest example."""
     window_after: int = Field(ge=0)
+    """Tokens kept after it."""
     sample_window_before: int | None = Field(default=None, ge=0)
-    """The same for weakest and sampled examples."""
+    """Tokens kept before the token of a weakest or sampled example."""
     sample_window_after: int | None = Field(default=None, ge=0)
+    """Tokens kept after it."""
     by_token: bool | None = None
-    """Whether activation by token was kept."""
+    """True if activation by token was kept."""
     token_min_count: int | None = Field(default=None, ge=1)
-    """Occurrences from which a token is ranked by its mean activation."""
+    """Least number of occurrences of a token that is ranked by its mean activation."""
     sample_tokens: int | None = Field(default=None, ge=0)
-    """Tokens at most in the sample of contexts that activation has no part in."""
+    """Most tokens in the sample of contexts, which is drawn regardless of activation."""
     neurons_per_part: int | None = Field(default=None, ge=1)
+    """Neurons whose rows share a file of `profiles` and of `examples`."""
     versions: dict[str, str]
-    """Of the packages that made it."""
+    """Versions of the packages that made the cache."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -160,7 +170,7 @@ _MOMENTS = [
     ("kurtosis", pa.float64()),
 ]
 MOMENTS = [name for name, _ in _MOMENTS]
-"""Columns of a neuron's count, extremes and moments; version 2 has them in `NEURONS` alone."""
+"""Columns of count, extremes and moments. Version 2 has them in `neurons.parquet` alone."""
 
 NEURONS_SCHEMA = pa.schema(
     [
@@ -240,5 +250,5 @@ DOCUMENTS_SCHEMA = pa.schema(
 
 
 def part_name(layer: int, neuron: int, per_part: int) -> str:
-    """The file, under `profiles/` and `examples/`, that holds a neuron."""
+    """Return the name of a neuron's file under `profiles/` and `examples/`."""
     return f"{layer:04d}/{neuron // per_part:05d}.parquet"

@@ -1,4 +1,4 @@
-"""What tokens say: their bytes, and text that can be shown where a code point spans several tokens."""
+"""The bytes of tokens, and their text, also where a character spans several tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive tokens that are shown together, since only together are they characters."""
+    """Consecutive tokens that are shown together, because a character spans them."""
 
     text: str
     first: int
@@ -21,7 +21,7 @@ class Vocabulary:
     """The bytes of every token.
 
     Args:
-        token_bytes: by token id; a special token as its name in UTF-8.
+        token_bytes: by token id; those of a special token are its name in UTF-8.
     """
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
@@ -31,7 +31,7 @@ class Vocabulary:
         return len(self.token_bytes)
 
     def text(self, token: int) -> str:
-        """One token as text; bytes that are no character by themselves as `\\xNN`.
+        """Return one token as text, with bytes that are no character by themselves as `\\xNN`.
 
         Raises:
             IndexError: the vocabulary has no such token.
@@ -41,10 +41,10 @@ class Vocabulary:
         return self.token_bytes[token].decode("utf-8", errors="backslashreplace")
 
     def pieces(self, tokens: Sequence[int] | npt.NDArray[np.integer]) -> list[Piece]:
-        """A sequence as text, in pieces of as few tokens as characters allow.
+        """Return tokens as text, in pieces of as few tokens as possible.
 
-        A token that ends inside a code point is joined with those that complete it. Bytes that no
-        neighbour completes (a window may begin or end inside a character) are shown as `\\xNN`.
+        A token that ends inside a character is joined with the tokens that complete it. Bytes that are never
+        completed, as where a window begins or ends inside a character, are shown as `\\xNN`.
         """
         pieces: list[Piece] = []
         held, first = b"", 0
@@ -53,6 +53,7 @@ class Vocabulary:
                 first = index
             held += self.token_bytes[int(token)]
             following = self.token_bytes[int(tokens[index + 1])] if index + 1 < len(tokens) else b""
+            # 10xxxxxx is a byte that continues a character.
             if _unfinished(held) and following and following[0] & 0xC0 == 0x80:
                 continue
             pieces.append(Piece(held.decode("utf-8", errors="backslashreplace"), first, index + 1 - first))
@@ -61,10 +62,10 @@ class Vocabulary:
 
 
 def _unfinished(data: bytes) -> bool:
-    """Whether the data ends inside a code point that more bytes could complete."""
+    """Return True if the data ends inside a code point that more bytes could complete."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
-        if byte & 0xC0 != 0x80:  # the code point's first byte, whose high bits tell its length
+        if byte & 0xC0 != 0x80:  # the first byte of a code point: its high bits give the length
             length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
             return length > back
     return False

@@ -1,1 +1,1 @@
-"""A part of a corpus and all that was seen of it: what is merged, and what a killed build goes on from."""
+"""Parts of a corpus and the statistics of each: states that can be merged, saved and resumed from."""

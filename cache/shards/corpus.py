@@ -1,4 +1,4 @@
-"""Text on its way to the model: which documents are read, what they are called, what was seen of them."""
+"""The documents that a build reads: chosen, tokenized and named; and the sample of their contexts."""
 
 import hashlib
 from bisect import bisect_left
@@ -17,12 +17,13 @@ from cache.statistics.identity import chosen, document_digest, token_hashes
 from solu_model.text.documents import read_documents
 from solu_model.text.tokenizer import encode_texts
 
-_ENCODED_AT_ONCE = 64  # documents
+_DOCUMENTS_AT_ONCE = 64
+"""Documents that are tokenized together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One of `n` parts of a corpus: the documents whose name leaves `k` when divided by `n`."""
+class CorpusPart:
+    """One of `n` parts of a corpus: the documents whose name modulo `n` is `k`."""
 
     k: int = 0
     n: int = 1
@@ -32,33 +33,35 @@ class Part:
             raise CacheError(f"a part is K/N with 0 <= K < N, got {self.k}/{self.n}")
 
     def holds(self, document: int) -> bool:
-        """Whether the document is in this part."""
+        """Return True if the document of this name is in this part."""
         return document % self.n == self.k
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A tokenized document."""
+class TokenizedDocument:
+    """A document as tokens."""
 
     id: int
-    """Its name, see `cache.statistics.identity.document_digest`."""
+    """Its name, the lowest 63 bits of `digest`."""
     digest: int
+    """See `cache.statistics.identity.document_digest`."""
     n_bytes: int
+    """Length of its text in UTF-8."""
     provenance: Provenance
     tokens: npt.NDArray[np.int64]
-    """Without a BOS; empty where the tokenizer finds nothing."""
+    """Without a BOS; of a skipped document empty."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The documents that one part of a build reads."""
+    """The documents that a build reads, or one part of them."""
 
     paths: Sequence[str | Path]
     """See `solu_model.text.documents.read_documents`."""
     sample: float = 1.0
-    """Share of the documents, each chosen by its name and the seed alone."""
+    """Share of the documents that is read; each is chosen by its name and the seed alone."""
     seed: int = 0
-    part: Part = field(default_factory=Part)
+    part: CorpusPart = field(default_factory=CorpusPart)
 
     def __post_init__(self) -> None:
         if not 0 < self.sample <= 1:
@@ -66,29 +69,35 @@ class Corpus:
 
     @property
     def names(self) -> list[str]:
-        """The paths without what only one machine has, in name order."""
+        """The last two parts of each path, in name order: without the folders of this machine."""
         return sorted({"/".join(Path(p).parts[-2:]) for p in self.paths})
 
-    def texts(
+    def documents(
         self, tokenizer: PreTrainedTokenizerFast, skip: int = 0, only: Container[int] | None = None
-    ) -> Iterator[Text]:
-        """The documents, tokenized; the first `skip` of them are read but come without tokens.
+    ) -> Iterator[TokenizedDocument]:
+        """Yield the documents, tokenized.
 
         Args:
-            only: names of documents; the others are left out.
+            tokenizer: the model's.
+            skip: number of first documents that are not tokenized; they are yielded without tokens.
+            only: names of the documents to yield; all of them where None.
         """
-        found = (one for one in self._chosen() if only is None or _id(one[2]) in only)
-        for text, where, digest in islice(found, skip):
-            yield Text(_id(digest), digest, len(text.encode()), where, np.empty(0, np.int64))
-        while batch := list(islice(found, _ENCODED_AT_ONCE)):
+        chosen_texts = (row for row in self._chosen_texts() if only is None or _id(row[2]) in only)
+        for text, provenance, digest in islice(chosen_texts, skip):
+            no_tokens = np.empty(0, np.int64)
+            yield TokenizedDocument(_id(digest), digest, len(text.encode()), provenance, no_tokens)
+        while batch := list(islice(chosen_texts, _DOCUMENTS_AT_ONCE)):
             encoded = encode_texts(tokenizer, [text for text, _, _ in batch])
-            for (text, where, digest), ids in zip(batch, encoded, strict=True):
-                yield Text(_id(digest), digest, len(text.encode()), where, np.array(ids, dtype=np.int64))
+            for (text, provenance, digest), ids in zip(batch, encoded, strict=True):
+                tokens = np.array(ids, dtype=np.int64)
+                yield TokenizedDocument(_id(digest), digest, len(text.encode()), provenance, tokens)
 
-    def _chosen(self) -> Iterator[tuple[str, Provenance, int]]:
+    def _chosen_texts(self) -> Iterator[tuple[str, Provenance, int]]:
+        """Yield text, provenance and digest of each document in this part and sample."""
         for document in read_documents(self.paths):
             digest = document_digest(document.text.encode(), document.source, document.origin)
             name = _id(digest)
+            # By name, not by order: any division and order of the files chooses the same documents.
             if self.part.holds(name) and chosen(name, self.seed, self.sample):
                 yield (
                     document.text,
@@ -102,72 +111,75 @@ def _id(digest: int) -> int:
 
 
 class ContextSample:
-    """A uniform sample of whole contexts, chosen without regard to activation.
+    """A uniform sample of whole contexts, chosen regardless of activation.
 
-    Contexts in order of a hash of their name, as many as fit in `n_tokens` before the first that does not:
-    the union of two samples' contexts holds the sample of the union.
+    It takes contexts in order of their priority, a hash of their name, until one does not fit in `n_tokens`.
+    So the sample of a union of two corpora is contained in the union of their samples.
     """
 
     def __init__(self, n_tokens: int, seed: int) -> None:
         self.n_tokens, self.seed = n_tokens, seed
         self.contexts: list[tuple[int, int, int, bytes]] = []
-        """Priority, document, start, tokens (without the BOS) as little-endian uint32; in this order."""
+        """Priority, document, start and tokens (without the BOS, little-endian uint32), ascending."""
         self.ceiling = 2**64
-        """Priority of the first context that did not fit: from there on none is taken."""
-        self._held = 0
+        """Priority of the first context that did not fit: no context from there on is taken."""
+        self._n_held = 0
 
     def offer(self, document: int, start: int, tokens: npt.NDArray[np.int64]) -> None:
-        """Consider a context, its BOS included."""
+        """Take a context, its BOS included, if it belongs to the sample."""
         hashed = token_hashes(document ^ self.seed, np.array([-2 - start], dtype=np.int64))
         priority = int(hashed[0])
-        if priority < self.ceiling:
+        if priority < self.ceiling:  # few contexts pass, so tokens are converted for those alone
             self._insert((priority, document, start, tokens[1:].astype("<u4").tobytes()))
 
     def merge(self, other: "ContextSample") -> None:
-        """Take in the sample of another part of the corpus."""
+        """Add the sample of another part of the corpus."""
+        # A context that did not fit in either part does not fit in both.
         self.ceiling = min(self.ceiling, other.ceiling)
         for context in other.contexts:
             self._insert(context)
         self._fit()
 
     def restore(self, contexts: list[tuple[int, int, int, bytes]], ceiling: int) -> None:
-        """Go on from what was held."""
+        """Restore the contexts and ceiling of a saved sample."""
         self.contexts, self.ceiling = contexts, ceiling
-        self._held = sum(len(tokens) // 4 for _, _, _, tokens in contexts)
+        self._n_held = sum(len(tokens) // 4 for _, _, _, tokens in contexts)
 
     def documents(self) -> set[int]:
-        """Documents that contexts come from."""
+        """Return the names of the documents of the contexts."""
         return {document for _, document, _, _ in self.contexts}
 
     def _insert(self, context: tuple[int, int, int, bytes]) -> None:
         at = bisect_left(self.contexts, context)
-        if at < len(self.contexts) and self.contexts[at] == context:  # a document that came twice
+        if at < len(self.contexts) and self.contexts[at] == context:  # the document occurs twice
             return
         self.contexts.insert(at, context)
-        self._held += len(context[3]) // 4
+        self._n_held += len(context[3]) // 4
         self._fit()
 
     def _fit(self) -> None:
-        while self.contexts and (self._held > self.n_tokens or self.contexts[-1][0] >= self.ceiling):
+        while self.contexts and (self._n_held > self.n_tokens or self.contexts[-1][0] >= self.ceiling):
             priority, _, _, tokens = self.contexts.pop()
-            self._held -= len(tokens) // 4
+            self._n_held -= len(tokens) // 4
             self.ceiling = min(self.ceiling, priority)
 
 
 def corpus_digest(total: int) -> str:
-    """A corpus's name from the sum of its documents' digests."""
+    """Return the digest of a corpus, in hexadecimal, from the sum of its documents' digests."""
     return f"{total % 2**256:064x}"
 
 
 def document_digests(paths: Sequence[str | Path], sample: float, seed: int) -> Iterator[int]:
-    """The digest of every document that a build reads, from the text itself."""
-    for _, _, digest in Corpus(paths, sample, seed)._chosen():
+    """Yield the digest of every document that a build reads, from the text itself."""
+    for _, _, digest in Corpus(paths, sample, seed)._chosen_texts():
         yield digest
 
 
 def text_digest_v1(paths: Sequence[str | Path], sample: float, seed: int) -> tuple[str, int]:
-    """Version 1's name of a corpus and its number of documents, from the text itself: documents were drawn
-    one after another, their texts hashed in that order."""
+    """Return the digest of a corpus as version 1 defined it, and its number of documents.
+
+    Documents were chosen by a random generator in the order read, and their texts hashed in that order.
+    """
     chance, digest, n = Random(seed), hashlib.sha256(), 0
     for document in read_documents(paths):
         if chance.random() < sample:

@@ -1,14 +1,14 @@
-"""What must be equal for two builds to be parts of one cache: its model, what is kept, the packages."""
+"""Settings that the builds of all parts of a cache share: model, sizes, versions of packages."""
 
 from pydantic import Field
 
 from cache.format.schema import Hook, ModelRecord, Record
-from cache.statistics.hook import HookStatistics, Keep
-from cache.statistics.kept import Window
+from cache.statistics.example_lists import Window
+from cache.statistics.hook import HookStatistics, StatisticsOptions
 
 
 class Settings(Record):
-    """What must be equal for two states to be parts of one cache."""
+    """Settings of a state. Two states can be merged only if theirs are equal."""
 
     model: ModelRecord
     layers: list[int]
@@ -28,17 +28,19 @@ class Settings(Record):
     versions: dict[str, str]
 
     @property
-    def keep(self) -> Keep:
-        """What the accumulators are told."""
-        return Keep(self.top_k, self.range_samples, self.window, self.sample_window, self.by_token)
+    def statistics_options(self) -> StatisticsOptions:
+        """Sizes of the statistics of each neuron and hook."""
+        return StatisticsOptions(
+            self.top_k, self.range_samples, self.window, self.sample_window, self.by_token
+        )
 
     @property
     def memory(self) -> int:
-        """Bytes that the statistics of all neurons take."""
-        one = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.keep)
-        return one.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
+        """Bytes of memory that the statistics of all neurons take."""
+        one_neuron = HookStatistics.empty(1, len(self.hooks), self.model.d_vocab, self.statistics_options)
+        return one_neuron.nbytes * self.model.d_mlp * len(self.hooks) * len(self.layers)
 
     def difference(self, other: "Settings") -> str:
-        """What differs, for a message."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return "; ".join(f"{k}: {mine[k]!r} and {theirs[k]!r}" for k in mine if mine[k] != theirs[k])
+        """Return the settings that differ, with both values, for an error message."""
+        own, others = self.model_dump(), other.model_dump()
+        return "; ".join(f"{k}: {own[k]!r} and {others[k]!r}" for k in own if own[k] != others[k])

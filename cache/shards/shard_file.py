@@ -1,4 +1,4 @@
-"""A state as a file: a shard, and what an interrupted build goes on from. Equal states are equal files."""
+"""Files of states: shards, and the saved states of interrupted builds. Equal states give equal files."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,21 +11,22 @@ from pydantic import ValidationError
 from cache.format.schema import CacheError, Provenance
 from cache.shards.corpus import ContextSample, corpus_digest
 from cache.shards.settings import Settings
-from cache.shards.state import BuildState, Tally, merged
+from cache.shards.state import BuildState, SourceTally, merged
 from cache.statistics.hook import HookStatistics
 from cache.storage.sealed import load_sealed, save_sealed
-from cache.storage.stores import Place, fetched
+from cache.storage.stores import Location, local_copy
 
 STATE_VERSION = 2
 
 
 def save_state(state: BuildState, file: Path) -> None:
-    """Write it as safetensors, aside and then renamed; equal states give equal bytes.
+    """Write a state as safetensors, whole or not at all; the state is brought into canonical form.
 
     Raises:
-        NotWritten: there is no room for it.
+        NotWritten: the disk is full.
     """
-    state.canonical()
+    state.canonicalize()
+    # Sorted and in canonical form throughout, so that equal states give equal bytes.
     arrays: dict[str, npt.NDArray[np.generic]] = {"token_counts": state.token_counts}
     for layer, hooks in state.layers.items():
         for name, hook in zip(state.settings.hooks, hooks, strict=True):
@@ -47,25 +48,25 @@ def save_state(state: BuildState, file: Path) -> None:
         "sample": [[p, d, s, t.hex()] for p, d, s, t in state.sample.contexts],
         "sample_ceiling": state.sample.ceiling,
     }
-    # In one array, since safetensors writes metadata in any order it likes.
+    # In an array, since safetensors writes its metadata in no fixed order.
     text = json.dumps(record, ensure_ascii=True).encode()
     arrays["record"] = np.frombuffer(text, dtype=np.uint8)
     save_sealed(arrays, file)
 
 
 def load_state(file: Path) -> BuildState:
-    """Read what `save_state` wrote.
+    """Read a state that `save_state` wrote.
 
     Raises:
-        CacheError: the file is damaged or of another version.
+        CacheError: the file is damaged or has another version.
     """
     arrays = load_sealed(file)
     try:
         record = json.loads(arrays.pop("record").tobytes())
         if record["version"] != STATE_VERSION:
             raise CacheError(
-                f"{file} is a state of version {record['version']}; this program reads {STATE_VERSION}: "
-                "remove it and build again"
+                f"{file} is a state of version {record['version']}, this program reads version "
+                f"{STATE_VERSION}: remove it and build again"
             )
         settings = Settings.model_validate(record["settings"])
         state = BuildState(
@@ -79,7 +80,7 @@ def load_state(file: Path) -> BuildState:
             names=set(record["names"]),
             parts=record["parts"],
             digest=int(record["digest"], 16),
-            sources=record["sources"] and {k: Tally(*v) for k, v in record["sources"].items()},
+            sources=record["sources"] and {k: SourceTally(*v) for k, v in record["sources"].items()},
             documents={int(d): Provenance(*p) for d, p in record["documents"].items()},
             source_rows=record["source_rows"],
         )
@@ -89,21 +90,21 @@ def load_state(file: Path) -> BuildState:
         )
     except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CacheError(
-            f"{file} is no state that can be gone on from ({error}): remove it and build again"
+            f"{file} is not a state that a build can resume from ({error}): remove it and build again"
         ) from error
     return state
 
 
-def load_merged(shards: Iterable[Place]) -> BuildState:
-    """The shards of these files, each a path or a URL, together.
+def load_merged(shards: Iterable[Location]) -> BuildState:
+    """Read shards, each from a path or URL, and merge them.
 
     Raises:
-        CacheError: there is none, one cannot be read, or they do not fit together.
+        CacheError: there is no shard, one cannot be read, or they are not parts of one cache.
     """
 
     def states() -> Iterator[BuildState]:
         for shard in shards:
-            with fetched(shard) as file:
+            with local_copy(shard) as file:
                 yield load_state(file)
 
     return merged(states())

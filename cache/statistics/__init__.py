@@ -1,1 +1,1 @@
-"""What activations add up to: numpy, and loops that numba compiles. `accumulate.py` is the way in."""
+"""Statistics of activations, in numpy and in loops that numba compiles. Start with `accumulator.py`."""

@@ -1,6 +1,6 @@
-"""Everything kept about one hook of one layer, whatever part of a corpus it was seen in.
+"""All statistics of one hook of one layer, over a corpus or any part of one.
 
-`merge` joins two parts: what results depends on the documents and on nothing else, to the last byte.
+`merge` adds the statistics of another part. The result depends on the documents alone, to the last byte.
 """
 
 from dataclasses import dataclass, fields
@@ -10,123 +10,135 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.format.histogram import N_BINS
-from cache.statistics import by_token, exact_sum, kept, ranges
-from cache.statistics.kept import SAMPLE_WINDOW, WINDOW, Array, Kept, Window
+from cache.statistics import exact_sum, example_lists, ranges, token_totals
+from cache.statistics.example_lists import SAMPLE_WINDOW, WINDOW, Array, ExampleLists, Window
 
-_TOKENS = 4096  # whose totals are added at once
+_TOKENS_AT_ONCE = 4096
+"""Tokens whose totals are merged together: the temporary arrays stay small beside the table."""
 MAX_SOURCES = 256
-"""Sources whose shares are kept; a corpus with more has its shares dropped."""
+"""Sources of text at most. A corpus with more has no statistics by source at all, so order cannot matter."""
 
 
 @dataclass(frozen=True)
-class Keep:
-    """How much is kept of each neuron and hook."""
+class StatisticsOptions:
+    """Sizes of the statistics of each neuron and hook."""
 
     top_k: int = 20
-    """Strongest and weakest examples."""
+    """Number of strongest and of weakest examples."""
     range_samples: int = 5
-    """Sampled tokens an interval of activation."""
+    """Tokens sampled from each interval of activation."""
     window: Window = WINDOW
-    """Around the peak of a strongest example."""
+    """Tokens kept around the peak of a strongest example."""
     sample_window: Window = SAMPLE_WINDOW
-    """Around a sampled token or a weakest one."""
+    """Tokens kept around the token of a sampled or weakest example."""
     by_token: bool = True
-    """Totals by token: a table of V by M, by far the largest where the vocabulary is large."""
+    """Keep totals by token: a table of V by M, by far the largest part where the vocabulary is large."""
 
 
 @dataclass
 class HookStatistics:
-    """One hook of one layer; M neurons, V tokens."""
+    """Statistics of one hook of one layer. M neurons, V tokens of the vocabulary."""
 
     counts: npt.NDArray[np.int64]
-    """`[M, N_BINS + 2]` histogram over every token, see `cache.format.histogram`; then NaN and infinity."""
+    """`[M, N_BINS + 2]` histogram over every token, see `cache.format.histogram`; the last two count NaN and
+    infinity."""
     power_sums: npt.NDArray[np.int64]
     """`[4, M, N_DIGITS]` exact sums of x, x^2, x^3, x^4, see `exact_sum`."""
     extremes: npt.NDArray[np.float32]
-    """`[2, M]` min and max; inf and -inf where nothing was seen."""
+    """`[2, M]` min and max; inf and -inf where no token was counted."""
     token_totals: npt.NDArray[np.int32]
-    """`[V, 2, M]` in words, see `by_token`; `[0, 2, M]` where they are not kept."""
+    """`[V, 2, M]` in two words each, see `token_totals`; `[0, 2, M]` where they are not kept."""
     source_mass: npt.NDArray[np.int64]
-    """`[MAX_SOURCES, M]` sums of activation above 0 by source of text, on the grid of `by_token`."""
+    """`[MAX_SOURCES, M]` sums of activation above 0 by source of text, on the grid of `token_totals`."""
     base: npt.NDArray[np.int32]
-    """`[M]` the first bin with a sample of its own, see `ranges`."""
-    ranges: Kept
-    """`N_LISTS` lists a neuron."""
-    top: Kept
-    bottom: Kept
+    """`[M]` lowest tracked bin, see `ranges`."""
+    ranges: ExampleLists
+    """Samples, `N_LISTS` lists for each neuron."""
+    top: ExampleLists
+    """Strongest examples, one list for each neuron."""
+    bottom: ExampleLists
+    """Weakest examples, one list for each neuron."""
 
     @classmethod
-    def empty(cls, d_mlp: int, n_hooks: int, d_vocab: int, keep: Keep) -> "HookStatistics":
-        """Nothing seen yet."""
+    def empty(cls, d_mlp: int, n_hooks: int, d_vocab: int, options: StatisticsOptions) -> "HookStatistics":
+        """Return the statistics of no tokens, for models of `n_hooks` hooks a layer."""
 
         def zeros(*shape: int) -> npt.NDArray[np.int64]:
             array = np.empty(shape, dtype=np.int64)
-            array.fill(0)  # unlike np.zeros, so that memory does not grow as the table fills
+            array.fill(0)  # np.zeros would take memory only as the table fills, and might fail hours later
             return array
 
         return cls(
             counts=zeros(d_mlp, N_BINS + 2),
             power_sums=exact_sum.empty(4, d_mlp),
             extremes=np.repeat(np.array([[np.inf], [-np.inf]], dtype=np.float32), d_mlp, axis=1),
-            token_totals=by_token.empty(d_vocab if keep.by_token else 0, d_mlp),
+            token_totals=token_totals.empty(d_vocab if options.by_token else 0, d_mlp),
             source_mass=zeros(MAX_SOURCES, d_mlp),
             base=np.full(d_mlp, ranges.first_base(), dtype=np.int32),
-            ranges=kept.empty(
-                d_mlp * ranges.N_LISTS, keep.range_samples, keep.sample_window, n_hooks, d_vocab
+            ranges=example_lists.empty(
+                d_mlp * ranges.N_LISTS, options.range_samples, options.sample_window, n_hooks, d_vocab
             ),
-            top=kept.empty(d_mlp, keep.top_k, keep.window, n_hooks, d_vocab),
-            bottom=kept.empty(d_mlp, keep.top_k, keep.sample_window, n_hooks, d_vocab),
+            top=example_lists.empty(d_mlp, options.top_k, options.window, n_hooks, d_vocab),
+            bottom=example_lists.empty(d_mlp, options.top_k, options.sample_window, n_hooks, d_vocab),
         )
 
     def merge(self, other: "HookStatistics", rows: npt.NDArray[np.int64]) -> None:
-        """Take in another part of the corpus; `rows[i]` is the row here of the other's source i."""
+        """Add the statistics of another part of the corpus.
+
+        Args:
+            other: statistics with equal options.
+            rows: `[n_sources]` for each source of `other` its row in this `source_mass`.
+        """
         self.counts += other.counts
-        self.power_sums = exact_sum.carried(self.power_sums + other.power_sums)
+        self.power_sums = exact_sum.carried(self.power_sums + other.power_sums)  # so no digit can overflow
         self.extremes[0] = np.minimum(self.extremes[0], other.extremes[0])
         self.extremes[1] = np.maximum(self.extremes[1], other.extremes[1])
-        for first in range(0, len(self.token_totals), _TOKENS):
-            part = slice(first, first + _TOKENS)
-            by_token.add(self.token_totals[part], by_token.whole(other.token_totals[part]))
+        for first in range(0, len(self.token_totals), _TOKENS_AT_ONCE):
+            part = slice(first, first + _TOKENS_AT_ONCE)
+            token_totals.add(self.token_totals[part], token_totals.whole(other.token_totals[part]))
         self.source_mass[rows] += other.source_mass[: len(rows)]
+        # Both must track the same bins before their samples can be merged.
         base = np.maximum(self.base, other.base)
-        self.ranges = kept.merge(
-            ranges.raised(self.ranges, self.base, base), ranges.raised(other.ranges, other.base, base)
+        self.ranges = example_lists.merge(
+            ranges.rebased(self.ranges, self.base, base), ranges.rebased(other.ranges, other.base, base)
         )
         self.base = base
-        self.top = kept.merge(self.top, other.top)
-        self.bottom = kept.merge(self.bottom, other.bottom)
+        self.top = example_lists.merge(self.top, other.top)
+        self.bottom = example_lists.merge(self.bottom, other.bottom)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it takes."""
+        """Bytes of memory that the arrays take."""
         return sum(array.nbytes for array in self.arrays().values())
 
-    def canonical(self) -> None:
-        """Put everything in its one form: equal contents are equal bytes."""
+    def canonicalize(self) -> None:
+        """Bring all arrays into canonical form: equal statistics have equal bytes."""
         self.power_sums = exact_sum.carried(self.power_sums)
-        self.extremes += np.float32(0.0)  # which of two zeros came first is nothing: both are +0
+        self.extremes += np.float32(0.0)  # -0 becomes +0: which zero came first must not matter
         for name in ("ranges", "top", "bottom"):
             lists = getattr(self, name)
-            setattr(self, name, kept.canonical(lists, lists.k))
+            setattr(self, name, example_lists.canonical(lists, lists.k))
 
     def arrays(self) -> dict[str, Array]:
-        """Every array by a name, for a file."""
-        found: dict[str, Array] = {}
+        """Return every array by its name in a state's file."""
+        arrays: dict[str, Array] = {}
         for field in fields(self):
             value: Any = getattr(self, field.name)
-            if isinstance(value, Kept):
-                found |= {f"{field.name}.{n}": a for n, a in zip(Kept._fields, value, strict=True)}
+            if isinstance(value, ExampleLists):
+                arrays |= {f"{field.name}.{n}": a for n, a in zip(ExampleLists._fields, value, strict=True)}
             else:
-                found[field.name] = value
-        return found
+                arrays[field.name] = value
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array]) -> "HookStatistics":
-        """What `arrays` gave."""
+        """Return the statistics whose `arrays` these are."""
         values: dict[str, Any] = {}
         for field in fields(cls):
             if field.name in arrays:
                 values[field.name] = arrays[field.name]
             else:
-                values[field.name] = Kept(*(arrays[f"{field.name}.{n}"] for n in Kept._fields))
+                values[field.name] = ExampleLists(
+                    *(arrays[f"{field.name}.{n}"] for n in ExampleLists._fields)
+                )
         return cls(**values)

@@ -1,7 +1,8 @@
-"""How the loops of this package are compiled: without the interpreter's lock, and once for all processes.
+"""Decorators that compile the loops of this package: they release the interpreter's lock and are cached.
 
-numba's cache on disk looks at the date of a function's own file alone: after a change of a constant or of a
-function that it takes from another file, save its file as well (the tests notice).
+numba's cache on disk compares the date of a function's own file alone. After a change of a constant or a
+function that a loop imports from another file, save the loop's file too (the tests notice if you do not).
+The cache also names the classes of arguments: see `accumulator.PreparedContext`.
 """
 
 from typing import Any
@@ -19,11 +20,11 @@ compiled = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="nu
 inlined = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy", inline="always")
 
 trailing_zeros: Any = numbers.trailing_zeros
-"""Of a whole number's bits, in compiled code: how many there are below the lowest that is set."""
+"""Count the bits of an integer below its lowest set one; for compiled code."""
 
 
 def _prefetch(_context: Any, _address: Any) -> Any:
-    """An address: ask for its line of memory, be it anybody's or not, into the second-level cache."""
+    """Prefetch the line of memory at an address into the second-level cache; any address is allowed."""
 
     def emit(_target: Any, builder: Any, _signature: Any, values: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -40,8 +41,8 @@ prefetch: Any = intrinsic(_prefetch)
 
 
 @inlined
-def foresee(address, n_bytes):  # type: ignore[no-untyped-def]
-    """Ask for where each page of a row of memory begins: a processor foresees the rest of a page itself."""
+def prefetch_row(address, n_bytes):  # type: ignore[no-untyped-def]
+    """Prefetch the beginning of each page of a row; the processor itself prefetches the rest of a page."""
     for page in range(0, n_bytes, _PAGE):
         prefetch(address + page)
         prefetch(address + page + _LINE)

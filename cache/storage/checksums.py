@@ -1,4 +1,4 @@
-"""SHA-256 of every file of a folder, as `sha256sum -c` reads them."""
+"""`checksums.sha256`: the SHA-256 of every file of a folder, in the format of `sha256sum -c`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,13 @@ from solu_model.files import sha256_of, written_aside
 
 
 def write_checksums(folder: Path) -> None:
-    """Write `checksums.sha256`: a line a file, in name order."""
+    """Write `checksums.sha256`, one line for each file, in name order."""
     listing = _listing({name: sha256_of(folder / name) for name in _files(folder)})
     (folder / CHECKSUMS).write_bytes(listing)
 
 
 def renew_checksum(folder: Path, name: str) -> None:
-    """Put one file's line in place, without a look at the others: what they should be stays said."""
+    """Replace or add the line of one file. Other files are not read, so damage to them stays visible."""
     lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     with written_aside(folder / CHECKSUMS) as aside:
@@ -24,10 +24,10 @@ def renew_checksum(folder: Path, name: str) -> None:
 
 
 def damaged_files(folder: Path, *, progress: bool = False) -> Iterator[str]:
-    """What is wrong with the files of a folder, a sentence each.
+    """Yield one sentence for each file of a folder that is damaged, missing or not listed.
 
     Raises:
-        CacheError: there are no checksums to compare with.
+        CacheError: `checksums.sha256` cannot be read.
     """
     try:
         listing = (folder / CHECKSUMS).read_bytes()
@@ -42,7 +42,7 @@ def damaged_files(folder: Path, *, progress: bool = False) -> Iterator[str]:
             damaged = True
         else:
             expected[name] = digest
-    names, found = _files(folder), {}
+    names, actual = _files(folder), {}
     size = sum((folder / name).stat().st_size for name in names)
     with tqdm(
         desc="checksums",
@@ -54,20 +54,20 @@ def damaged_files(folder: Path, *, progress: bool = False) -> Iterator[str]:
     ) as bar:
         for name in names:
             try:
-                found[name] = sha256_of(folder / name)
+                actual[name] = sha256_of(folder / name)
             except OSError as error:
-                found[name] = f"cannot be read: {error}"
+                actual[name] = f"cannot be read: {error}"
             if name not in expected:
-                yield f"{name} is in no line of {CHECKSUMS}"
-            elif found[name] != expected[name]:
-                yield f"{name} is not what was written"
+                yield f"{name} is not listed in {CHECKSUMS}"
+            elif actual[name] != expected[name]:
+                yield f"{name} has changed since it was written"
             bar.update((folder / name).stat().st_size)
-    missing = sorted(expected.keys() - found.keys())
+    missing = sorted(expected.keys() - actual.keys())
     for name in missing:
         yield f"{name} is missing"
-    # A byte of the listing may change without changing what its lines say.
-    if not damaged and found == expected and listing != _listing(found):
-        yield f"{CHECKSUMS} is not as it was written: copy it again"
+    # A byte of the listing may change without changing a name or digest, such as the end of a line.
+    if not damaged and actual == expected and listing != _listing(actual):
+        yield f"{CHECKSUMS} has changed since it was written: copy it again"
 
 
 def _listing(digests: dict[str, str]) -> bytes:

@@ -1,4 +1,4 @@
-"""Writing that can fail: a full disk is one clear error, and what was there before stays."""
+"""Writes that fail cleanly: a full disk is one clear error, and the older file stays."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,16 +12,18 @@ from solu_model.files import written_aside
 
 
 class NotWritten(CacheError):
-    """A file or folder could not be written; an older one is as it was."""
+    """Error of a file or folder that could not be written; an older one is unchanged."""
 
 
 @contextmanager
-def written(target: Path, n_bytes: int | None = None) -> Iterator[Path]:
-    """`solu_model.files.written_aside`, with errors that say how much room there is and what to do.
+def atomic_write(target: Path, n_bytes: int | None = None) -> Iterator[Path]:
+    """Yield a path beside the target to write to, which is renamed when the block ends without an error.
+
+    As `solu_model.files.written_aside`, with an error that tells the free space and a remedy.
 
     Args:
         target: the file or folder.
-        n_bytes: how much it takes, where that is known.
+        n_bytes: its size, if known, for the error.
 
     Raises:
         NotWritten: the disk is full, or the place cannot be written to.
@@ -29,7 +31,7 @@ def written(target: Path, n_bytes: int | None = None) -> Iterator[Path]:
     try:
         with written_aside(target) as aside:
             yield aside
-    except (OSError, SafetensorError) as error:  # safetensors wraps those of its own writing
+    except (OSError, SafetensorError) as error:  # safetensors wraps the OSError of its own writes
         needed = "" if n_bytes is None else f"It takes {n_bytes / 1e6:,.1f} MB; "
         raise NotWritten(
             f"{target} cannot be written ({error}). {needed}{_free(target)}. Make room there or name another "
@@ -37,17 +39,17 @@ def written(target: Path, n_bytes: int | None = None) -> Iterator[Path]:
         ) from error
 
 
-def check_place(out: Path) -> None:
-    """Raise CacheError where writing a cache would take something else away."""
+def check_target(out: Path) -> None:
+    """Raise CacheError if there is something else than a cache at `out`, which a cache would replace."""
     if (out.exists() or out.is_symlink()) and not (out / MANIFEST).is_file():
         if out.is_dir() and not any(out.iterdir()):
             return
         raise CacheError(
-            f"{out} is there and holds no neuron cache: it would be replaced. Name a folder of the cache's "
-            f"own, such as {out / 'neurons'}"
+            f"{out} exists and holds no neuron cache: it would be replaced. Name a folder for the cache "
+            f"alone, such as {out / 'neurons'}"
         )
 
 
 def _free(target: Path) -> str:
-    there = next((p for p in target.absolute().parents if p.is_dir()), Path("/"))
-    return f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free in {there}"
+    folder = next((p for p in target.absolute().parents if p.is_dir()), Path("/"))
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free in {folder}"

@@ -1,8 +1,8 @@
-"""Files and folders in any store that fsspec knows, as easily as on disk.
+"""Files and folders on disk or in any store that fsspec knows.
 
-A place is a local path or a URL such as `s3://bucket/folder`. What belongs into a store is made on this
-machine and put there when it is whole; of a cache the manifest comes last, and a folder without one is no
-cache. A URL `file://` is the local path that it names.
+A location is a local path or a URL such as `s3://bucket/folder`; a URL `file://` is the local path that it
+names. Files for a store are made on this machine and uploaded when they are complete. The manifest of a
+cache comes last, and a folder without one is not a cache.
 """
 
 import hashlib
@@ -16,68 +16,69 @@ from typing import Any
 from cache.format.schema import EXAMPLES, MANIFEST, PROFILES, CacheError
 from solu_model import files
 
-Place = str | Path
+Location = str | Path
 
 
 class StoreError(CacheError, OSError):
-    """A store that does not do what it is asked; another attempt may succeed."""
+    """Error of a store that failed; another attempt may succeed."""
 
 
-def local_path(place: Place) -> Path | None:
-    """The path of a place on this machine's disk, None for one in a store."""
-    if "://" not in str(place):
-        return Path(place)
-    store, root = _store(place)
+def local_path(location: Location) -> Path | None:
+    """Return the path of a location on this machine's disk, None for one in a store."""
+    if "://" not in str(location):
+        return Path(location)
+    store, root = _store(location)
     return Path(root) if "file" in store.protocol else None
 
 
-def beside(place: Place, suffix: str) -> str:
-    """The place whose name is longer by `suffix`."""
-    return str(place).rstrip("/") + suffix
+def with_suffix(location: Location, suffix: str) -> str:
+    """Return the location with a suffix added to its name."""
+    return str(location).rstrip("/") + suffix
 
 
-def inside(place: Place, name: str) -> str:
-    """A file of a folder.
+def file_in(folder: Location, name: str) -> str:
+    """Return the location of a file in a folder.
 
     Raises:
         CacheError: the name leads out of the folder.
     """
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or PurePosixPath(name).is_absolute() or "\\" in name or "://" in name:
-        raise CacheError(f"expected the name of a file in {place}, got {name!r}")
-    return f"{str(place).rstrip('/')}/{name}"
+        raise CacheError(f"expected the name of a file in {folder}, got {name!r}")
+    return f"{str(folder).rstrip('/')}/{name}"
 
 
 @contextmanager
-def staged(target: Place) -> Iterator[Path]:
-    """A local path to make a file or folder at; in a store it is put when the block ends without an error.
+def staged(target: Location) -> Iterator[Path]:
+    """Yield a local path for a file or folder, which is uploaded when the block ends without an error.
 
-    For a URL the path is the same at every call on one machine, and an error or a kill leaves what is there
-    (such as a saved state): the next call finds it.
+    A local target is written directly. For a URL the path is the same at every call on one machine, so after
+    an error or a kill the next call finds the files made so far, such as a saved state.
 
     Raises:
-        StoreError: it could not be put; it is still on this machine.
+        StoreError: the upload failed; the files are still on this machine.
     """
     local = local_path(target)
     if local is not None:
         yield local
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solu-explorer"
+    # Named by the target, so that the same command finds its files again after a kill.
     folder = home / hashlib.sha256(str(target).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = folder / "made"
-    yield made
-    with _telling(f"what is whole in {made} cannot be put to {target}"):
-        (_put_folder if made.is_dir() else _put_file)(made, target)
+    staging = folder / "made"
+    yield staging
+    with _store_errors(f"cannot upload {staging} to {target}"):
+        (_upload_folder if staging.is_dir() else _upload_file)(staging, target)
     files.remove(folder)
 
 
 @contextmanager
-def fetched(source: Place) -> Iterator[Path]:
-    """A local path of a file, for as long as the block lasts.
+def local_copy(source: Location) -> Iterator[Path]:
+    """Yield a local path of a file, downloaded if needed, for the length of the block.
 
     Raises:
-        StoreError: there is none in the store.
+        StoreError: the store has no such file, or failed.
     """
     local = local_path(source)
     if local is not None:
@@ -86,25 +87,25 @@ def fetched(source: Place) -> Iterator[Path]:
     store, root = _store(source)
     with TemporaryDirectory(prefix="solu-") as folder:
         copy = Path(folder) / PurePosixPath(root).name
-        with _telling(f"cannot read {source}"):
+        with _store_errors(f"cannot read {source}"):
             store.get_file(root, str(copy))
         yield copy
 
 
-def names(folder: Place) -> set[str]:
-    """What is directly in a folder, by name; nothing where there is no such folder."""
+def list_names(folder: Location) -> set[str]:
+    """Return the names of files and folders directly in a folder; none where there is no such folder."""
     store, root = _store(folder)
-    with _telling(f"cannot list {folder}"):
-        store.invalidate_cache()
+    with _store_errors(f"cannot list {folder}"):
+        store.invalidate_cache()  # other workers write to the folder too
         if not store.isdir(root):
             return set()
-        return {PurePosixPath(found).name for found in store.ls(root, detail=False)}
+        return {PurePosixPath(path).name for path in store.ls(root, detail=False)}
 
 
-def read(file: Place) -> bytes | None:
-    """A file's bytes; None where there is no such file."""
+def read(file: Location) -> bytes | None:
+    """Return the bytes of a file; None where there is no such file."""
     store, root = _store(file)
-    with _telling(f"cannot read {file}"):
+    with _store_errors(f"cannot read {file}"):
         try:
             content: bytes = store.cat_file(root)
         except FileNotFoundError:
@@ -112,66 +113,75 @@ def read(file: Place) -> bytes | None:
         return content
 
 
-def write(file: Place, content: bytes) -> None:
-    """Write a small file, whole or not at all."""
+def write(file: Location, content: bytes) -> None:
+    """Write a small file, all or nothing."""
     with staged(file) as staging, files.written_aside(staging) as aside:
         aside.write_bytes(content)
 
 
-def remove(place: Place) -> None:
-    """Remove a file, or a folder and all that is in it; nothing where there is none."""
-    store, root = _store(place)
-    with _telling(f"cannot remove {place}"):
+def remove(location: Location) -> None:
+    """Remove a file, or a folder with all its files; do nothing where there is none."""
+    store, root = _store(location)
+    with _store_errors(f"cannot remove {location}"):
         store.invalidate_cache()
         if store.exists(root):
             store.rm(root, recursive=True)
 
 
-def _put_file(made: Path, url: Place) -> None:
+def _upload_file(local: Path, url: Location) -> None:
     store, root = _store(url)
-    store.put_file(str(made), f"{root}.partial")
+    # Moved when complete: readers never see half a file under the final name.
+    store.put_file(str(local), f"{root}.partial")
     store.mv(f"{root}.partial", root)
 
 
-def _put_folder(made: Path, url: Place) -> None:
-    """A cache: the old manifest goes first, the new one comes last."""
+def _upload_folder(local: Path, url: Location) -> None:
+    """Upload a cache. The old manifest is removed first, the new one comes last."""
     store, root = _store(url)
-    found = sorted(made.rglob("*"))
-    for path in found:
+    paths = sorted(local.rglob("*"))
+    for path in paths:
         if path.is_symlink():
-            raise CacheError(f"{path} is a link, which may lead out of the folder: nothing was put to {url}")
-    new = [p.relative_to(made).as_posix() for p in found if p.is_file()]
+            raise CacheError(
+                f"{path} is a link, which may lead out of the folder: nothing was uploaded to {url}"
+            )
+    new = [p.relative_to(local).as_posix() for p in paths if p.is_file()]
+    # Files of an older, larger cache must not remain among the new ones.
     for name in (MANIFEST, PROFILES, EXAMPLES):
-        remove(inside(url, name))
+        remove(file_in(url, name))
     new = [name for name in new if name != MANIFEST]
-    store.put([str(made / name) for name in new], [f"{root}/{name}" for name in new])
-    if (made / MANIFEST).is_file():
-        store.put_file(str(made / MANIFEST), f"{root}/{MANIFEST}")
+    store.put([str(local / name) for name in new], [f"{root}/{name}" for name in new])
+    if (local / MANIFEST).is_file():
+        store.put_file(str(local / MANIFEST), f"{root}/{MANIFEST}")
 
 
-def _store(place: Place) -> tuple[Any, str]:
-    """What does the work for a place, and what it calls it."""
+def _store(location: Location) -> tuple[Any, str]:
+    """Return the file system (fsspec) of a location, and the location's path in it.
+
+    Raises:
+        CacheError: no file system knows the location, or it is the root of its store.
+    """
     from fsspec.core import url_to_fs
 
     try:
-        store, root = url_to_fs(str(place) if "://" in str(place) else os.path.abspath(place))  # noqa: PTH100
+        store, root = url_to_fs(str(location) if "://" in str(location) else os.path.abspath(location))  # noqa: PTH100
     except (ValueError, ImportError) as error:
         raise CacheError(
-            f"{place} is in no store that can be reached ({error}): expected a path, or a URL that fsspec "
+            f"{location} is in no store that can be reached ({error}): expected a path, or a URL that fsspec "
             "knows and whose package is installed (s3fs for s3://, gcsfs for gs://)"
         ) from error
     if not root.strip("/") or ".." in PurePosixPath(root).parts:
-        raise CacheError(f"expected a file or folder below the root of its store, got {place}")
+        raise CacheError(f"expected a file or folder below the root of its store, got {location}")
     return store, root
 
 
 @contextmanager
-def _telling(what: str) -> Iterator[None]:
+def _store_errors(message: str) -> Iterator[None]:
+    """Raise StoreError with a message for any error in the block."""
     try:
         yield
     except CacheError:
         raise
-    except Exception as error:  # each store has error types of its own
+    except Exception as error:  # every store has its own types of errors
         raise StoreError(
-            f"{what} ({type(error).__name__}: {error}): is the address right, and yours?"
+            f"{message} ({type(error).__name__}: {error}): is the address right, and do you have access?"
         ) from error

@@ -1,1 +1,1 @@
-"""A state as the files of a cache; whole contexts put into one, a smaller copy cut from one."""
+"""Write caches: from a state, with whole contexts added, or as a smaller copy of another cache."""

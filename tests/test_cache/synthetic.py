@@ -1,4 +1,4 @@
-"""Documents with made-up activations, driven into a state without a model."""
+"""Synthetic documents with given activations, added to a state without a model."""
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cache.device.accumulate import DeviceReader
+from cache.device.accumulator import DeviceAccumulator
 from cache.format.schema import ModelRecord, Provenance
-from cache.shards.corpus import Part, Text
+from cache.shards.corpus import CorpusPart, TokenizedDocument
 from cache.shards.settings import Settings
 from cache.shards.state import BuildState
-from cache.statistics.accumulate import DocumentReader, Reader, sequence
+from cache.statistics.accumulator import Accumulator, CpuAccumulator, prepare_context
+from cache.statistics.example_lists import Window
 from cache.statistics.identity import document_digest
-from cache.statistics.kept import Window
-from cache.statistics.layer import LayerAccumulator
+from cache.statistics.layer import LayerStatistics
 
 HOOKS = 2
 V = 30
@@ -27,14 +27,14 @@ Acts = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Made:
-    """A document: tokens without a BOS, and activations `[H, T, M]` of each of its contexts, with one."""
+    """A document, and tokens `[T]` and activations `[H, T, M]` of each of its contexts, with a BOS."""
 
-    text: Text
+    text: TokenizedDocument
     contexts: tuple[tuple[npt.NDArray[np.int64], Acts], ...]
 
 
 def settings(d_mlp: int, *, n_ctx: int = 8, **changes: object) -> Settings:
-    """Of a build with small lists and windows."""
+    """Return the settings of a build with small lists and windows."""
     model = ModelRecord(
         name="made", sha256="0" * 64, act_fn="solu_ln", n_layers=1, d_model=1, d_mlp=d_mlp, n_ctx=n_ctx,
         d_vocab=V, tokenizer="1" * 64,
@@ -49,7 +49,7 @@ def settings(d_mlp: int, *, n_ctx: int = 8, **changes: object) -> Settings:
 
 
 def made(name: str, contexts: Items[Acts], *, source: str = "s", licence: str = "", seed: int = 0) -> Made:
-    """A document of a name, with tokens drawn for its contexts."""
+    """Return a document with these activations of its contexts, and random tokens."""
     rng = np.random.default_rng(seed)
     found = []
     for acts in contexts:
@@ -59,48 +59,54 @@ def made(name: str, contexts: Items[Acts], *, source: str = "s", licence: str = 
     digest = document_digest(name.encode(), source, "")
     ids = np.concatenate([tokens[1:] for tokens, _ in found] or [np.empty(0, np.int64)])
     where = Provenance(source, "", licence, "")
-    return Made(Text(digest & 0x7FFFFFFFFFFFFFFF, digest, len(name), where, ids), tuple(found))
+    return Made(TokenizedDocument(digest & 0x7FFFFFFFFFFFFFFF, digest, len(name), where, ids), tuple(found))
 
 
 def state_of(
     documents: Items[Made],
     of: Settings,
     *,
-    part: Part | None = None,
+    part: CorpusPart | None = None,
     n_threads: int = 1,
     on_device: bool = False,
     state: BuildState | None = None,
 ) -> BuildState:
-    """What a build of these documents holds, each thread taking the next one.
+    """Return the state of a build of these documents, of which each thread takes the next one.
 
     Args:
-        on_device: through the loop for a device, on torch's CPU.
-        state: to go on from.
+        documents: the documents.
+        of: the settings.
+        part: the part of the corpus that they are, all of it where None.
+        n_threads: number of threads.
+        on_device: use the accumulator for devices, on torch's CPU device.
+        state: the state to continue from.
     """
     if state is None:
         state = BuildState.empty(of)
-        state.claim(["made"], part or Part())
+        state.claim(["made"], part or CorpusPart())
     if on_device:
-        layer = LayerAccumulator(state.layers[0], seed=of.seed, layer=0, keep=of.keep)
-        reader = DeviceReader(layer, V, "cpu")
+        layer = LayerStatistics(state.layers[0], seed=of.seed, layer=0, options=of.statistics_options)
+        accumulator = DeviceAccumulator(layer, V, "cpu")
         for document in documents:
-            _read(document, reader, state, Lock())
-        reader.settle()
+            _read(document, accumulator, state, Lock())
+        accumulator.flush()
         return state
-    layer = LayerAccumulator(state.layers[0], seed=of.seed, layer=0, keep=of.keep, n_threads=n_threads)
+    layer = LayerStatistics(
+        state.layers[0], seed=of.seed, layer=0, options=of.statistics_options, n_threads=n_threads
+    )
     left: SimpleQueue[Made] = SimpleQueue()
     for document in documents:
         left.put(document)
     lock = Lock()
 
     def work(turn: int) -> None:
-        reader = DocumentReader(layer, V, turn)
+        accumulator = CpuAccumulator(layer, V, turn)
         while True:
             try:
                 document = left.get_nowait()
             except Empty:
                 return
-            _read(document, reader, state, lock)
+            _read(document, accumulator, state, lock)
 
     threads = [Thread(target=work, args=(turn,)) for turn in range(1, n_threads)]
     for thread in threads:
@@ -108,11 +114,11 @@ def state_of(
     work(0)
     for thread in threads:
         thread.join()
-    layer.settle()
+    layer.flush()
     return state
 
 
-def _read(document: Made, reader: Reader, state: BuildState, lock: Lock) -> None:
+def _read(document: Made, accumulator: Accumulator, state: BuildState, lock: Lock) -> None:
     text, start = document.text, 0
     with lock:
         state.count(text, len(document.contexts))
@@ -122,17 +128,17 @@ def _read(document: Made, reader: Reader, state: BuildState, lock: Lock) -> None
         row = state.source_row(text.provenance.source)
     start = 0
     for tokens, acts in document.contexts:
-        rows = torch.from_numpy(acts) if isinstance(reader, DeviceReader) else acts
-        reader.add(sequence(text.id, start, tokens), rows, row)
+        rows = torch.from_numpy(acts) if isinstance(accumulator, DeviceAccumulator) else acts
+        accumulator.add(prepare_context(text.id, start, tokens), rows, row)
         start += len(tokens) - 1
-    reader.end_document()
+    accumulator.end_document()
 
 
 FLAVOURS = 9
 
 
 def activations(rng: np.random.Generator, n: int, d_mlp: int) -> Acts:
-    """`[H, n, M]`: each neuron with its own way of being difficult."""
+    """Return activations `[H, n, M]`, of which each neuron is difficult in another way."""
     x = rng.standard_normal((HOOKS, n, d_mlp)) * np.exp(rng.standard_normal((HOOKS, n, d_mlp)) * 2)
     for j in range(d_mlp):
         column = x[:, :, j]
@@ -157,19 +163,21 @@ def activations(rng: np.random.Generator, n: int, d_mlp: int) -> Acts:
 
 
 def corpus_of(seed: int, n_documents: int, d_mlp: int = FLAVOURS, n_ctx: int = 8) -> list[Made]:
-    """Documents of none to four contexts of one to n_ctx tokens; some come twice, with another licence."""
+    """Return documents of none to four contexts of one to n_ctx tokens; some twice, with two licences."""
     rng = np.random.default_rng(seed)
     found: list[Made] = []
     for n in range(n_documents):
         if found and rng.random() < 0.2:
             copied = found[rng.integers(len(found))]
             where = Provenance(copied.text.provenance.source, "", f"licence {n}", "")
-            text = Text(copied.text.id, copied.text.digest, copied.text.n_bytes, where, copied.text.tokens)
+            text = TokenizedDocument(
+                copied.text.id, copied.text.digest, copied.text.n_bytes, where, copied.text.tokens
+            )
             found.append(Made(text, copied.contexts))
             continue
         lengths = rng.integers(2, n_ctx + 1, rng.integers(0, 5))
         contexts = [activations(rng, int(length), d_mlp) for length in lengths]
-        # Few seeds of tokens: many documents say the same, which lists hold once.
+        # Few seeds of tokens: many documents have the same text, of which lists keep one example.
         found.append(
             made(f"{seed}/{n}", contexts, source=f"source {rng.integers(3)}", seed=int(rng.integers(4)))
         )

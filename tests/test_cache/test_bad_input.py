@@ -1,4 +1,4 @@
-"""Whatever comes that should not: a clear error, or a result that is defined."""
+"""Bad input gives a clear error or a defined result."""
 
 import errno
 import os
@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from cache.building.build import build_cache, build_shard, finish
-from cache.building.engine import Options, Pass
+from cache.building.build import build_cache, build_shard, write_complete_state
+from cache.building.engine import Options
+from cache.building.workers import DocumentWorkers
 from cache.checking.verify import cache_problems
-from cache.cli import app
+from cache.commands import app
 from cache.format.schema import CacheError
 from cache.reader import NeuronCache
-from cache.shards.corpus import Part
+from cache.shards.corpus import CorpusPart
 from cache.shards.shard_file import load_state
 from cache.shards.state import merged
 from cache.storage.disk import NotWritten
@@ -35,7 +36,7 @@ SOLU = [sys.executable, "-c", "from dashboard.cli import main; main()"]
 
 
 def with_weights(source: Path, folder: Path, change) -> Path:
-    """A copy of a checkpoint with its weights changed in place."""
+    """Return a copy of a checkpoint whose weights `change` has changed in place."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("neurons*"))
     weights = load_file(folder / "model.safetensors")
     change(weights)
@@ -48,7 +49,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def model_of(folder: Path, tiny_checkpoint: Path, **changes: int) -> Path:
-    """A checkpoint like the tiny one with another configuration."""
+    """Return a checkpoint like the tiny one, with another configuration."""
     torch.manual_seed(0)
     shape = {"d_vocab": 300, "n_ctx": 32, "d_model": 16, "n_heads": 2, "d_head": 8, "d_mlp": 48}
     config = SoluConfig(**shape | changes, initializer_range=0.5)
@@ -57,7 +58,7 @@ def model_of(folder: Path, tiny_checkpoint: Path, **changes: int) -> Path:
     return folder
 
 
-# Activations that are no numbers.
+# NaN and infinite activations.
 
 
 def test_neurons_with_nan_or_infinity_are_named_and_never_ranked(tiny_checkpoint, corpus, tmp_path):
@@ -99,7 +100,7 @@ def test_a_healthy_model_is_warned_of_nothing(tiny_model):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with room for one cache, not for two."""
+    """Mount a file system with room for one cache but not for two."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)]
@@ -126,7 +127,7 @@ def test_a_full_disk_leaves_the_older_cache_and_says_what_to_do(tiny_checkpoint,
 
 
 def test_a_limit_on_files_is_one_message(tiny_checkpoint, corpus, tmp_path):
-    """What a full disk does, without a disk: no file may pass 100 kB."""
+    """Limit files to 100 kB, which has the effect of a full disk."""
     program = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5)); " + SOLU[2]
     arguments = ["cache", "build", "--model", tiny_checkpoint, "--data", corpus, "--save-every", "0"]
     command = [sys.executable, "-c", program, *map(str, arguments), "--out", str(tmp_path / "cache")]
@@ -144,25 +145,25 @@ def test_what_was_read_is_kept_when_the_cache_finds_no_room(tiny_checkpoint, cor
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as full:
-        full.setattr("cache.writing.store._write_documents", full_disk)
-        with pytest.raises(NotWritten, match=r"it goes on from .*cache\.state"):
+        full.setattr("cache.writing.cache_folder._write_documents", full_disk)
+        with pytest.raises(NotWritten, match=r"it resumes from .*cache\.state"):
             build_cache(tiny_checkpoint, [corpus], tmp_path / "cache", progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["cache.state"]
     with monkeypatch.context() as idle:  # no document is read again
-        idle.setattr(Pass, "add", full_disk)
+        idle.setattr(DocumentWorkers, "submit", full_disk)
         build_cache(tiny_checkpoint, [corpus], tmp_path / "cache", progress=False)
     build_cache(tiny_checkpoint, [corpus], tmp_path / "again", progress=False)
     assert bytes_of(tmp_path / "cache") == bytes_of(tmp_path / "again")
 
 
-# What does not belong together.
+# States, shards and tokenizers that do not belong together.
 
 
 @pytest.fixture(scope="module")
 def shards(tiny_checkpoint: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("shards")
     for k in range(2):
-        build_shard(tiny_checkpoint, [corpus], folder / f"{k}", Part(k, 2), progress=False)
+        build_shard(tiny_checkpoint, [corpus], folder / f"{k}", CorpusPart(k, 2), progress=False)
     return [folder / "0", folder / "1"]
 
 
@@ -182,7 +183,7 @@ def test_a_state_of_another_text_is_not_gone_on_from(tiny_checkpoint, tmp_path, 
     text = tmp_path / "text.jsonl"
     lines = "".join(f'{{"text": "the lamp was lit {n} times"}}\n' for n in range(9))
     text.write_text(lines)
-    build_shard(tiny_checkpoint, [text], tmp_path / "cache.state", Part(), progress=False)
+    build_shard(tiny_checkpoint, [text], tmp_path / "cache.state", CorpusPart(), progress=False)
     text.write_text('{"text": "l"}\n' if len(change(lines)) == 1 else change(lines))
     with pytest.raises(CacheError, match="the corpus has changed since"):
         build_cache(tiny_checkpoint, [text], tmp_path / "cache", progress=False)
@@ -198,7 +199,7 @@ def test_a_damaged_state_is_not_gone_on_from(tiny_checkpoint, corpus, shards, tm
 
 def test_shards_of_two_models_do_not_merge(tiny_checkpoint, corpus, shards, tmp_path):
     other = with_weights(tiny_checkpoint, tmp_path / "other", shift)
-    build_shard(other, [corpus], tmp_path / "1", Part(1, 2), progress=False)
+    build_shard(other, [corpus], tmp_path / "1", CorpusPart(1, 2), progress=False)
     with pytest.raises(CacheError, match=r"not parts of one cache: model: .*sha256"):
         merged(load_state(file) for file in (shards[0], tmp_path / "1"))
 
@@ -206,11 +207,11 @@ def test_shards_of_two_models_do_not_merge(tiny_checkpoint, corpus, shards, tmp_
 def test_shards_twice_missing_or_cut_otherwise_do_not_merge(tiny_checkpoint, corpus, shards, tmp_path):
     with pytest.raises(CacheError, match=r"part 0/2 of .*own.parquet is counted twice"):
         merged(load_state(file) for file in (shards[0], shards[0]))
-    with pytest.raises(CacheError, match="counted twice: the whole of it is there"):
+    with pytest.raises(CacheError, match="counted twice: the whole corpus is there"):
         merged(load_state(file) for file in (*shards, shards[0]))
     with pytest.raises(CacheError, match="these parts are missing: 1/2"):
-        finish(load_state(shards[0]), load_tokenizer(tiny_checkpoint), tmp_path / "cache")
-    build_shard(tiny_checkpoint, [corpus], tmp_path / "3", Part(1, 3), progress=False)
+        write_complete_state(load_state(shards[0]), load_tokenizer(tiny_checkpoint), tmp_path / "cache")
+    build_shard(tiny_checkpoint, [corpus], tmp_path / "3", CorpusPart(1, 3), progress=False)
     with pytest.raises(CacheError, match=r"part 1/3 of .* overlaps with its parts of 2"):
         merged(load_state(file) for file in (shards[0], tmp_path / "3"))
 
@@ -223,10 +224,10 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tiny_checkpoint, corpus, s
     train_tokenizer(iter(documents), 290).save_pretrained(tmp_path / "smaller")
     whole = merged(load_state(file) for file in shards)
     with pytest.raises(CacheError, match=r"read with a tokenizer of SHA-256 .*give the one of the build"):
-        finish(whole, load_tokenizer(tmp_path / "smaller"), tmp_path / "c")
+        write_complete_state(whole, load_tokenizer(tmp_path / "smaller"), tmp_path / "c")
 
 
-# Text of awkward sizes.
+# Empty, tiny and long texts.
 
 
 def test_empty_documents_are_no_documents(tiny_checkpoint, tmp_path):
@@ -246,7 +247,7 @@ def test_a_sample_with_no_document_is_refused(tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("n_ctx", [2, 3, 32])
 def test_documents_longer_than_the_context_are_cut(tiny_checkpoint, tmp_path, n_ctx):
-    """Down to contexts of a BOS and one token."""
+    """Cut them into contexts, the shortest of a BOS and one token."""
     model = model_of(tmp_path / "model", tiny_checkpoint, n_ctx=n_ctx)
     text = "the lamp was lit and the captain spoke of the sea " * 7
     (tmp_path / "long.txt").write_text(text)
@@ -286,18 +287,18 @@ def test_contexts_longer_than_can_be_counted_are_refused(tiny_checkpoint, corpus
 
 
 def test_counters_hold_the_longest_context():
-    """Every token of a context of the greatest length in one bin, again and again."""
-    from cache.statistics.accumulate import MAX_CONTEXT, DocumentReader, sequence
-    from cache.statistics.hook import HookStatistics, Keep
-    from cache.statistics.layer import LayerAccumulator
+    """Put all tokens of several contexts of the greatest length into one bin."""
+    from cache.statistics.accumulator import MAX_CONTEXT, CpuAccumulator, prepare_context
+    from cache.statistics.hook import HookStatistics, StatisticsOptions
+    from cache.statistics.layer import LayerStatistics
 
-    keep = Keep(top_k=1, range_samples=1)
+    keep = StatisticsOptions(top_k=1, range_samples=1)
     hooks = [HookStatistics.empty(1, 1, 4, keep)]
-    layer = LayerAccumulator(hooks, seed=0, layer=0, keep=keep)
-    reader = DocumentReader(layer, 4)
+    layer = LayerStatistics(hooks, seed=0, layer=0, options=keep)
+    accumulator = CpuAccumulator(layer, 4)
     for n in range(3):
         tokens = np.ones(MAX_CONTEXT, dtype=np.int64)
-        reader.add(sequence(n, 0, tokens), np.ones((1, MAX_CONTEXT, 1), dtype=np.float32), 0)
-        reader.end_document()
-    layer.settle()
+        accumulator.add(prepare_context(n, 0, tokens), np.ones((1, MAX_CONTEXT, 1), dtype=np.float32), 0)
+        accumulator.end_document()
+    layer.flush()
     assert hooks[0].counts.max() == hooks[0].counts.sum() == 3 * (MAX_CONTEXT - 1)

@@ -1,4 +1,4 @@
-"""The cache against a brute-force numpy computation over a small corpus, exact."""
+"""A cache of a small corpus against an exact brute-force computation in numpy."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,14 +28,14 @@ HOOKS = ("hook_mid", "hook_post")
 
 
 def name_of(document: Document) -> int:
-    """A document's name, as the format says it."""
+    """Return the name of a document, as docs/cache_format.md defines it."""
     digest = document_digest(document.text.encode(), document.source, document.origin)
     return digest % 2**63
 
 
 @pytest.fixture(scope="module")
 def everything(tiny_model: Path, corpus: Path) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:
-    """Every activation: by hook, (document, context start, tokens, acts [T, M]) for each context."""
+    """Every activation: by hook, (document, context start, tokens, acts `[T, M]`) of each context."""
     model, tokenizer = load_checkpoint(tiny_model)
     found: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]] = {hook: [] for hook in HOOKS}
     for document in read_documents([corpus]):
@@ -207,7 +207,7 @@ def test_a_model_without_the_extra_norm_has_hook_post_alone(tiny_checkpoint, cor
 def test_provenance_of_documents_that_nothing_came_from_is_forgotten(tiny_checkpoint, tmp_path, monkeypatch):
     rows = "".join(f'{{"text": "document number {n}", "origin": "o{n}"}}\n' for n in range(3000))
     (tmp_path / "many.jsonl").write_text(rows)
-    monkeypatch.setattr("cache.building.build._REMEMBERED", 500)
+    monkeypatch.setattr("cache.building.build._MAX_DOCUMENTS_HELD", 500)
     options = Options(top_k=2, range_samples=1, sample_tokens=100)
     build_cache(tiny_checkpoint, [tmp_path / "many.jsonl"], tmp_path / "c", options, progress=False)
     cache = NeuronCache.open(tmp_path / "c")
@@ -290,7 +290,7 @@ def test_a_failed_build_leaves_the_older_cache(tiny_checkpoint, corpus, tmp_path
     def full_disk(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("cache.writing.store._write_documents", full_disk)
+    monkeypatch.setattr("cache.writing.cache_folder._write_documents", full_disk)
     with pytest.raises(CacheError, match="No space"):
         build_cache(tiny_checkpoint, [corpus], out, Options(sample=0.5), progress=False)
     assert (out / "checksums.sha256").read_bytes() == before
@@ -310,5 +310,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_anything_is_read(
     tiny_checkpoint, corpus, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=100_000))
-    with pytest.raises(CacheError, match=r"GB, 0\.0 are free: read fewer layers .*--no-by-token"):
+    with pytest.raises(
+        CacheError, match=r"GB of memory, but 0\.0 GB are free: read fewer layers .*--no-by-token"
+    ):
         build_cache(tiny_checkpoint, [corpus], tmp_path / "c", progress=False)

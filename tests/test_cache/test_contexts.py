@@ -1,4 +1,4 @@
-"""Whole contexts in a finished cache: the text itself, of the examples promised, and nothing else changed."""
+"""Whole contexts in a finished cache: the original text of the right examples, with nothing else changed."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cache.checking.verify import cache_problems
-from cache.cli import app
+from cache.commands import app
 from cache.format.schema import CONTEXTS, CacheError
 from cache.reader import NeuronCache
 from cache.storage.checksums import renew_checksum
@@ -107,7 +107,7 @@ def test_verify_finds_other_words_and_lost_ones(copy, tiny_model, corpus):
     changed = table.set_column(2, table.schema.field("tokens"), pa.array(shifted, pa.list_(pa.int32())))
     pq.write_table(changed, copy / CONTEXTS)
     renew_checksum(copy, CONTEXTS)
-    assert any("other words than" in problem for problem in cache_problems(copy))
+    assert any("other tokens than" in problem for problem in cache_problems(copy))
     pq.write_table(table.slice(1), copy / CONTEXTS)
     renew_checksum(copy, CONTEXTS)
     assert any("lacks the contexts of" in problem for problem in cache_problems(copy))

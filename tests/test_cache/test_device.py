@@ -1,4 +1,4 @@
-"""The loop for a device, on torch's CPU, against the compiled one."""
+"""The accumulator for devices, on torch's CPU device, against the compiled loops."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from cache.building.build import finish
-from cache.building.engine import Engine, Options, Pass
-from cache.device import accumulate, arithmetic
-from cache.device.accumulate import DeviceReader, device_memory
+from cache.building.build import write_complete_state
+from cache.building.engine import Engine, Options
+from cache.building.workers import DocumentWorkers
+from cache.device import accumulator, arithmetic
+from cache.device.accumulator import DeviceAccumulator, device_memory
 from cache.format.histogram import N_BINS, ZERO, bin_edges, bin_index
 from cache.format.schema import CacheError
-from cache.shards.corpus import Corpus, Part
+from cache.shards.corpus import Corpus, CorpusPart
 from cache.shards.state import BuildState
-from cache.statistics.accumulate import DocumentReader, sequence
+from cache.statistics.accumulator import CpuAccumulator, prepare_context
 from cache.statistics.exact_sum import to_float
-from cache.statistics.hook import HookStatistics, Keep
+from cache.statistics.example_lists import Window
+from cache.statistics.hook import HookStatistics, StatisticsOptions
 from cache.statistics.identity import neuron_keys, priority, token_hashes
-from cache.statistics.kept import Window
-from cache.statistics.layer import LayerAccumulator
+from cache.statistics.layer import LayerStatistics
 from cache.statistics.ranges import N_LISTS, N_TRACKED
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import FLAVOURS, Made, V, corpus_of, made, state_of
@@ -29,9 +30,9 @@ from tests.test_cache.test_law import bytes_of, saved, through_disk
 
 
 def check_same(found: BuildState, expected: BuildState, documents: list[Made]) -> None:
-    """Equal bytes of everything, but for the last bits of sums over a context.
+    """Assert that two states have equal bytes, but for the last bits of sums over a context.
 
-    Power sums are within 1e-12 of the sum of sizes, the mass of a source within a unit a context.
+    Power sums are within 1e-12 of the sum of sizes, the mass of a source within a unit for each context.
     """
     n_contexts = sum(len(d.contexts) for d in documents)
     for h, (mine, theirs) in enumerate(zip(found.layers[0], expected.layers[0], strict=True)):
@@ -63,7 +64,7 @@ def at_one_hook(documents: list[Made]) -> list[Made]:
 @pytest.mark.parametrize("d_mlp", [FLAVOURS, 131])
 @pytest.mark.parametrize("seed", range(3))
 def test_difficult_activations(seed, d_mlp):
-    """NaN, infinities, zeros of both signs, denormals, ties, rising maxima, documents without tokens."""
+    """Try NaN, infinities, both zeros, subnormals, ties, rising maxima, documents without tokens."""
     both(corpus_of(seed, 20, d_mlp=d_mlp), synthetic.settings(d_mlp, seed=seed))
 
 
@@ -93,7 +94,7 @@ def test_contexts_of_a_bos_alone_and_of_one_token():
 
 
 def test_maxima_that_rise_within_a_context_and_from_one_to_the_next():
-    """By a bin, by tens of bins, past the histogram's end."""
+    """Raise maxima by one bin, by tens of bins and past the histogram's end."""
     rng = np.random.default_rng(0)
     growth = np.array([1.01, 1.12, 1.5, 4.0, 100.0])
     documents = []
@@ -106,7 +107,7 @@ def test_maxima_that_rise_within_a_context_and_from_one_to_the_next():
 
 
 def test_long_contexts_and_many_of_them():
-    """Limits fall until few tokens pass, and the fold of sums meets odd numbers."""
+    """Let limits fall until few tokens pass, and sum odd numbers of tokens."""
     rng = np.random.default_rng(1)
     documents = [
         made(
@@ -120,7 +121,7 @@ def test_long_contexts_and_many_of_them():
 
 
 def test_blocks_of_neurons_whole_and_in_part():
-    """What a block leaves in the places of neurons that the next one does not have means nothing."""
+    """Ignore the places of an incomplete block that belong to no neuron."""
     rng = np.random.default_rng(3)
     documents = [
         made(f"{n}", [rng.standard_normal((2, 70, 600)) ** 3 for _ in range(2)], seed=n) for n in range(3)
@@ -129,20 +130,20 @@ def test_blocks_of_neurons_whole_and_in_part():
 
 
 def test_little_at_a_time(monkeypatch):
-    """Parts of neurons, rounds of candidates and pieces of tables change nothing, and no fetch is larger."""
+    """Process little at a time: the result is the same, and no fetch is larger than allowed."""
     documents, of = corpus_of(2, 16, d_mlp=20), synthetic.settings(20)
     expected = state_of(documents, of)
     sizes = []
-    fetch = DeviceReader._fetch
+    fetch = DeviceAccumulator._fetch
 
-    def watched(self: DeviceReader, acts: Any, at: torch.Tensor, *rest: Any) -> Any:
+    def watched(self: DeviceAccumulator, acts: Any, at: torch.Tensor, *rest: Any) -> Any:
         sizes.append(len(at))
         return fetch(self, acts, at, *rest)
 
-    monkeypatch.setattr(DeviceReader, "_fetch", watched)
-    monkeypatch.setattr(accumulate, "_AT_ONCE", 17)
-    monkeypatch.setattr(accumulate, "_FETCHED", 6)
-    monkeypatch.setattr(accumulate, "_ROWS", 50)
+    monkeypatch.setattr(DeviceAccumulator, "_fetch", watched)
+    monkeypatch.setattr(accumulator, "_ACTS_AT_ONCE", 17)
+    monkeypatch.setattr(accumulator, "_WINDOWS_AT_ONCE", 6)
+    monkeypatch.setattr(accumulator, "_TOTALS_AT_ONCE", 50)
     found = state_of(documents, of, on_device=True)
     assert max(sizes) == 6
     check_same(found, expected, documents)
@@ -150,12 +151,12 @@ def test_little_at_a_time(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_halves_merged_are_one_pass(tmp_path, seed):
-    """To the byte, sums and all, in any order; so is a pass that goes on from a saved state."""
+    """Compare all bytes for two orders, a merge, and a pass that resumes from a saved state."""
     documents, of = corpus_of(seed, 16), synthetic.settings(FLAVOURS)
     whole = saved(state_of(documents, of, on_device=True), tmp_path)
     assert saved(state_of(documents[::-1], of, on_device=True), tmp_path) == whole
     halves = [documents[:7], documents[7:]]
-    states = [state_of(half, of, part=Part(k, 2), on_device=True) for k, half in enumerate(halves)]
+    states = [state_of(half, of, part=CorpusPart(k, 2), on_device=True) for k, half in enumerate(halves)]
     states[1].merge(through_disk(states[0], tmp_path))
     assert saved(states[1], tmp_path) == whole
     begun = through_disk(state_of(halves[0], of, on_device=True), tmp_path)
@@ -165,30 +166,32 @@ def test_halves_merged_are_one_pass(tmp_path, seed):
 def test_settling_in_between_counts_nothing_twice():
     documents, of = corpus_of(4, 10), synthetic.settings(FLAVOURS)
     state = BuildState.empty(of)
-    reader = DeviceReader(LayerAccumulator(state.layers[0], seed=0, layer=0, keep=of.keep), V, "cpu")
+    accumulator = DeviceAccumulator(
+        LayerStatistics(state.layers[0], seed=0, layer=0, options=of.statistics_options), V, "cpu"
+    )
     for document in documents:
         start = 0
         for tokens, acts in document.contexts:
-            row = sequence(document.text.id, start, tokens)
-            reader.add(row, torch.from_numpy(acts), state.source_row(document.text.provenance.source))
+            row = prepare_context(document.text.id, start, tokens)
+            accumulator.add(row, torch.from_numpy(acts), state.source_row(document.text.provenance.source))
             start += len(tokens) - 1
-            reader.settle()
-        reader.end_document()
-    reader.settle()
+            accumulator.flush()
+        accumulator.end_document()
+    accumulator.flush()
     check_same(state, state_of(documents, of), documents)
 
 
-def one_layer(m: int = 3, **keep: Any) -> LayerAccumulator:
-    of = Keep(
+def one_layer(m: int = 3, **keep: Any) -> LayerStatistics:
+    of = StatisticsOptions(
         **{"top_k": 1, "range_samples": 1, "window": Window(1, 1), "sample_window": Window(1, 1)} | keep
     )
     hooks = [HookStatistics.empty(m, 2, V, of) for _ in range(2)]
-    return LayerAccumulator(hooks, seed=0, layer=0, keep=of)
+    return LayerStatistics(hooks, seed=0, layer=0, options=of)
 
 
 def test_a_context_of_which_nothing_enters_is_waited_for_once(monkeypatch):
     rng = np.random.default_rng(0)
-    reader = DeviceReader(one_layer(), V, "cpu")
+    accumulator = DeviceAccumulator(one_layer(), V, "cpu")
     waits = 0
     cpu = torch.Tensor.cpu
 
@@ -202,25 +205,25 @@ def test_a_context_of_which_nothing_enters_is_waited_for_once(monkeypatch):
     for document in range(300):
         waits = 0
         acts = torch.from_numpy(rng.standard_normal((2, 5, 3)).astype(np.float32))
-        reader.add(sequence(document, 0, rng.integers(0, V, 5)), acts, -1)
-        reader.end_document()
+        accumulator.add(prepare_context(document, 0, rng.integers(0, V, 5)), acts, -1)
+        accumulator.end_document()
         found.append(waits)
     assert found[0] > 1
     assert found[-100:].count(1) > 50
 
 
 def test_activations_of_another_shape_are_refused():
-    reader = DeviceReader(one_layer(), V, "cpu")
-    context = sequence(0, 0, np.zeros(4, np.int64))
+    accumulator = DeviceAccumulator(one_layer(), V, "cpu")
+    context = prepare_context(0, 0, np.zeros(4, np.int64))
     for shape in ((1, 4, 3), (2, 5, 3), (2, 4, 2)):
         with pytest.raises(ValueError, match="expected activations of shape"):
-            reader.add(context, torch.zeros(shape), 0)
+            accumulator.add(context, torch.zeros(shape), 0)
 
 
-@pytest.mark.parametrize("another", [DocumentReader, lambda layer, v: DeviceReader(layer, v, "cpu")])
+@pytest.mark.parametrize("another", [CpuAccumulator, lambda layer, v: DeviceAccumulator(layer, v, "cpu")])
 def test_a_layer_on_a_device_has_one_reader(another):
     layer = one_layer()
-    DeviceReader(layer, V, "cpu")
+    DeviceAccumulator(layer, V, "cpu")
     with pytest.raises(AssertionError):
         another(layer, V)
 
@@ -256,17 +259,17 @@ def test_a_priority_at_its_limit_passes_and_odd_values_never_do():
 
 def test_memory_on_the_device_is_what_is_said():
     of = synthetic.settings(50)
-    layer = LayerAccumulator(BuildState.empty(of).layers[0], seed=0, layer=0, keep=of.keep)
-    tables = DeviceReader(layer, V, "cpu")._tables
+    layer = LayerStatistics(BuildState.empty(of).layers[0], seed=0, layer=0, options=of.statistics_options)
+    tables = DeviceAccumulator(layer, V, "cpu")._tables
     held = sum(x.nbytes for t in tables for x in (t.counts, t.totals, t.limit, t.base))
-    assert held <= device_memory(of) - accumulate._WORK_BYTES <= 1.01 * held
+    assert held <= device_memory(of) - accumulator._WORK_BYTES <= 1.01 * held
 
 
 def test_a_gpu_without_room_is_said_before_anything_is_read(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 2000))
     engine = SimpleNamespace(device="cuda:0", options=Options())
-    with pytest.raises(CacheError, match=r"takes 1\.1 GB of the GPU, 0\.0 are free"):
-        Pass(engine, BuildState.empty(synthetic.settings(3)))  # type: ignore[arg-type]
+    with pytest.raises(CacheError, match=r"take 1\.1 GB of the GPU\'s memory, but 0\.0 GB are free"):
+        DocumentWorkers(engine, BuildState.empty(synthetic.settings(3)))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -277,39 +280,39 @@ def engine(tiny_model: Path) -> Engine:
 def read(
     engine: Engine, corpus: Path, folder: Path, *, on_device: bool, interrupted: bool = False
 ) -> BuildState:
-    """A whole state, from a run of passes; saved and read again in the middle where interrupted."""
+    """Return the state of a corpus; if interrupted, it is saved and loaded again in between."""
     of = Corpus([corpus])
     state = BuildState.empty(engine.settings)
     state.claim(of.names, of.part)
-    running = Pass(engine, state, on_device=on_device)
-    for n, text in enumerate(of.texts(engine.tokenizer)):
+    workers = DocumentWorkers(engine, state, on_device=on_device)
+    for n, text in enumerate(of.documents(engine.tokenizer)):
         if interrupted and n in (0, 9, 17):
-            running.pause()
-            running.close()
+            workers.flush()
+            workers.close()
             state = through_disk(state, folder)
-            running = Pass(engine, state, on_device=on_device)
+            workers = DocumentWorkers(engine, state, on_device=on_device)
         elif n == 5:  # a pause alone
-            running.pause()
-        running.add(text)
-    running.pause()
-    running.close()
+            workers.flush()
+        workers.submit(text)
+    workers.flush()
+    workers.close()
     return state
 
 
 def test_a_cache_is_the_same_through_both_loops(engine, corpus, tmp_path):
-    """All files' bytes, but for the moments, which sums of a context go into."""
+    """Compare the bytes of all files, after the sums, which may differ in last bits, are made equal."""
     states = [read(engine, corpus, tmp_path, on_device=on_device) for on_device in (True, False)]
     for layer, hooks in states[0].layers.items():
         for mine, theirs in zip(hooks, states[1].layers[layer], strict=True):
-            mine.canonical()
-            theirs.canonical()
+            mine.canonicalize()
+            theirs.canonicalize()
             sums = [to_float(x.power_sums) for x in (mine, theirs)]
             np.testing.assert_allclose(sums[0][1::2], sums[1][1::2], rtol=1e-12)
             assert np.abs(mine.source_mass - theirs.source_mass).max() <= 200
-            # Then what is left must be the same to the byte.
+            # Everything else must be the same to the byte.
             mine.power_sums, mine.source_mass = theirs.power_sums, theirs.source_mass
     for name, state in zip(("device", "compiled"), states, strict=True):
-        finish(state, engine.tokenizer, tmp_path / name)
+        write_complete_state(state, engine.tokenizer, tmp_path / name)
     assert bytes_of(tmp_path / "device") == bytes_of(tmp_path / "compiled")
 
 

@@ -1,9 +1,9 @@
-"""A cache of each version of the format, made by that version's code, still reads to the last digit.
+"""A golden cache of each version of the format, made by that version's code, reads to the last digit.
 
 All are of tests/conftest.py's corpus, tokenizer and model with d_mlp = 4. Version 1: top_k = 3, a window of
 7 tokens before and 4 after. Version 2: the same with range_samples = 2, sample_window = (3, 2) and
 sample_tokens = 60, by `build_cache`. Version 3: that of version 2 with the columns it lacks, by the same
-writer. None is ever made again: a change of what is written is a new version, or none of what is read.
+writer. They are never made again: whatever a program writes later, it must still read these files.
 """
 
 import shutil

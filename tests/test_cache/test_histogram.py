@@ -1,4 +1,4 @@
-"""The histogram's bins against their definition, and its laws."""
+"""The bins of the histogram against their definition, quantiles, counts and moments."""
 
 import numpy as np
 import pytest

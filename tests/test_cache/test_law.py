@@ -1,4 +1,4 @@
-"""The law: however a corpus is split, ordered and merged, the same bytes."""
+"""The law: the same bytes however a corpus is split, ordered and merged."""
 
 import math
 import os
@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.building.build import build_cache, build_shard, finish
+from cache.building.build import build_cache, build_shard, write_complete_state
 from cache.building.engine import Options
-from cache.shards.corpus import ContextSample, Part
+from cache.shards.corpus import ContextSample, CorpusPart
 from cache.shards.shard_file import load_state, save_state
 from cache.shards.state import BuildState, merged
-from cache.statistics import exact_sum, kept
-from cache.statistics.kept import Kept, Window
-from cache.writing.store import write_cache
+from cache.statistics import exact_sum, example_lists
+from cache.statistics.example_lists import ExampleLists, Window
+from cache.writing.cache_folder import write_cache
 from solu_model.loading.checkpoints import load_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import Made, corpus_of, made, state_of
@@ -32,12 +32,12 @@ EXAMPLES = settings(max_examples=40, deadline=None)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, by name."""
+    """Return the bytes of every file of a folder, by name."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def saved(state: BuildState, folder: Path) -> bytes:
-    """The bytes of a state's file."""
+    """Return the bytes of the file of a state."""
     save_state(state, folder / "state")
     return (folder / "state").read_bytes()
 
@@ -65,7 +65,7 @@ def test_any_split_order_and_tree_give_the_same_bytes(folder, data, seed, n_docu
     for document in data.draw(st.permutations(documents), label="order"):
         k = document.text.id % n if by_name else data.draw(st.integers(0, n - 1), label="part")
         parts[k].append(document)
-    states = [state_of(part, made_of, part=Part(k, n)) for k, part in enumerate(parts)]
+    states = [state_of(part, made_of, part=CorpusPart(k, n)) for k, part in enumerate(parts)]
     while len(states) > 1:
         states = data.draw(st.permutations(states), label="merged")
         states[-1].merge(states.pop(0))
@@ -78,7 +78,7 @@ def test_any_split_order_and_tree_give_the_same_bytes(folder, data, seed, n_docu
 
 @pytest.mark.parametrize("seed", range(4))
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path, seed):
-    # Above 128 neurons there are shares, which threads take in turn.
+    # Above 128 neurons a layer has several slices, which threads lock in turn.
     documents = corpus_of(seed, 12, d_mlp=300)
     made_of = synthetic.settings(300)
     one = saved(state_of(documents, made_of), tmp_path)
@@ -97,11 +97,11 @@ def test_more_sources_than_are_kept_are_dropped_in_any_order(tmp_path, n_sources
     assert (whole.sources is None) == (n_sources > 256)
     expected = saved(whole, tmp_path)
     for cut in (1, n_sources // 2, n_sources - 1):
-        states = [state_of(documents[:cut], made_of, part=Part(1, 2))]
-        states.append(state_of(documents[cut:][::-1], made_of, part=Part(0, 2)))
+        states = [state_of(documents[:cut], made_of, part=CorpusPart(1, 2))]
+        states.append(state_of(documents[cut:][::-1], made_of, part=CorpusPart(0, 2)))
         assert saved(merged(states), tmp_path) == expected
         states = [
-            state_of(part, made_of, part=Part(k, 2))
+            state_of(part, made_of, part=CorpusPart(k, 2))
             for k, part in enumerate((documents[cut:], documents[:cut]))
         ]
         assert saved(merged(states), tmp_path) == expected
@@ -110,12 +110,12 @@ def test_more_sources_than_are_kept_are_dropped_in_any_order(tmp_path, n_sources
 def test_merging_goes_on_where_a_state_was_interrupted(tmp_path):
     documents = corpus_of(7, 20)
     made_of = synthetic.settings(synthetic.FLAVOURS)
-    rest = through_disk(state_of(documents[:9], made_of, part=Part(0, 2)), tmp_path)
-    rest.merge(state_of(documents[9:], made_of, part=Part(1, 2)))
+    rest = through_disk(state_of(documents[:9], made_of, part=CorpusPart(0, 2)), tmp_path)
+    rest.merge(state_of(documents[9:], made_of, part=CorpusPart(1, 2)))
     assert saved(rest, tmp_path) == saved(state_of(documents, made_of), tmp_path)
 
 
-# Each of the parts has laws of its own.
+# The same for exact sums, lists of examples and samples of contexts.
 
 terms = st.floats(min_value=-(2.0**520), max_value=2.0**520).filter(lambda x: x == 0 or abs(x) >= 2.0**-600)
 
@@ -146,14 +146,14 @@ offers = st.lists(
 )
 
 
-def lists_of(offered: Sequence[tuple[int, int, int, int]], k: int = 3) -> Kept:
-    """One list with the K best of (score, key, document, position), each of a key once."""
+def lists_of(offered: Sequence[tuple[int, int, int, int]], k: int = 3) -> ExampleLists:
+    """Return one list with the k best of (score, key, document, position), one of each key."""
     best: dict[int, tuple[int, int, int]] = {}
     for score, key, document, position in offered:
         candidate = (score, document, position)
         best[key] = min(best.get(key, candidate), candidate)
     ranked = sorted((*candidate, key) for key, candidate in best.items())[:k]
-    lists = kept.empty(1, k, Window(1, 0), 1, 10)
+    lists = example_lists.empty(1, k, Window(1, 0), 1, 10)
     for slot, (score, document, position, key) in enumerate(ranked):
         lists.score[0, slot], lists.key[0, slot] = score, key
         lists.document[0, slot], lists.position[0, slot] = document, position
@@ -162,21 +162,21 @@ def lists_of(offered: Sequence[tuple[int, int, int, int]], k: int = 3) -> Kept:
     return lists
 
 
-def flat(lists: Kept) -> bytes:
-    return b"".join(a.tobytes() for a in kept.canonical(lists, lists.k))
+def flat(lists: ExampleLists) -> bytes:
+    return b"".join(a.tobytes() for a in example_lists.canonical(lists, lists.k))
 
 
 @given(offers, offers, offers)
 def test_merging_lists_is_associative_commutative_and_idempotent(a, b, c):
-    # An example is where it is: one place has one text and one key.
+    # A token of a document has one score and one key.
     everything = {(d, p): (s, key, d, p) for s, key, d, p in (*a, *b, *c)}
     a, b, c = ([everything[d, p] for _, _, d, p in part] for part in (a, b, c))
     whole = flat(lists_of([*a, *b, *c]))
     la, lb, lc = lists_of(a), lists_of(b), lists_of(c)
-    assert flat(kept.merge(kept.merge(la, lb), lc)) == whole
-    assert flat(kept.merge(la, kept.merge(lb, lc))) == whole
-    assert flat(kept.merge(kept.merge(lc, la), lb)) == whole
-    assert flat(kept.merge(la, la)) == flat(la)
+    assert flat(example_lists.merge(example_lists.merge(la, lb), lc)) == whole
+    assert flat(example_lists.merge(la, example_lists.merge(lb, lc))) == whole
+    assert flat(example_lists.merge(example_lists.merge(lc, la), lb)) == whole
+    assert flat(example_lists.merge(la, la)) == flat(la)
 
 
 @given(
@@ -215,16 +215,18 @@ def test_a_sample_of_contexts_knows_no_order_or_split(contexts, n_tokens, chance
     assert (left.contexts, left.ceiling) == (whole.contexts, whole.ceiling)
 
 
-# The same with a model.
+# The same for builds with a model.
 
 
 @pytest.fixture(scope="module")
 def whole(
     tiny_checkpoint: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, bytes], bytes]:
-    """A build in one pass of one thread: the bytes of the cache and of the state."""
+    """Bytes of the cache and of the state of a build in one pass of one thread."""
     folder = tmp_path_factory.mktemp("whole")
-    build_shard(tiny_checkpoint, [corpus], folder / "state", Part(), Options(n_threads=1), progress=False)
+    build_shard(
+        tiny_checkpoint, [corpus], folder / "state", CorpusPart(), Options(n_threads=1), progress=False
+    )
     build_cache(tiny_checkpoint, [corpus], folder / "cache", Options(n_threads=1), progress=False)
     return bytes_of(folder / "cache"), (folder / "state").read_bytes()
 
@@ -241,13 +243,13 @@ def test_threads_batches_and_saving_leave_no_trace(tiny_checkpoint, corpus, whol
 def test_shards_of_a_real_build_merge_to_the_same_bytes(tiny_checkpoint, corpus, whole, tmp_path, n):
     for k in range(n):
         options = Options(n_threads=1 + k % 2)
-        build_shard(tiny_checkpoint, [corpus], tmp_path / str(k), Part(k, n), options, progress=False)
+        build_shard(tiny_checkpoint, [corpus], tmp_path / str(k), CorpusPart(k, n), options, progress=False)
     order = random.Random(n).sample(range(n), n)
     left = merged(load_state(tmp_path / str(k)) for k in order[: n // 2])
     state = merged(load_state(tmp_path / str(k)) for k in order[n // 2 :])
     state.merge(left)
     assert saved(state, tmp_path) == whole[1]
-    finish(state, load_tokenizer(tiny_checkpoint), tmp_path / "cache")
+    write_complete_state(state, load_tokenizer(tiny_checkpoint), tmp_path / "cache")
     assert bytes_of(tmp_path / "cache") == whole[0]
 
 

@@ -1,4 +1,4 @@
-"""A build that is asked to stop, and what it says of itself meanwhile."""
+"""Stopping a build, and the progress that it reports."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_a_stopped_build_goes_on_to_the_same_bytes(
         asked += 1
         return asked == n
 
-    with pytest.raises(Stopped, match="goes on from"):
+    with pytest.raises(Stopped, match="resumes from"):
         build_cache(tiny_model, [corpus], out, progress=False, stop=stop)
     assert (asked, out.exists()) == (n, False)
     build_cache(tiny_model, [corpus], out, progress=False)

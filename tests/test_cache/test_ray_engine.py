@@ -1,4 +1,4 @@
-"""A cache from a Ray cluster of two workers: the bytes of one process, also when a worker is killed."""
+"""Builds on a Ray cluster of two workers give the bytes of one process, even if a worker is killed."""
 
 import os
 import signal
@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from cache.building import ray_engine
 from cache.building.build import build_cache
 from cache.building.engine import Options
-from cache.building.ray_cluster import needs, slots
+from cache.building.ray_cluster import count_slots, task_resources
 from cache.building.ray_engine import PLAN, Plan, build_on_ray
-from cache.cli import app
+from cache.commands import app
 from cache.format.schema import CacheError
 
 SLOW = Options(save_every=0)  # a saved state a document: a shard takes long enough to be caught in its middle
@@ -30,7 +30,7 @@ SLOW = Options(save_every=0)  # a saved state a document: a shard takes long eno
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """Two workers on this machine."""
+    """Start a cluster of two workers on this machine."""
     how = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     ray.init("local", num_cpus=2, object_store_memory=80_000_000, **how)
     yield
@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def reading() -> list[psutil.Process]:
-    """The workers that are reading a shard."""
+    """Return the workers that are reading a shard."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -55,7 +55,7 @@ def reading() -> list[psutil.Process]:
 
 @contextmanager
 def watched(shards: Path) -> Iterator[dict[str, set[int]]]:
-    """When each file of the folder was written, every time that it was, while the block runs."""
+    """Record all times at which each file of the folder is written while the block runs."""
     times: dict[str, set[int]] = defaultdict(set)
     over = Event()
 
@@ -77,7 +77,7 @@ def watched(shards: Path) -> Iterator[dict[str, set[int]]]:
 
 
 def kill_one_in_the_middle(shards: Path) -> tuple[int, set[str]]:
-    """Kill a worker that has begun a shard and not ended it: its process, and the shards whole by then."""
+    """Kill a worker in the middle of a shard; return its process id and the shards complete by then."""
     while True:
         held = reading()
         try:
@@ -85,7 +85,7 @@ def kill_one_in_the_middle(shards: Path) -> tuple[int, set[str]]:
                 process.send_signal(signal.SIGSTOP)
             begun = {f.name.removesuffix(".state") for f in shards.glob("*.safetensors.state")}
             whole = {f.name for f in shards.glob("*.safetensors")}
-            # With all of them standing still, each has a saved state and no shard yet.
+            # All are stopped, and each has a saved state but no shard yet.
             if held and len(begun - whole) == len(held) and len(reading()) == len(held):
                 held[0].kill()
                 return held[0].pid, whole
@@ -194,7 +194,7 @@ def test_a_damaged_shard_is_named(tiny_checkpoint, corpus, tmp_path):
     shards.mkdir()
     (shards / PLAN).write_text(plan.model_dump_json())
     (shards / "00000-00001.safetensors").write_bytes(b"half a shard")
-    with pytest.raises(CacheError, match=r"00000-00001\.safetensors is no state .* remove it"):
+    with pytest.raises(CacheError, match=r"00000-00001\.safetensors is not a state .* remove it"):
         build_on_ray(tiny_checkpoint, [corpus], tmp_path / "c", options, progress=False)
     (shards / "00000-00001.safetensors").unlink()
     build_on_ray(tiny_checkpoint, [corpus], tmp_path / "c", options, progress=False)
@@ -211,7 +211,7 @@ def test_a_cluster_that_cannot_be_had_is_said(tiny_checkpoint, corpus, tmp_path,
     with pytest.raises(CacheError, match="no node of the cluster has 1 cores, 1 GPUs"):
         build(options=Options(device="cuda"))
     with pytest.raises(CacheError, match=r"and [\d.]+ GB of memory for a task"):
-        slots(ray, needs(Options(n_threads=1, device="cpu"), memory=10**15))
+        count_slots(ray, task_resources(Options(n_threads=1, device="cpu"), memory=10**15))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CacheError, match="pip install ray"):
         build()

@@ -1,4 +1,4 @@
-"""Opening a cache: light, and clear about what is wrong with a bad one."""
+"""Opening a cache: without torch, and with a clear error for a damaged one."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from cache.reader import NeuronCache
 
 
 def read_all(folder: Path) -> None:
-    """Read something of every file."""
+    """Read something from every file."""
     cache = NeuronCache.open(folder)
     neuron = cache.neuron(0, 0)
     _ = (neuron.top("hook_mid"), neuron.moments("hook_mid"), neuron.ranges("hook_mid"), cache.vocabulary)

@@ -1,4 +1,4 @@
-"""Intervals, samples and rankings against brute force, and that samples are uniform."""
+"""Intervals, samples and rankings against brute force, and the uniformity of samples."""
 
 import math
 
@@ -7,22 +7,22 @@ import numpy.typing as npt
 import pytest
 
 from cache.format.histogram import N_BINS
-from cache.statistics import by_token, list_kernels, sampling_kernels
+from cache.statistics import example_kernels, sample_kernels, token_totals
+from cache.statistics.example_lists import ExampleLists
 from cache.statistics.hook import HookStatistics
 from cache.statistics.identity import fingerprint, neuron_keys, priority, token_hashes
-from cache.statistics.kept import Kept
 from cache.statistics.ranges import N_LISTS, counts_of, intervals, lists_of
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import FLAVOURS, Made, activations, corpus_of, made, state_of
 
 REFUSED = 1e-6
-"""Chance with which a uniform sample may be refused; seeds are fixed, so a test fails always or never."""
+"""Probability of refusing a uniform sample; seeds are fixed, so a test fails always or never."""
 
 Priorities = npt.NDArray[np.uint64]
 
 
 def p_value(counts: npt.NDArray[np.integer], drawn: int) -> float:
-    """How likely counts as uneven as these are, where each of many samples drew `drawn` of the n tokens.
+    """Return the probability of counts at least as uneven, if each sample draws `drawn` of the n tokens.
 
     Pearson's statistic, corrected for drawing without replacement; Wilson and Hilferty's approximation of
     its tail.
@@ -36,7 +36,7 @@ def p_value(counts: npt.NDArray[np.integer], drawn: int) -> float:
 
 
 def chosen(priorities: Priorities, k: int) -> npt.NDArray[np.int64]:
-    """How often each token is among the k of lowest priority: priorities `[T, M]`."""
+    """Count how often each token is among the k of lowest priority: priorities `[T, M]`."""
     lowest = np.argpartition(priorities, k, axis=0)[:k]
     return np.bincount(lowest.ravel(), minlength=len(priorities))
 
@@ -46,8 +46,8 @@ def test_the_compiled_priority_is_the_definition():
     token, neuron = rng.integers(0, 2**64, (2, 500), dtype=np.uint64)
     for t, n, expected in zip(token, neuron, priority(token, neuron), strict=True):
         half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
-        first = sampling_kernels.priority_half(np.uint32(t >> half), np.uint32(n >> half))
-        second = sampling_kernels.priority_half(np.uint32(t & low), np.uint32(n & low))
+        first = sample_kernels.priority_half(np.uint32(t >> half), np.uint32(n >> half))
+        second = sample_kernels.priority_half(np.uint32(t & low), np.uint32(n & low))
         assert int(first) << 32 | int(second) == int(expected)
 
 
@@ -56,11 +56,11 @@ def test_the_compiled_fingerprint_is_the_definition():
     for length in (2, 3, 11, 12, 17, 40):
         tokens = rng.integers(0, 2**17, length)
         for at in range(1, length):
-            assert int(list_kernels.fingerprint(tokens, at)) == fingerprint(tokens, at)
+            assert int(example_kernels.fingerprint(tokens, at)) == fingerprint(tokens, at)
 
 
 def tokens_of(documents: list[Made]) -> tuple[Priorities, npt.NDArray[np.float32], list[tuple[int, int]]]:
-    """Names `[T]`, activations `[H, T, M]` and (document, position) of every token; copies once."""
+    """Return names `[T]`, activations `[H, T, M]` and (document, position) of all tokens; copies once."""
     names, acts, places = [], [], []
     for text, contexts in {d.text.id: (d.text, d.contexts) for d in documents}.values():
         n = len(text.tokens)
@@ -116,9 +116,9 @@ def within(x, interval, *, last):
 
 
 def sampled(hook: HookStatistics, neuron: int, h: int, interval) -> list[tuple[int, int, float]]:
-    """Document, position and value of an interval's sample, lowest priority first."""
+    """Return document, position and value of the sample of an interval, lowest priority first."""
     at = neuron * N_LISTS + np.array(lists_of(interval, int(hook.base[neuron])))
-    lists = Kept(*(a[at] for a in hook.ranges))
+    lists = ExampleLists(*(a[at] for a in hook.ranges))
     there = np.nonzero(lists.length > 0)
     order = np.argsort(lists.score[there])
     columns = (lists.document[there], lists.position[there], lists.value[there][:, h])
@@ -126,7 +126,7 @@ def sampled(hook: HookStatistics, neuron: int, h: int, interval) -> list[tuple[i
 
 
 def test_samples_of_many_neurons_are_uniform_in_each_interval():
-    """Every neuron does the same on the same 1,500 tokens, so all draw from one known population."""
+    """Give all neurons the same activations on 1,500 tokens, so all draw from one known population."""
     n_neurons, k, rng = 1024, 5, np.random.default_rng(1)
     documents = []
     for n in range(30):
@@ -166,7 +166,7 @@ def test_samples_of_many_seeds_are_uniform():
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
 def test_priorities_of_millions_are_uniform(seed):
-    """Neighbouring tokens, layers and neurons: whatever is regular in what is hashed."""
+    """Try neighbouring tokens, layers, neurons and seeds: regular input of the hash."""
     names = np.concatenate([token_hashes(document, np.arange(20)) for document in range(20)])
     for layer in (0, 1):
         counts = chosen(priority(names[:, None], neuron_keys(seed, layer, 8192)[None]), 5)
@@ -185,7 +185,7 @@ def test_two_tokens_are_chosen_together_as_often_as_any_two():
 
 
 def test_a_biased_sampler_is_refused():
-    """The tests above can fail: each of these passes for random at a glance."""
+    """Show that the tests above can fail: each of these samplers looks random at first."""
     names = np.concatenate([token_hashes(document, np.arange(20)) for document in range(20)])
     keys = neuron_keys(0, 0, 8192)
     fair = priority(names[:, None], keys[None])
@@ -195,7 +195,7 @@ def test_a_biased_sampler_is_refused():
     assert p_value(chosen(fair, 5), 5) > REFUSED
     for biased in (late, same):
         assert p_value(chosen(biased, 5), 5) < REFUSED
-    # Neurons that are not mixed into the tokens choose neighbours together.
+    # Without mixing, a neuron chooses neighbouring tokens together.
     keys = np.arange(65536, dtype=np.uint64) << np.uint64(40)
     names = token_hashes(77, np.arange(24))
     taken = np.zeros((24, 65536), dtype=np.int64)
@@ -206,7 +206,7 @@ def test_a_biased_sampler_is_refused():
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("sign", [1, -1])
 def test_rankings_are_the_brute_force_ones(seed, sign):
-    """One example a document, near-identical texts once, no BOS, no NaN, ties to the earlier document."""
+    """Rank one example a document and near-identical text, without BOS and NaN; ties to the lower name."""
     documents = corpus_of(seed, 60)
     state = state_of(documents, synthetic.settings(FLAVOURS, top_k=6))
     for h, hook in enumerate(state.layers[0]):
@@ -264,7 +264,7 @@ def test_tokens_and_sources_are_the_brute_force_ones(seed):
     for h, hook in enumerate(state.layers[0]):
         for token in range(synthetic.V):
             expected = on_grid[h, tokens == token].sum(axis=0)
-            np.testing.assert_array_equal(by_token.whole(hook.token_totals[token]), expected)
+            np.testing.assert_array_equal(token_totals.whole(hook.token_totals[token]), expected)
         mass = np.zeros((len(state.source_rows), FLAVOURS))
         for document in documents:
             row = state.source_rows.index(document.text.provenance.source)

@@ -1,4 +1,4 @@
-"""Caches and shards in a store: the bytes of a local build, the manifest last, nothing outside the folder."""
+"""Caches and shards in a store: the bytes of a local build, manifest last, nothing outside the folder."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
-from cache.cli import app
+from cache.commands import app
 from cache.format.schema import CacheError
 from cache.storage import stores
 
@@ -16,7 +16,7 @@ run = CliRunner()
 
 @pytest.fixture(autouse=True)
 def memory(tmp_path, monkeypatch):
-    """The store of this process, empty; and a home for what is on its way to it."""
+    """The empty in-memory store of this process, and a folder for files before their upload."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     store = fsspec.filesystem("memory")
     yield store
@@ -24,7 +24,7 @@ def memory(tmp_path, monkeypatch):
 
 
 def contents(url: str) -> dict[str, bytes]:
-    """Every file below a place, by its name in it."""
+    """Return the bytes of every file of a folder in a store, by name."""
     store, root = fsspec.core.url_to_fs(url)
     return {path.removeprefix(root).lstrip("/"): store.cat_file(path) for path in store.find(root)}
 
@@ -32,19 +32,19 @@ def contents(url: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("scheme", ["memory://bucket/", "file://{}/", "{}/"])
 def test_files_of_any_place_are_written_read_listed_and_removed(scheme, tmp_path):
     folder = scheme.format(tmp_path) + "deep/folder"
-    assert stores.names(folder) == set()
-    assert stores.read(stores.inside(folder, "a")) is None
+    assert stores.list_names(folder) == set()
+    assert stores.read(stores.file_in(folder, "a")) is None
     for content in (b"one", b"two"):
-        stores.write(stores.inside(folder, "a"), content)
-    stores.write(stores.inside(folder, "b"), b"")
-    assert stores.names(folder) == {"a", "b"}
-    assert stores.read(stores.inside(folder, "a")) == b"two"
-    with stores.fetched(stores.inside(folder, "a")) as file:
+        stores.write(stores.file_in(folder, "a"), content)
+    stores.write(stores.file_in(folder, "b"), b"")
+    assert stores.list_names(folder) == {"a", "b"}
+    assert stores.read(stores.file_in(folder, "a")) == b"two"
+    with stores.local_copy(stores.file_in(folder, "a")) as file:
         assert (file.name, file.read_bytes()) == ("a", b"two")
-    stores.remove(stores.inside(folder, "b"))
-    assert stores.names(folder) == {"a"}
+    stores.remove(stores.file_in(folder, "b"))
+    assert stores.list_names(folder) == {"a"}
     stores.remove(folder)
-    assert stores.names(folder) == set()
+    assert stores.list_names(folder) == set()
     stores.remove(folder)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
@@ -72,7 +72,7 @@ def test_a_cache_built_or_merged_into_a_store_is_the_local_one(
 
 
 def put(url: str, **files: str) -> Path:
-    """Put a stand-in for a cache: a manifest, and files whose names have `__` for a slash."""
+    """Upload a stand-in for a cache: a manifest, and files whose names have `__` for a slash."""
     with stores.staged(url) as folder:
         for name, text in {"cache.json": "{}", **files}.items():
             path = folder / name.replace("__", "/")
@@ -110,10 +110,10 @@ def test_a_store_that_fails_holds_no_cache_and_nothing_is_lost(monkeypatch, tmp_
     with monkeypatch.context() as broken:
         broken.setattr(MemoryFileSystem, "put_file", full)
         with pytest.raises(
-            stores.StoreError, match=r"cannot be put to memory://bucket/c .*no rights"
+            stores.StoreError, match=r"cannot upload .* to memory://bucket/c .*no rights"
         ) as told:
             put("memory://bucket/c", tokens="whole")
-    assert stores.names("memory://bucket/c") == set()
+    assert stores.list_names("memory://bucket/c") == set()
     (kept,) = (tmp_path / "home").rglob("made")
     assert str(kept) in str(told.value)
     assert (kept / "tokens").read_text() == "whole"
@@ -134,7 +134,7 @@ def test_a_build_that_fails_puts_nothing_and_goes_on_from_its_state():
 
     with pytest.raises(KeyboardInterrupt):
         build(killed=True)
-    assert stores.names("memory://bucket") == set()
+    assert stores.list_names("memory://bucket") == set()
     assert build(killed=False) == "half"
     assert build(killed=False) == ""
 
@@ -142,12 +142,12 @@ def test_a_build_that_fails_puts_nothing_and_goes_on_from_its_state():
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../../x", "/etc/passwd", "a\\b", "memory://x"])
 def test_names_that_lead_out_of_the_folder_are_refused(name):
     with pytest.raises(CacheError, match="expected the name of a file"):
-        stores.inside("memory://bucket/c", name)
+        stores.file_in("memory://bucket/c", name)
 
 
 @pytest.mark.parametrize("place", ["memory://", "memory:///", "memory://../x", "memory://a/../../x", "/"])
 def test_the_root_of_a_store_and_what_is_above_it_are_refused(place):
-    for act in (stores.names, stores.read, stores.remove):
+    for act in (stores.list_names, stores.read, stores.remove):
         with pytest.raises(CacheError, match="below the root"):
             act(place)
 
@@ -169,11 +169,11 @@ def test_an_unknown_store_and_a_missing_shard_are_one_message():
     with pytest.raises(CacheError, match=r"nosuch://x/y is in no store .*s3fs"):
         stores.read("nosuch://x/y")
     with pytest.raises(stores.StoreError, match="cannot read memory://bucket/none"):
-        stores.fetched("memory://bucket/none").__enter__()
+        stores.local_copy("memory://bucket/none").__enter__()
 
 
 def test_a_local_path_is_used_as_it_is(tmp_path):
     for place in (tmp_path / "c", str(tmp_path / "c"), f"file://{tmp_path}/c"):
-        with stores.staged(place) as local, stores.fetched(place) as same:
+        with stores.staged(place) as local, stores.local_copy(place) as same:
             assert local == same == tmp_path / "c"
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A trimmed cache is what a build with the smaller numbers would have kept, and as whole as any."""
+"""A trimmed cache equals a build with the smaller sizes, and passes verification."""
 
 import shutil
 from pathlib import Path
@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from cache.building.build import build_cache
 from cache.building.engine import Options
 from cache.checking.verify import cache_problems
-from cache.cli import app
+from cache.commands import app
 from cache.format import schema
 from cache.format.schema import CacheError
 from cache.reader import NeuronCache
-from cache.statistics.kept import Window
+from cache.statistics.example_lists import Window
 from cache.storage.checksums import renew_checksum
+from cache.writing.cache_folder import write_cache
 from cache.writing.contexts import add_contexts
-from cache.writing.store import write_cache
 from cache.writing.trim import Sizes, trim
 from solu_model.loading.checkpoints import load_tokenizer
 from tests.test_cache import synthetic
@@ -33,7 +33,7 @@ TOKENS = [bytes([65 + i]) for i in range(synthetic.V)]
 SMALL = Sizes(5, 2, Window(6, 3), Window(4, 1), 60)
 OPTIONS = {"top_k": 5, "range_samples": 2, "sample_tokens": 60}
 OTHER_FILES = {schema.DOCUMENTS, schema.CHECKSUMS}
-"""What a build may say more of: its samples are kept finer than by interval, so more documents are named."""
+"""Files that may differ: a build samples bins, not intervals, so it may name more documents."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def trimmed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tiny_model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same made small from the start."""
+    """Build a cache of the small sizes."""
     out = tmp_path_factory.mktemp("built") / "small"
     windows = {"window": Window(6, 3), "sample_window": Window(4, 1)}
     build_cache(tiny_model, [corpus], out, Options(**OPTIONS, **windows), progress=False)
@@ -162,7 +162,7 @@ def test_a_damaged_file_is_not_passed_on_as_whole(tiny_model, tmp_path):
     content = bytearray((folder / schema.TOKENS).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / schema.TOKENS).write_bytes(content)
-    with pytest.raises(CacheError, match=r"tokens\.parquet is not what was written: copy .* again"):
+    with pytest.raises(CacheError, match=r"tokens\.parquet has changed since it was written: copy .* again"):
         trim(folder, tmp_path / "out", SMALL, progress=False)
     assert not (tmp_path / "out").exists()
 
@@ -186,9 +186,9 @@ def test_nothing_but_a_cache_is_replaced(tiny_model, tmp_path):
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     before = bytes_of(model)
     for out, message in [
-        (model, "is within .* or around it"),
-        (model / "neurons" / "small", "is within .* or around it"),
-        (tmp_path, "is within .* or around it"),
+        (model, "is inside .* or contains it"),
+        (model / "neurons" / "small", "is inside .* or contains it"),
+        (tmp_path, "is inside .* or contains it"),
     ]:
         with pytest.raises(CacheError, match=message):
             trim(model / "neurons", out, SMALL, progress=False)

@@ -1,4 +1,4 @@
-"""`solu cache verify`: whatever is wrong is found and named, and nothing else is."""
+"""`solu cache verify` finds and names every problem, and reports none where there is none."""
 
 import json
 import shutil
@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cache.building.build import build_shard, finish
+from cache.building.build import build_shard, write_complete_state
 from cache.building.engine import Options
 from cache.checking.verify import cache_problems, shard_problems
-from cache.cli import app
+from cache.commands import app
 from cache.format.schema import CacheError
-from cache.shards.corpus import Part
+from cache.shards.corpus import CorpusPart
 from cache.shards.shard_file import load_state, save_state
 from cache.shards.state import merged
 from cache.storage.checksums import damaged_files, write_checksums
-from cache.writing.store import write_cache
+from cache.writing.cache_folder import write_cache
 from solu_model.loading.checkpoints import load_tokenizer
 from solu_model.text.tokenizer import train_tokenizer
 from tests.test_cache import synthetic
@@ -40,7 +40,7 @@ def shards(tiny_checkpoint: Path, corpus: Path, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("shards")
     files = [folder / f"{k}" for k in range(3)]
     for k, file in enumerate(files):
-        build_shard(tiny_checkpoint, [corpus], file, Part(k, 3), Options(n_threads=1), progress=False)
+        build_shard(tiny_checkpoint, [corpus], file, CorpusPart(k, 3), Options(n_threads=1), progress=False)
     return files
 
 
@@ -95,9 +95,9 @@ def test_added_missing_and_truncated_files_are_named(copy):
     (copy / "sample.parquet").unlink()
     (copy / "profiles/0000/00000.parquet").write_bytes(b"")
     found = "\n".join(damaged_files(copy))
-    assert "notes.txt is in no line" in found
+    assert "notes.txt is not listed" in found
     assert "sample.parquet is missing" in found
-    assert "profiles/0000/00000.parquet is not what was written" in found
+    assert "profiles/0000/00000.parquet has changed since it was written" in found
     problems = "\n".join(cache_problems(copy))
     assert "lacks sample.parquet" in problems
     assert "notes.txt" in problems
@@ -109,7 +109,7 @@ def test_no_checksums_at_all(copy):
 
 
 def test_numbers_that_do_not_fit_together_are_found(copy):
-    """Also where someone wrote new checksums."""
+    """Find them even if the checksums were written again."""
     neurons = pq.read_table(copy / "neurons.parquet")
     count = neurons["count"].to_pylist()
     count[3] += 1
@@ -186,9 +186,9 @@ def test_a_cache_with_a_part_too_many_or_too_few_says_which(
     states = [load_state(shards[k]) for k in counted]
     for n, state in enumerate(states):  # past what merge itself refuses
         state.parts = {json.dumps([["own"], len(states)]): [n]}
-    finish(merged(states), load_tokenizer(tiny_model), tmp_path / "cache")
+    write_complete_state(merged(states), load_tokenizer(tiny_model), tmp_path / "cache")
     (problem,) = cache_problems(tmp_path / "cache", model=tiny_model, data=[corpus])
-    assert f"it looks as if part 2/3 of the text is {verb}" in problem
+    assert f"probably part 2/3 of the text is {verb}" in problem
 
 
 def test_whole_shards_have_no_problem(shards, tiny_checkpoint, corpus):
@@ -201,16 +201,18 @@ def test_shards_missing_twice_or_of_other_builds_are_named(shards, tiny_checkpoi
     twice = Path(shutil.copy(shards[1], tmp_path / "again"))
     (problem,) = shard_problems([*shards, twice])
     assert f"part 1/3 is counted twice: {shards[1]} and {twice}" in problem
-    build_shard(tiny_checkpoint, [corpus], tmp_path / "seed", Part(2, 3), Options(seed=1), progress=False)
+    build_shard(
+        tiny_checkpoint, [corpus], tmp_path / "seed", CorpusPart(2, 3), Options(seed=1), progress=False
+    )
     (problem,) = shard_problems([*shards[:2], tmp_path / "seed"])
-    assert "no part of the same cache" in problem
+    assert "not a part of the same cache" in problem
     assert "seed: 0 and 1" in problem
     build_shard(
-        tiny_checkpoint, [corpus], tmp_path / "half", Part(0, 2), Options(n_threads=1), progress=False
+        tiny_checkpoint, [corpus], tmp_path / "half", CorpusPart(0, 2), Options(n_threads=1), progress=False
     )
     problems = "".join(shard_problems([*shards, tmp_path / "half"], data=[corpus]))
-    assert "cut in different ways, into 3, 2 parts" in problems
-    assert "it looks as if part 0/2 of the text is counted twice" in problems
+    assert "divided in different ways, into 3, 2 parts" in problems
+    assert "probably part 0/2 of the text is counted twice" in problems
 
 
 def test_every_byte_of_a_shard_matters(tmp_path):
@@ -228,14 +230,14 @@ def test_every_byte_of_a_shard_matters(tmp_path):
         with open(file, "r+b") as stream:
             stream.seek(at)
             stream.write(bytes([before[at] ^ 1 << int(chance.integers(8))]))
-        with pytest.raises(CacheError, match=r"is damaged|is no state"):
+        with pytest.raises(CacheError, match=r"is damaged|is not a state"):
             load_state(file)
         with open(file, "r+b") as stream:
             stream.seek(at)
             stream.write(before[at : at + 1])
     for n in (0, 1, 31, 32, 33, len(before) - 1):
         file.write_bytes(before[:n])
-        with pytest.raises(CacheError, match=r"is damaged|is no state"):
+        with pytest.raises(CacheError, match=r"is damaged|is not a state"):
             load_state(file)
     file.write_bytes(before)
     load_state(file)
@@ -244,14 +246,14 @@ def test_every_byte_of_a_shard_matters(tmp_path):
 def test_the_command_lists_problems_and_exits_with_1(copy, tiny_model, corpus, shards):
     run = CliRunner().invoke
     done = run(app, ["verify", str(copy), "--model", str(tiny_model), "--data", str(corpus)])
-    assert (done.exit_code, done.stdout.strip().splitlines()[-1]) == (0, f"{copy} is whole")
+    assert (done.exit_code, done.stdout.strip().splitlines()[-1]) == (0, f"{copy} is complete and undamaged")
     done = run(app, ["verify", str(copy)])
     assert "not compared with model and tokenizer (--model) and text (--data)" in " ".join(
         done.stdout.split()
     )
     done = run(app, ["verify", *map(str, shards)])
     assert done.exit_code == 0
-    assert "3 shards are whole" in done.stdout
+    assert "3 shards are complete and undamaged" in done.stdout
     (copy / "cache.json").write_bytes((copy / "cache.json").read_bytes() + b" ")
     (copy / "more").write_text("")
     done = run(app, ["verify", str(copy)])

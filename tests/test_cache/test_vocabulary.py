@@ -1,4 +1,4 @@
-"""Text for display where byte-level BPE splits characters."""
+"""Text of tokens where byte-level BPE splits characters."""
 
 import pytest
 from hypothesis import given

@@ -94,7 +94,7 @@ def test_a_stopped_build_goes_on_where_it_was(model: Path, long_text: Path) -> N
     stop(model)
     build = ended(model)
     assert (build.state, build.can_go_on) == ("stopped", True), build.output
-    assert "goes on from" in build.output
+    assert "resumes from" in build.output
     assert not (model / "neurons").exists()
     start(model, long_text, 1.0)
     again = reading(model)

@@ -1,27 +1,27 @@
-"""The compiled accumulators against numpy."""
+"""The compiled loops against numpy."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from cache.format.histogram import N_BINS, bin_index
-from cache.statistics import by_token, kernels, ranges
-from cache.statistics.accumulate import DocumentReader, sequence
-from cache.statistics.by_token import GRID_BITS
+from cache.statistics import ranges, scan_kernels, token_totals
+from cache.statistics.accumulator import CpuAccumulator, prepare_context
 from cache.statistics.exact_sum import to_float
-from cache.statistics.hook import HookStatistics, Keep
+from cache.statistics.example_lists import Window
+from cache.statistics.hook import HookStatistics, StatisticsOptions
 from cache.statistics.identity import fingerprint, priority, token_hashes
-from cache.statistics.kept import Window
-from cache.statistics.layer import LayerAccumulator
+from cache.statistics.layer import LayerStatistics
+from cache.statistics.token_totals import GRID_BITS
 
 M, V, T = 5, 40, 9
-KEEP = Keep(top_k=3, range_samples=2, window=Window(2, 1), sample_window=Window(1, 1))
+KEEP = StatisticsOptions(top_k=3, range_samples=2, window=Window(2, 1), sample_window=Window(1, 1))
 
 Documents = dict[int, list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]]
 
 
 def documents(seed: int = 1, *, ties: bool = False) -> Documents:
-    """Ten documents of one to four contexts: tokens `[T]` with a BOS and activations `[2, T, M]`."""
+    """Return ten documents of one to four contexts: tokens `[T]` with a BOS and activations `[2, T, M]`."""
     rng = np.random.default_rng(seed)
     found: Documents = {}
     for document in range(10):
@@ -35,24 +35,26 @@ def documents(seed: int = 1, *, ties: bool = False) -> Documents:
     return found
 
 
-def accumulated(found: Documents, *, n_threads: int = 1, keep: Keep = KEEP) -> list[HookStatistics]:
+def accumulated(
+    found: Documents, *, n_threads: int = 1, keep: StatisticsOptions = KEEP
+) -> list[HookStatistics]:
     hooks = [HookStatistics.empty(M, 2, V, keep) for _ in range(2)]
-    layer = LayerAccumulator(hooks, seed=0, layer=0, keep=keep, n_threads=n_threads)
-    reader = DocumentReader(layer, V)
+    layer = LayerStatistics(hooks, seed=0, layer=0, options=keep, n_threads=n_threads)
+    accumulator = CpuAccumulator(layer, V)
     for document, contexts in found.items():
         start = 0
         for tokens, acts in contexts:
-            reader.add(sequence(document, start, tokens), acts, document % 3)
+            accumulator.add(prepare_context(document, start, tokens), acts, document % 3)
             start += len(tokens) - 1
-        reader.end_document()
-    layer.settle()
+        accumulator.end_document()
+    layer.flush()
     for hook in hooks:
-        hook.canonical()
+        hook.canonicalize()
     return hooks
 
 
 def best(found: Documents, hook: int, neuron: int, sign: int) -> list[tuple[float, int, int]]:
-    """The strongest (weakest) token of each document, near-copies once: the first three."""
+    """Return the three strongest (weakest) tokens, one for each document and for near-identical texts."""
     offers = []
     for document, contexts in found.items():
         start, ranked = 0, []
@@ -94,7 +96,7 @@ def test_against_numpy(ties):
             )
             for token in range(V):
                 of_token = np.rint(column[tokens == token].astype(float) * grid).sum()
-                assert by_token.whole(hook.token_totals[token])[j] == of_token
+                assert token_totals.whole(hook.token_totals[token])[j] == of_token
             for source in range(3):
                 mass = np.maximum(column[sources == source].astype(float), 0).sum()
                 assert hook.source_mass[source, j] == pytest.approx(mass * grid, abs=len(past_bos))
@@ -134,7 +136,7 @@ def test_windows_hold_the_tokens_and_activations_around_the_peak():
 
 def test_samples_hold_every_token_where_there_is_room():
     found = documents()
-    keep = Keep(top_k=1, range_samples=200, window=Window(0, 0), sample_window=Window(0, 0))
+    keep = StatisticsOptions(top_k=1, range_samples=200, window=Window(0, 0), sample_window=Window(0, 0))
     for h, hook in enumerate(accumulated(found, keep=keep)):
         lists = hook.ranges
         for j in range(M):
@@ -180,19 +182,21 @@ def test_activations_of_another_shape_are_refused():
 
 
 def test_a_wide_layer_passes_in_spans_and_what_enters_at_once_in_pieces():
-    """More neurons than a scan takes, a block in part, and more tokens entering than it has room for."""
+    """Add more neurons than one scan takes, an incomplete block, and more candidates than fit in a scan."""
     rng = np.random.default_rng(0)
-    m, t = kernels.SPAN + 40, 2 * kernels.ROOM // kernels.SPAN
+    m, t = scan_kernels.SPAN + 40, 2 * scan_kernels.ROOM // scan_kernels.SPAN
     acts = -np.abs(rng.standard_normal((1, t, m))).astype(np.float32)
-    keep = Keep(top_k=1, range_samples=4, window=Window(0, 0), sample_window=Window(0, 0), by_token=False)
+    keep = StatisticsOptions(
+        top_k=1, range_samples=4, window=Window(0, 0), sample_window=Window(0, 0), by_token=False
+    )
     hook = HookStatistics.empty(m, 1, 0, keep)
-    layer = LayerAccumulator([hook], seed=0, layer=0, keep=keep, n_threads=2)
-    reader = DocumentReader(layer, 1)
-    reader.add(sequence(7, 0, np.arange(t)), acts, -1)
-    reader.end_document()
-    layer.settle()
+    layer = LayerStatistics([hook], seed=0, layer=0, options=keep, n_threads=2)
+    accumulator = CpuAccumulator(layer, 1)
+    accumulator.add(prepare_context(7, 0, np.arange(t)), acts, -1)
+    accumulator.end_document()
+    layer.flush()
     hashes = token_hashes(7, np.arange(t - 1))
-    for j in (0, kernels.SPAN - 1, kernels.SPAN, m - 1):
+    for j in (0, scan_kernels.SPAN - 1, scan_kernels.SPAN, m - 1):
         counts = np.bincount(bin_index(acts[0, 1:, j]), minlength=N_BINS)
         np.testing.assert_array_equal(hook.counts[j, :N_BINS], counts)
         assert hook.top.position[j, 0] == acts[0, 1:, j].argmax()

@@ -1,4 +1,4 @@
-"""Write a finished cache: Parquet tables, a manifest and checksums, aside and then renamed."""
+"""Write the folder of a cache: Parquet tables, a manifest and checksums, all or nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,45 +11,47 @@ import pyarrow.parquet as pq
 from cache.format import schema
 from cache.format.schema import Manifest
 from cache.shards.state import BuildState
-from cache.statistics import by_token
+from cache.statistics import token_totals
 from cache.storage.checksums import write_checksums
-from cache.storage.disk import check_place, written
+from cache.storage.disk import atomic_write, check_target
 from cache.writing.rows import BEST, Columns, example_rows, neuron_rows
 
 COMPRESSION: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 12,
-    # Elsewhere a dictionary hides from zstd that whole windows repeat: examples took a third more.
+    # In other columns a dictionary hides from zstd that whole windows repeat: examples took a third more.
     "use_dictionary": ["layer", "neuron", "hook", "kind", "range", "rank", "sources.list.element", "source"],
 }
 _TOKENS_AT_ONCE = 512
-_LONG = {
+"""Tokens of the vocabulary whose neurons are ranked together."""
+_LONG_COLUMNS = {
     "bins", "bin_counts", "tokens", "levels_hook_mid", "levels_hook_post", "document", "position",
     "context_start", "peak",
 }  # fmt: skip
 NEURONS_IN_GROUP = 32768
-"""Rows of a row group of the table of all neurons."""
+"""Rows in a row group of `neurons.parquet`."""
 
 
 def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> Manifest:
-    """Write `out` as a whole or not at all; an older cache there is replaced at the end.
+    """Write a cache, all or nothing; an older cache is replaced at the end.
 
     Args:
         out: the folder.
-        state: a whole one; brought into its canonical form.
-        token_bytes: what each token stands for, by its id.
+        state: of the whole corpus; it is brought into canonical form.
+        token_bytes: the bytes of each token, by its id.
 
     Returns:
         The manifest that was written.
 
     Raises:
-        CacheError: `out` is something else than a cache.
-        NotWritten: there is no room for it.
+        CacheError: `out` exists and is not a cache.
+        NotWritten: the disk is full.
     """
-    check_place(out)
-    state.canonical()
+    check_target(out)
+    state.canonicalize()
     manifest = state.manifest()
-    with written(out) as aside:
+    # Nothing here depends on time or machine: equal states give equal bytes.
+    with atomic_write(out) as aside:
         aside.mkdir()
         _write(
             aside / schema.VOCABULARY,
@@ -57,7 +59,9 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
             {
                 "token": np.arange(len(token_bytes), dtype=np.int32),
                 "bytes": pa.array(token_bytes, pa.binary()),
-                "count": state.token_counts[: len(token_bytes)],
+                "count": state.token_counts[
+                    : len(token_bytes)
+                ],  # the model may have more ids than the tokenizer
             },
         )
         _write_neurons(aside, state)
@@ -71,12 +75,17 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
 
 
 def small_groups(table_schema: pa.Schema) -> dict[str, Any]:
-    """Options of a file whose row groups are of a few neurons: long columns alone are compressed, since each
-    that is costs 0.05 ms to read, and statistics are kept of what rows are looked up by."""
+    """Return Parquet options for a file with few neurons in a row group.
+
+    Only long columns are compressed, since each compressed column takes 0.05 ms to read. Statistics are
+    written only for the columns by which rows are looked up.
+    """
     paths = [f"{c.name}.list.element" if pa.types.is_nested(c.type) else c.name for c in table_schema]
     return COMPRESSION | {
-        "compression": {path: "zstd" if path.partition(".")[0] in _LONG else "none" for path in paths},
-        "compression_level": {path: 12 for path in paths if path.partition(".")[0] in _LONG},
+        "compression": {
+            path: "zstd" if path.partition(".")[0] in _LONG_COLUMNS else "none" for path in paths
+        },
+        "compression_level": {path: 12 for path in paths if path.partition(".")[0] in _LONG_COLUMNS},
         "write_statistics": ["layer", "neuron", "hook"],
     }
 
@@ -86,8 +95,8 @@ def _write(file: Path, table_schema: pa.Schema, columns: Columns) -> None:
 
 
 def _write_neurons(folder: Path, state: BuildState) -> None:
-    """The table of all neurons, and for every few of them a file of profiles and one of examples."""
-    step, few = state.settings.neurons_per_part, schema.NEURONS_PER_ROW_GROUP
+    """Write `neurons.parquet`, and all files of `profiles/` and `examples/`."""
+    step, group_size = state.settings.neurons_per_part, schema.NEURONS_PER_ROW_GROUP
     summaries: dict[str, list[pa.Table]] = {hook: [] for hook in state.settings.hooks}
     profile_options, example_options = (
         small_groups(schema.PROFILES_SCHEMA),
@@ -95,6 +104,7 @@ def _write_neurons(folder: Path, state: BuildState) -> None:
     )
     with pq.ParquetWriter(folder / schema.NEURONS, schema.NEURONS_SCHEMA, **COMPRESSION) as table:
         for layer, hooks in state.layers.items():
+            # A file for a few neurons, so that a page reads little and no file grows with the model.
             for first in range(0, state.settings.model.d_mlp, step):
                 last = min(first + step, state.settings.model.d_mlp)
                 part = schema.part_name(layer, first, step)
@@ -105,8 +115,8 @@ def _write_neurons(folder: Path, state: BuildState) -> None:
                     pq.ParquetWriter(profiles, schema.PROFILES_SCHEMA, **profile_options) as profile_file,
                     pq.ParquetWriter(examples, schema.EXAMPLES_SCHEMA, **example_options) as example_file,
                 ):
-                    for a in range(first, last, few):
-                        rows = slice(a, min(a + few, last))
+                    for a in range(first, last, group_size):
+                        rows = slice(a, min(a + group_size, last))
                         parts = [
                             neuron_rows(layer, name, rows, hook, state)
                             for name, hook in zip(state.settings.hooks, hooks, strict=True)
@@ -128,23 +138,25 @@ def _write_neurons(folder: Path, state: BuildState) -> None:
 
 
 def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table], order: list[str]) -> None:
+    """Write tables as one row group, sorted by the columns of `order`."""
     table = pa.concat_tables(tables).sort_by([(name, "ascending") for name in order])
     writer.write_table(table, row_group_size=max(len(table), 1))
 
 
 def _write_tokens(folder: Path, state: BuildState) -> None:
-    """For every token the neurons that fire most on it, relative to their own maximum."""
+    """Write `tokens.parquet`: the neurons of highest mean on each token, relative to their maximum."""
     with pq.ParquetWriter(folder / schema.TOKENS, schema.TOKENS_SCHEMA, **COMPRESSION) as writer:
         for layer, hooks in state.layers.items() if state.settings.by_token else ():
             for name, hook in zip(state.settings.hooks, hooks, strict=True):
+                # A neuron that is never above 0 has no maximum to compare with, and is left out.
                 high = hook.extremes[1].astype(np.float64)
                 allowed = np.isfinite(high) & (high > 0)
                 scale = np.where(allowed, high, 1.0)
                 for first in range(0, len(state.token_counts), _TOKENS_AT_ONCE):
-                    some = slice(first, first + _TOKENS_AT_ONCE)
-                    counts = state.token_counts[some]
-                    means = by_token.means(by_token.whole(hook.token_totals[some]), counts)
-                    best = by_token.highest(means / scale, BEST, allowed)
+                    rows = slice(first, first + _TOKENS_AT_ONCE)
+                    counts = state.token_counts[rows]
+                    means = token_totals.means(token_totals.whole(hook.token_totals[rows]), counts)
+                    best = token_totals.highest(means / scale, BEST, allowed)
                     neurons = [row[row >= 0] if n else row[:0] for row, n in zip(best, counts, strict=True)]
                     columns: Columns = {
                         "layer": np.full(len(counts), layer, np.int32),
@@ -167,8 +179,9 @@ def _write_sample(folder: Path, state: BuildState) -> None:
 
 
 def _write_documents(folder: Path, state: BuildState) -> None:
-    found = sorted(state.documents.items())
-    columns: Columns = {"document": [document for document, _ in found]} | {
-        name: [getattr(where, name) for _, where in found] for name in ("source", "lang", "licence", "origin")
+    documents = sorted(state.documents.items())
+    columns: Columns = {"document": [document for document, _ in documents]} | {
+        name: [getattr(provenance, name) for _, provenance in documents]
+        for name in ("source", "lang", "licence", "origin")
     }
     _write(folder / schema.DOCUMENTS, schema.DOCUMENTS_SCHEMA, columns)

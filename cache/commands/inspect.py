@@ -1,4 +1,4 @@
-"""`solu cache verify | info | sources`: what a cache is, without changing it."""
+"""`solu cache verify | info | sources`: inspect a cache without changing it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,43 +18,40 @@ def verify(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", help="The text that it should be built from, read again. Repeatable."),
+        typer.Option("--data", help="The text that it should be built from; it is read again. Repeatable."),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
 ) -> None:
-    """Check that no byte has changed, that numbers fit together, and that it belongs to model and text."""
+    """Check that a cache is undamaged and consistent, and that it matches its model and text."""
     from cache.checking.verify import cache_problems, shard_problems
 
     console, errors = Console(), Console(stderr=True)
     if len(paths) == 1 and not paths[0].is_file():
-        what = str(paths[0])
-        found = cache_problems(paths[0], model=model, data=data or [], tokenizer=tokenizer, progress=True)
+        name = str(paths[0])
+        problems = cache_problems(paths[0], model=model, data=data or [], tokenizer=tokenizer, progress=True)
     else:
-        what = f"{len(paths)} shard{'s' * (len(paths) > 1)}"
-        found = shard_problems(paths, model=model, data=data or [], tokenizer=tokenizer, progress=True)
+        name = f"{len(paths)} shard{'s' * (len(paths) > 1)}"
+        problems = shard_problems(paths, model=model, data=data or [], tokenizer=tokenizer, progress=True)
     n_problems = 0
-    for problem in found:
+    for problem in problems:
         n_problems += 1
         errors.print(f"- {problem}", markup=False, highlight=False, soft_wrap=True)
     if n_problems:
         errors.print(
-            f"{what}: {n_problems} problem{'s' * (n_problems > 1)} found", markup=False, soft_wrap=True
+            f"{name}: {n_problems} problem{'s' * (n_problems > 1)} found", markup=False, soft_wrap=True
         )
         raise typer.Exit(1)
-    unread = [] if model else ["model and tokenizer (--model)"]
-    unread += [] if data else ["text (--data)"]
-    aside = f"; not compared with {' and '.join(unread)}" if unread else ""
-    console.print(
-        f"{what} is whole{aside}" if len(paths) == 1 else f"{what} are whole{aside}",
-        markup=False,
-        soft_wrap=True,
-    )
+    not_compared = [] if model else ["model and tokenizer (--model)"]
+    not_compared += [] if data else ["text (--data)"]
+    note = f"; not compared with {' and '.join(not_compared)}" if not_compared else ""
+    verb = "is" if len(paths) == 1 else "are"
+    console.print(f"{name} {verb} complete and undamaged{note}", markup=False, soft_wrap=True)
 
 
 def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
-    """What a cache holds and what it was made from."""
+    """Print the contents of a cache, its model and its text."""
     from cache.reader import NeuronCache
 
     cache = NeuronCache.open(path)
@@ -67,15 +64,15 @@ def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
     table.add_row("hooks", ", ".join(cache.hooks))
     table.add_row("corpus", ", ".join(manifest.corpus.names))
     table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
-    if found := cache.not_finite():
-        table.add_row("NaN or infinity", named(found))
+    if neurons := cache.not_finite():
+        table.add_row("NaN or infinity", list_neurons(neurons))
     table.add_row("format", f"version {manifest.version}")
-    table.add_row("on disk", f"{size_of(path) / 1e6:.1f} MB")
+    table.add_row("on disk", f"{folder_size(path) / 1e6:.1f} MB")
     Console().print(table)
 
 
 def sources(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
-    """Where the text in a cache comes from: packages and licences, as Markdown."""
+    """Print the packages and licences of the text in a cache, as Markdown."""
     from collections import Counter
 
     from cache.reader import NeuronCache
@@ -86,18 +83,20 @@ def sources(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> No
     typer.echo("| source | from | licence | documents |\n| --- | --- | --- | --- |")
     for (source, package, licence), n in sorted(packages.items()):
         cells = (
-            text.replace("|", "\\|").replace("\n", " ") or "unknown" for text in (source, package, licence)
+            # Escaped, so that no name ends a cell of the table.
+            text.replace("|", "\\|").replace("\n", " ") or "unknown"
+            for text in (source, package, licence)
         )
         typer.echo(f"| {' | '.join(cells)} | {n} |")
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a folder's files."""
+def folder_size(path: Path) -> int:
+    """Return the bytes of all files of a folder."""
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
 
 
-def named(found: "list[NotFinite]", most: int = 20) -> str:
-    """Neurons by name, as many as one wants to read."""
-    names = list(dict.fromkeys(f"L{one.layer}/{one.neuron}" for one in found))
+def list_neurons(neurons: "list[NotFinite]", most: int = 20) -> str:
+    """Return the number of neurons, and the names of the first ones, as `L0/5`."""
+    names = list(dict.fromkeys(f"L{neuron.layer}/{neuron.neuron}" for neuron in neurons))
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{len(names):,} neuron{'s' * (len(names) > 1)}: {', '.join(names[:most])}{more}"
