@@ -22,7 +22,7 @@ class Bars:
     """`[n]`."""
 
 
-def bars_of(histogram: Histogram, moments: Moments, n_bars: int = N_BARS) -> Bars:
+def bars_from_histogram(histogram: Histogram, moments: Moments, n_bars: int = N_BARS) -> Bars:
     """A cache's histogram as bars of about even width between the lowest and the highest value.
 
     Every edge is one of the histogram's own, so that every count is exact: far from zero, where its bins

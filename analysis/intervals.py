@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Z = 1.959964
+Z_95 = 1.959964
 """Of a 95% interval."""
 
 
@@ -24,7 +24,7 @@ class Estimate:
     high: float
 
 
-NOTHING = Estimate(math.nan, math.nan, math.nan)
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 def wilson(n_fit: float, n_seen: float, n_all: float = math.inf) -> Estimate:
@@ -34,18 +34,18 @@ def wilson(n_fit: float, n_seen: float, n_all: float = math.inf) -> Estimate:
         n_all: of how many those seen were drawn, without replacement: when all were seen the share is exact.
     """
     if not n_seen:
-        return NOTHING
+        return UNKNOWN
     share = n_fit / n_seen
     if n_seen >= n_all:
         return Estimate(share, share, share)
     left = 1.0 if math.isinf(n_all) else (n_all - n_seen) / (n_all - 1)  # of the variance
-    z2 = Z**2 * left / n_seen
+    z2 = Z_95**2 * left / n_seen
     middle = (share + z2 / 2) / (1 + z2)
     half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
     return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
-def weighted(
+def weighted_mean(
     shares: Sequence[Estimate],
     weights: Sequence[float],
     correlations: npt.NDArray[np.float64] | None = None,
@@ -57,7 +57,7 @@ def weighted(
     """
     total = float(sum(weights))
     if not total:
-        return NOTHING
+        return UNKNOWN
     w = np.asarray(weights, dtype=np.float64) / total
     values, lows, highs = np.array([[part.value, part.low, part.high] for part in shares]).T
     unseen = np.isnan(values)
@@ -79,9 +79,9 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     return Estimate(value, max(-1.0, value - below), min(1.0, value + above))
 
 
-def student_quantile(freedom: float) -> float:
+def student_t_95(freedom: float) -> float:
     """Student's t for a 95% interval, by its expansion: Abramowitz and Stegun, 26.7.5."""
-    g1 = (Z**3 + Z) / 4
-    g2 = (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
-    g3 = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384
-    return Z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3
+    g1 = (Z_95**3 + Z_95) / 4
+    g2 = (5 * Z_95**5 + 16 * Z_95**3 + 3 * Z_95) / 96
+    g3 = (3 * Z_95**7 + 19 * Z_95**5 + 17 * Z_95**3 - 15 * Z_95) / 384
+    return Z_95 + g1 / freedom + g2 / freedom**2 + g3 / freedom**3

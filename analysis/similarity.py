@@ -16,7 +16,7 @@ Scores = npt.NDArray[np.float64]
 _ROWS_AT_ONCE = 1024
 
 
-def standardized(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+def standardize(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     """Each neuron's activations `[T, M]` less their mean, over their standard deviation.
 
     A value that is no number counts as 0; a neuron that never changes is 0 throughout. No result is beyond
@@ -91,7 +91,7 @@ class PeakCounts:
         return np.divide(shared, most, out=np.zeros(len(most)), where=most > 0)
 
 
-def best(scores: Scores, n: int, *, without: int | None = None, lowest: bool = False) -> list[int]:
+def top_neurons(scores: Scores, n: int, *, without: int | None = None, lowest: bool = False) -> list[int]:
     """The `n` neurons of the highest (or lowest) score, best first.
 
     Args:
@@ -101,7 +101,7 @@ def best(scores: Scores, n: int, *, without: int | None = None, lowest: bool = F
     return [neuron for neuron in order if neuron != without][:n]
 
 
-def sampled_contexts(sample: pa.Table, n_tokens: int) -> list[npt.NDArray[Any]]:
+def take_contexts(sample: pa.Table, n_tokens: int) -> list[npt.NDArray[Any]]:
     """Whole contexts of a cache's sample in a fixed random order, cut at `n_tokens` tokens in all."""
     column, taken, left = sample["tokens"], [], n_tokens
     for row in np.random.default_rng(0).permutation(len(sample)):

@@ -32,7 +32,7 @@ class TokenEffect:
     """1 is the most promoted of the vocabulary; ties share the better rank."""
 
 
-def ordered(effects: Effects, tokens: Sequence[int], vocabulary: Vocabulary) -> list[TokenEffect]:
+def effects_of_tokens(effects: Effects, tokens: Sequence[int], vocabulary: Vocabulary) -> list[TokenEffect]:
     """The tokens given, in the order given, with their ranks."""
     return [
         TokenEffect(t, visible(vocabulary.text(t)), float(effects[t]), 1 + int((effects > effects[t]).sum()))
@@ -40,17 +40,17 @@ def ordered(effects: Effects, tokens: Sequence[int], vocabulary: Vocabulary) -> 
     ]
 
 
-def promoted(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
+def most_promoted(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
     """The `n` tokens of the highest effect, the highest first."""
-    return ordered(effects, np.argsort(-effects, kind="stable")[:n].tolist(), vocabulary)
+    return effects_of_tokens(effects, np.argsort(-effects, kind="stable")[:n].tolist(), vocabulary)
 
 
-def suppressed(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
+def most_suppressed(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
     """The `n` tokens of the lowest effect, the lowest first."""
-    return ordered(effects, np.argsort(effects, kind="stable")[:n].tolist(), vocabulary)
+    return effects_of_tokens(effects, np.argsort(effects, kind="stable")[:n].tolist(), vocabulary)
 
 
-def percentile(effects: Effects, token: int) -> float:
+def percentile_rank(effects: Effects, token: int) -> float:
     """The share of the other tokens that are below this one, ties counted half; from 0 to 1."""
     below = int((effects < effects[token]).sum())
     ties = int((effects == effects[token]).sum()) - 1
@@ -93,7 +93,7 @@ def effect_bars(effects: Effects, n_bars: int = N_BARS) -> Bars:
     return Bars(edges, counts.astype(np.int64))
 
 
-def in_bar(effects: Effects, bars: Bars, value: float) -> list[int]:
+def tokens_in_bar(effects: Effects, bars: Bars, value: float) -> list[int]:
     """The tokens of the bar that holds a value, the strongest effect first."""
     bar = int(np.clip(np.searchsorted(bars.edges, value, side="right") - 1, 0, len(bars.counts) - 1))
     last = bar + 1 == len(bars.counts)  # alone includes its upper edge

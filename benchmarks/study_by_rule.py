@@ -20,7 +20,7 @@ from blindness import ARGS, serving
 from playwright.sync_api import Page, sync_playwright
 from records import write_record
 
-from analysis.rating import in_words, rated, results
+from analysis.rating import ratings_from_rows, results, summary_sentences
 from cache.reader import NeuronCache
 from dashboard.shared.annotations.database import Database
 from dashboard.studies.plan.cards import make_cards
@@ -115,8 +115,8 @@ def main() -> None:
             unblind(page, f"{address}/study?study={study}", given.picture)
             browser.close()
         rows = rating_rows(plan.design, store.ratings(study), store.key(study))
-    found = results(rated(rows), [side.model for side in sides])
-    print(*in_words(found), sep="\n")
+    found = results(ratings_from_rows(rows), [side.model for side in sides])
+    print(*summary_sentences(found), sep="\n")
     rules = {
         side.model: Counter(row["rule"] for row in rows if row["model"] == side.model).most_common()
         for side in sides

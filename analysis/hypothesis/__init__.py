@@ -11,7 +11,7 @@
 In place of a parsed hypothesis any function may stand that says of each token of a `Context` whether it fits.
 """
 
-from analysis.hypothesis.consistency import Consistency, Level, consistency, marks_of
+from analysis.hypothesis.consistency import Consistency, Level, consistency, mark_examples
 from analysis.hypothesis.language import Context, Hypothesis, HypothesisError, Predicate
 from analysis.hypothesis.parsing import parse
 from analysis.intervals import Estimate, difference, wilson
@@ -26,7 +26,7 @@ __all__ = [
     "Predicate",
     "consistency",
     "difference",
-    "marks_of",
+    "mark_examples",
     "parse",
     "wilson",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.hypothesis.language import Context, Marks, Predicate
-from analysis.intervals import Estimate, Z, student_quantile, weighted, wilson
+from analysis.intervals import Z_95, Estimate, student_t_95, weighted_mean, wilson
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
 
@@ -46,7 +46,7 @@ class Consistency:
 
         Levels where nothing was looked at may hold anything.
         """
-        return weighted(
+        return weighted_mean(
             [level.share for level in self.levels], [level.count for level in self.levels], self.correlations
         )
 
@@ -60,19 +60,19 @@ class Consistency:
         weights = [
             float(low * top <= (v.low + v.high) / 2 < high * top and v.n_seen > 0) for v in self.levels
         ]
-        return weighted([level.share for level in self.levels], weights, self.correlations)
+        return weighted_mean([level.share for level in self.levels], weights, self.correlations)
 
 
-def context_of(example: Example, vocabulary: Vocabulary) -> Context:
+def context_from_example(example: Example, vocabulary: Vocabulary) -> Context:
     """What a hypothesis sees of an example: the tokens that are kept around its peak, not those beyond."""
     data = [vocabulary.token_bytes[int(token)] for token in example.tokens]
     start = example.position - example.peak - example.context_start
     return Context(data, example.document.source, example.document.lang, start)
 
 
-def marks_of(predicate: Predicate, examples: Sequence[Example], vocabulary: Vocabulary) -> list[Marks]:
+def mark_examples(predicate: Predicate, examples: Sequence[Example], vocabulary: Vocabulary) -> list[Marks]:
     """Which tokens of each example fit."""
-    return [predicate(context_of(example, vocabulary)) for example in examples]
+    return [predicate(context_from_example(example, vocabulary)) for example in examples]
 
 
 def consistency(predicate: Predicate, ranges: Sequence[RangeSample], vocabulary: Vocabulary) -> Consistency:
@@ -84,7 +84,7 @@ def consistency(predicate: Predicate, ranges: Sequence[RangeSample], vocabulary:
     levels = []
     for sampled in ranges:
         if sampled.high > 0:
-            marks = marks_of(predicate, sampled.examples, vocabulary)
+            marks = mark_examples(predicate, sampled.examples, vocabulary)
             fits = sum(bool(m[e.peak]) for m, e in zip(marks, sampled.examples, strict=True))
             n_seen = len(sampled.examples)
             share = wilson(fits, n_seen, sampled.count)
@@ -92,7 +92,7 @@ def consistency(predicate: Predicate, ranges: Sequence[RangeSample], vocabulary:
     return Consistency(levels)
 
 
-def sampled_consistency(
+def consistency_from_contexts(
     values: npt.NDArray[np.floating],
     marks: Marks,
     contexts: npt.NDArray[np.int64],
@@ -141,7 +141,7 @@ def _samples_worth(errors: npt.NDArray[np.float64], seen: npt.NDArray[np.int64],
         return n_contexts
     variance = float(errors @ errors) * n_contexts / (n_contexts - 1)
     worth = share * (1 - share) / variance if variance else math.inf
-    return max(1.0, min(worth, n_tokens) * (Z / student_quantile(n_contexts - 1)) ** 2)
+    return max(1.0, min(worth, n_tokens) * (Z_95 / student_t_95(n_contexts - 1)) ** 2)
 
 
 def _correlations(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from analysis.hypothesis.language import Marks
 from analysis.intervals import Estimate
 
-Halves = npt.NDArray[np.float16]
+Activations = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float64]
 N_VALUES = 65_536
-MOST_CLASSES = 2048
+MAX_CLASSES = 2048
 """Values that are told apart where contexts are drawn anew; more are joined with their neighbours."""
 
 _BITS = np.arange(N_VALUES)
@@ -25,7 +25,7 @@ _ORDINALS[0x8000] = _ORDINALS[0]  # both zeros are one
 
 
 @dataclass(frozen=True)
-class Curve:
+class DetectionCurve:
     """What a neuron finds at every threshold, the highest first."""
 
     values: Floats
@@ -68,7 +68,7 @@ class Curve:
 class Detection:
     """How well a neuron tells the tokens that fit from the others, with 95% intervals."""
 
-    curve: Curve
+    curve: DetectionCurve
     n_fit: int
     n_tokens: int
     average_precision: Estimate
@@ -80,7 +80,7 @@ class Detection:
         return self.n_fit / self.n_tokens if self.n_tokens else float("nan")
 
 
-def curve_of(values: Halves, marks: Marks) -> Curve:
+def detection_curve(values: Activations, marks: Marks) -> DetectionCurve:
     """Count tokens that fit and all tokens from every threshold on.
 
     Args:
@@ -90,7 +90,7 @@ def curve_of(values: Halves, marks: Marks) -> Curve:
 
 
 def detection(
-    values: Halves, marks: Marks, contexts: npt.NDArray[np.int64], draws: int = 200, seed: int = 0
+    values: Activations, marks: Marks, contexts: npt.NDArray[np.int64], draws: int = 200, seed: int = 0
 ) -> Detection:
     """How well a neuron tells the tokens that fit from the others.
 
@@ -99,7 +99,7 @@ def detection(
         contexts: `[N]` which context each token is of, from 0: intervals come from drawing contexts anew,
             with replacement, since tokens of one text are alike.
     """
-    curve = curve_of(values, marks)
+    curve = detection_curve(values, marks)
     found = np.full((draws, 2), np.nan)
     joined = np.full(2, np.nan)
     n_contexts = int(contexts.max(initial=-1)) + 1
@@ -119,7 +119,7 @@ def detection(
     return Detection(curve, int(marks.sum()), len(marks), average_precision, auc)
 
 
-def ordinals(values: Halves) -> npt.NDArray[np.int64]:
+def ordinals(values: Activations) -> npt.NDArray[np.int64]:
     """`[N]` numbers from 0 to 65,535 in the order of float16 values; both zeros are one."""
     return _ORDINALS[np.ascontiguousarray(values).view(np.uint16)]
 
@@ -130,13 +130,13 @@ def _values(keys: npt.NDArray[np.int64]) -> Floats:
     return bits.view(np.float16).astype(np.float64)
 
 
-def _counts(values: Halves) -> Floats:
+def _counts(values: Activations) -> Floats:
     """`[65,536]` how often each value occurs, in the order of `ordinals`."""
     by_bits = np.bincount(values.view(np.uint16), minlength=N_VALUES)
     return np.bincount(_ORDINALS, by_bits, N_VALUES).astype(np.float64)
 
 
-def _classes(values: Halves, curve: Curve) -> tuple[npt.NDArray[np.int64], int]:
+def _classes(values: Activations, curve: DetectionCurve) -> tuple[npt.NDArray[np.int64], int]:
     """`[N]` the class of each token, ascending in its value, and the number of classes: a value each, or,
     of more than `MOST_CLASSES`, neighbours joined so that about as many tokens that fit are in each, and
     about as many that do not."""
@@ -144,9 +144,9 @@ def _classes(values: Halves, curve: Curve) -> tuple[npt.NDArray[np.int64], int]:
     fits = np.diff(curve.fitting, prepend=0.0)[::-1]
     others = np.diff(curve.seen, prepend=0.0)[::-1] - fits
     rank = np.arange(len(used))
-    if len(used) > MOST_CLASSES:
+    if len(used) > MAX_CLASSES:
         below = [np.cumsum(part) / part.sum() for part in (fits, others)]
-        cuts = sum(np.floor(share * (MOST_CLASSES // 2 - 1)) for share in below)
+        cuts = sum(np.floor(share * (MAX_CLASSES // 2 - 1)) for share in below)
         rank = np.cumsum(np.diff(cuts, prepend=0) > 0)
     by_ordinal = np.zeros(N_VALUES, dtype=np.int64)
     by_ordinal[used] = rank
@@ -176,10 +176,10 @@ def _auc(fitting: Floats, seen: Floats) -> Floats:
         )
 
 
-def _curve(fits: Floats, seen: Floats) -> Curve:
+def _curve(fits: Floats, seen: Floats) -> DetectionCurve:
     """From counts by value, in the order of `ordinals`."""
     used = np.flatnonzero(seen)[::-1]
-    return Curve(_values(used), np.cumsum(fits[used]), np.cumsum(seen[used]))
+    return DetectionCurve(_values(used), np.cumsum(fits[used]), np.cumsum(seen[used]))
 
 
 def _interval(value: float, joined: float, drawn: Floats) -> Estimate:

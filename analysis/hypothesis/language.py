@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import re2
 
-MOST_FORMS = 50
+MAX_FORMS = 50
 """Forms that one hypothesis may hold."""
-MOST_DISTANCE = 1000
+MAX_DISTANCE = 1000
 """Tokens that `within` may span."""
 
 Marks = npt.NDArray[np.bool_]
@@ -73,7 +73,7 @@ class Match:
         if not len(ends):
             return marks
         text = b"".join(context.token_bytes)
-        spans = [m.span() for m in compiled(self.pattern, self.ignore_case).finditer(text)]
+        spans = [m.span() for m in compile_pattern(self.pattern, self.ignore_case).finditer(text)]
         found = np.array([span for span in spans if span[0] < span[1]], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(ends, found[:, 0], side="right")
         last = np.searchsorted(ends, found[:, 1] - 1, side="right")
@@ -208,7 +208,7 @@ def _bracketed(part: Hypothesis, *kinds: type) -> str:
 
 
 @lru_cache(maxsize=256)
-def compiled(pattern: str, ignore_case: bool) -> Any:
+def compile_pattern(pattern: str, ignore_case: bool) -> Any:
     """A regular expression over UTF-8.
 
     Raises:

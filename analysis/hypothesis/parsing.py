@@ -7,8 +7,8 @@ from typing import NoReturn
 import re2
 
 from analysis.hypothesis.language import (
-    MOST_DISTANCE,
-    MOST_FORMS,
+    MAX_DISTANCE,
+    MAX_FORMS,
     And,
     First,
     Hypothesis,
@@ -19,7 +19,7 @@ from analysis.hypothesis.language import (
     Source,
     Tokens,
     Within,
-    compiled,
+    compile_pattern,
 )
 
 _FORM = '/regex/, before /regex/, after /regex/, token "…", source "…", first N, not, or ('
@@ -89,8 +89,8 @@ class _Reader:
         while self.word("within"):
             at = self.position
             number = self.take(_NUMBER)
-            if number is None or int(number[0]) > MOST_DISTANCE:
-                self.fail(f"expected a number of tokens up to {MOST_DISTANCE}, as in within 5 of", at)
+            if number is None or int(number[0]) > MAX_DISTANCE:
+                self.fail(f"expected a number of tokens up to {MAX_DISTANCE}, as in within 5 of", at)
             if not self.word("of"):
                 self.fail("expected of, as in within 5 of")
             found = Within(found, int(number[0]), self.single())
@@ -98,8 +98,8 @@ class _Reader:
 
     def single(self) -> Hypothesis:
         self.n_forms += 1
-        if self.n_forms > MOST_FORMS:
-            self.fail(f"expected at most {MOST_FORMS} forms")
+        if self.n_forms > MAX_FORMS:
+            self.fail(f"expected at most {MAX_FORMS} forms")
         if self.text.startswith("(", self.position):
             return self.bracket()
         at = self.position
@@ -144,7 +144,7 @@ class _Reader:
             self.fail("expected a closing /; a / inside a pattern is written \\/", at)
         pattern = found[1].replace("\\/", "/")
         try:
-            compiled(pattern, bool(found[2]))
+            compile_pattern(pattern, bool(found[2]))
         except (re2.error, UnicodeEncodeError) as error:
             reason = error.args[0] if error.args else error
             said = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import re2
 
-from analysis.hypothesis.detection import Halves, curve_of
+from analysis.hypothesis.detection import Activations, detection_curve
 from analysis.hypothesis.language import Marks, Match
 
-CLASSES = {
+SIMPLE_HYPOTHESES = {
     "digits": "/[0-9]+/",
     "capitals": "/\\b[A-Z]{2,}\\b/",
     "capital letters first": "/\\b[A-Z][a-z]+/",
@@ -31,14 +31,14 @@ CLASSES = {
     "other alphabets": "/[^\\x00-\\x{24F}]+/",
 }
 """Simple patterns, by what they look for."""
-POSITIONS = tuple(f"first {n}" for n in (1, 4, 16, 64))
+POSITION_HYPOTHESES = tuple(f"first {n}" for n in (1, 4, 16, 64))
 """Where in a context."""
 _STRONGEST = 200
 """Firings whose words before them are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RankedNeuron:
     """How well a neuron answers a hypothesis."""
 
     neuron: int
@@ -57,8 +57,8 @@ class Proposal:
     """Of tokens that fit."""
 
 
-def before_firing(
-    values: Halves, contexts: npt.NDArray[np.int64], token_bytes: Sequence[bytes], n_shown: int = 4
+def preceding_text_hypotheses(
+    values: Activations, contexts: npt.NDArray[np.int64], token_bytes: Sequence[bytes], n_shown: int = 4
 ) -> list[str]:
     """The words of one and of two tokens that most often stand before a neuron's strongest firings, as
     hypotheses; from the half of the contexts that chooses (`proposals`).
@@ -89,8 +89,8 @@ def _literally(text: str) -> str:
 
 
 def rank(
-    activations: Sequence[Halves] | npt.NDArray[np.float16], marks: Marks, first: int = 0
-) -> list[Answer]:
+    activations: Sequence[Activations] | npt.NDArray[np.float16], marks: Marks, first: int = 0
+) -> list[RankedNeuron]:
     """Neurons by average precision, the best first.
 
     Args:
@@ -98,19 +98,19 @@ def rank(
         marks: `[N]` whether each token fits.
         first: the number of the first row's neuron.
     """
-    curves = (curve_of(np.asarray(values), marks) for values in activations)
-    return best_first(
-        Answer(neuron, curve.average_precision, curve.auc) for neuron, curve in enumerate(curves, first)
+    curves = (detection_curve(np.asarray(values), marks) for values in activations)
+    return sort_by_precision(
+        RankedNeuron(neuron, curve.average_precision, curve.auc) for neuron, curve in enumerate(curves, first)
     )
 
 
-def best_first(answers: Iterable[Answer]) -> list[Answer]:
+def sort_by_precision(answers: Iterable[RankedNeuron]) -> list[RankedNeuron]:
     """By average precision."""
     return sorted(answers, key=lambda answer: -np.nan_to_num(answer.average_precision))
 
 
-def proposals(
-    values: Halves,
+def propose(
+    values: Activations,
     candidates: Sequence[tuple[str, Marks]],
     contexts: npt.NDArray[np.int64],
     n_shown: int = 12,
@@ -124,12 +124,12 @@ def proposals(
     choosing = contexts % 2 == 0
     scored = []
     for text, marks in candidates:
-        chosen_by = curve_of(values[choosing], marks[choosing]).average_precision
+        chosen_by = detection_curve(values[choosing], marks[choosing]).average_precision
         if np.isfinite(chosen_by) and marks[~choosing].any():
             scored.append((chosen_by, text, marks))
     scored.sort(key=lambda row: -row[0])
     found = []
     for _, text, marks in scored[:n_shown]:
-        curve = curve_of(values[~choosing], marks[~choosing])
+        curve = detection_curve(values[~choosing], marks[~choosing])
         found.append(Proposal(text, curve.average_precision, curve.auc, float(marks.mean())))
     return sorted(found, key=lambda p: -p.average_precision)

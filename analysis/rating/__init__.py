@@ -7,20 +7,20 @@ print(n_for(0.35, 0.6))  # neurons a model
 """
 
 from analysis.rating.exact import exact_test
-from analysis.rating.power import n_for, power_of
-from analysis.rating.rated import Rated, rated, read_csv
+from analysis.rating.power import exact_power, neurons_needed
+from analysis.rating.ratings import UnblindedRating, ratings_from_rows, read_ratings
+from analysis.rating.report import results_to_json, summary_sentences
 from analysis.rating.results import Results, results
-from analysis.rating.words import in_words, to_json
 
 __all__ = [
-    "Rated",
     "Results",
+    "UnblindedRating",
+    "exact_power",
     "exact_test",
-    "in_words",
-    "n_for",
-    "power_of",
-    "rated",
-    "read_csv",
+    "neurons_needed",
+    "ratings_from_rows",
+    "read_ratings",
     "results",
-    "to_json",
+    "results_to_json",
+    "summary_sentences",
 ]

@@ -9,8 +9,8 @@ import krippendorff
 import numpy as np
 import numpy.typing as npt
 
-from analysis.intervals import NOTHING, Estimate, wilson
-from analysis.rating.rated import Rated
+from analysis.intervals import UNKNOWN, Estimate, wilson
+from analysis.rating.ratings import UnblindedRating
 
 N_RESAMPLES = 1_000
 
@@ -30,7 +30,7 @@ class Kappa:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedShare:
     """So many of so many, as a share with Wilson's interval."""
 
     hits: int
@@ -38,12 +38,12 @@ class Counted:
     share: Estimate
 
 
-def counted(hits: int, n: int) -> Counted:
+def count_share(hits: int, n: int) -> CountedShare:
     """So many of so many."""
-    return Counted(hits, n, wilson(hits, n))
+    return CountedShare(hits, n, wilson(hits, n))
 
 
-def cohen(first: Sequence[bool], second: Sequence[bool]) -> float:
+def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
     """Cohen's kappa of verdicts on the same neurons (Educational and Psychological Measurement 20, 1960).
 
     Returns:
@@ -56,7 +56,7 @@ def cohen(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(((a == b).mean() - chance) / (1 - chance)) if chance < 1 else math.nan
 
 
-def kappas(ratings: Iterable[Rated]) -> list[Kappa]:
+def pairwise_kappas(ratings: Iterable[UnblindedRating]) -> list[Kappa]:
     """Of every two raters, over neurons' first items: neither repeats nor checks."""
     verdicts: dict[str, dict[str, bool]] = {}
     for rating in ratings:
@@ -67,11 +67,11 @@ def kappas(ratings: Iterable[Rated]) -> list[Kappa]:
         both = sorted(verdicts[a].keys() & verdicts[b].keys())
         of_a, of_b = [verdicts[a][i] for i in both], [verdicts[b][i] for i in both]
         agree = sum(x == y for x, y in zip(of_a, of_b, strict=True)) / len(both) if both else math.nan
-        found.append(Kappa(a, b, len(both), agree, cohen(of_a, of_b)))
+        found.append(Kappa(a, b, len(both), agree, cohen_kappa(of_a, of_b)))
     return found
 
 
-def alpha(ratings: Iterable[Rated], seed: int = 0) -> Estimate:
+def krippendorff_alpha(ratings: Iterable[UnblindedRating], seed: int = 0) -> Estimate:
     """Krippendorff's alpha for nominal data (Content Analysis, 2004), where ratings may be missing.
 
     The interval is the middle 95% of alphas of as many neurons drawn from these with replacement.
@@ -82,7 +82,7 @@ def alpha(ratings: Iterable[Rated], seed: int = 0) -> Estimate:
     counts = _votes(ratings)
     value = _alpha(counts)
     if math.isnan(value):
-        return NOTHING
+        return UNKNOWN
     chance = np.random.default_rng(seed)
     drawn = chance.integers(0, len(counts), (N_RESAMPLES, len(counts)))
     found = np.array([_alpha(counts[rows]) for rows in drawn])
@@ -90,7 +90,7 @@ def alpha(ratings: Iterable[Rated], seed: int = 0) -> Estimate:
     return Estimate(value, float(min(low, value)), float(max(high, value)))
 
 
-def self_consistency(ratings: Sequence[Rated]) -> dict[str, Counted]:
+def self_consistency(ratings: Sequence[UnblindedRating]) -> dict[str, CountedShare]:
     """By rater, the repeated neurons that got the same verdict twice, of those rated twice."""
     verdict = {(r.rater, r.item): r.positive for r in ratings}
     found: dict[str, list[bool]] = {r.rater: [] for r in ratings}
@@ -98,20 +98,20 @@ def self_consistency(ratings: Sequence[Rated]) -> dict[str, Counted]:
         before = verdict.get((rating.rater, rating.repeat_of))
         if rating.kind == "repeat" and before is not None:
             found[rating.rater].append(before == rating.positive)
-    return {rater: counted(sum(same), len(same)) for rater, same in sorted(found.items())}
+    return {rater: count_share(sum(same), len(same)) for rater, same in sorted(found.items())}
 
 
-def checks_passed(ratings: Iterable[Rated]) -> dict[str, Counted]:
+def checks_passed(ratings: Iterable[UnblindedRating]) -> dict[str, CountedShare]:
     """By rater, the attention checks that were answered as expected, of those answered."""
     found: dict[str, list[bool]] = {}
     for rating in ratings:
         answers = found.setdefault(rating.rater, [])
         if rating.kind == "check":
             answers.append(rating.positive == rating.expected)
-    return {rater: counted(sum(right), len(right)) for rater, right in sorted(found.items())}
+    return {rater: count_share(sum(right), len(right)) for rater, right in sorted(found.items())}
 
 
-def _votes(ratings: Iterable[Rated]) -> npt.NDArray[np.int64]:
+def _votes(ratings: Iterable[UnblindedRating]) -> npt.NDArray[np.int64]:
     """`[neurons, 2]` verdicts for and against, of the neurons rated by two or more."""
     found: dict[str, list[int]] = {}
     for rating in ratings:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, fisher_exact
 
-FINEST = 60
+MAX_DENOMINATOR = 60
 """Scores that are no multiples of a sixtieth are rounded to one, which leaves the test exact: any number
 that was fixed before models were named may be summed."""
 
@@ -35,17 +35,17 @@ def exact_test(first: Sequence[Fraction], second: Sequence[Fraction]) -> float:
     if not first or not second:
         return math.nan
     denominator = math.lcm(*(score.denominator for score in (*first, *second)))
-    grid = denominator if denominator <= FINEST else FINEST
+    grid = denominator if denominator <= MAX_DENOMINATOR else MAX_DENOMINATOR
     a, b = ([round(score * grid) for score in of] for of in (first, second))
     lowest = min(*a, *b)
     a, b = [value - lowest for value in a], [value - lowest for value in b]
-    chances = sums(Counter(a + b), len(a))
+    chances = sum_distribution(Counter(a + b), len(a))
     n, total = len(a) + len(b), sum(a) + sum(b)
     apart = np.abs(np.arange(len(chances)) * n - len(a) * total)
     return min(1.0, float(chances[apart >= abs(sum(a) * n - len(a) * total)].sum()))
 
 
-def sums(values: Counter[int], n_chosen: int) -> Floats:
+def sum_distribution(values: Counter[int], n_chosen: int) -> Floats:
     """`[sum]` the probability of each sum of a choice of `n_chosen`, all choices equally likely.
 
     Values are taken in turn. Were each drawn with probability q, independently, then given how many were
@@ -78,7 +78,7 @@ def _with(table: Floats, value: int, count: int, q: float) -> Floats:
     return found
 
 
-def fisher(first: Sequence[bool], second: Sequence[bool]) -> float:
+def fisher_test(first: Sequence[bool], second: Sequence[bool]) -> float:
     """The two-sided p-value of Fisher's exact test for one rater's verdicts; NaN where a model has none."""
     if not first or not second:
         return math.nan
@@ -86,7 +86,7 @@ def fisher(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(fisher_exact(table).pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     """p-values of several tests, raised so that all hold together; NaN stays and counts as no test
     (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     told = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import gammaln
 from scipy.stats import binom, norm
 
-MOST = 2_000
+MAX_NEURONS = 2_000
 """Neurons a model that are looked for at most."""
 
 _STAYS = 10
@@ -20,7 +20,7 @@ _STAYS = 10
 
 
 @lru_cache(maxsize=4096)
-def power_of(n: int, p1: float, p2: float, alpha: float = 0.05) -> float:
+def exact_power(n: int, p1: float, p2: float, alpha: float = 0.05) -> float:
     """The probability that the two-sided exact test finds a difference.
 
     Args:
@@ -41,7 +41,7 @@ def power_of(n: int, p1: float, p2: float, alpha: float = 0.05) -> float:
     return min(1.0, float(first @ rejects @ second))
 
 
-def n_for(p1: float, p2: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
+def neurons_needed(p1: float, p2: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
     """The fewest neurons a model with which the power is reached, and stays reached with a few more.
 
     Returns:
@@ -57,16 +57,16 @@ def n_for(p1: float, p2: float, power: float = 0.8, alpha: float = 0.05) -> int 
         )
     if p1 == p2:
         return None
-    n, stays = max(2, int(0.9 * about(p1, p2, power, alpha))), 0
-    while n + 1 - stays <= MOST:
-        stays = stays + 1 if power_of(n, p1, p2, alpha) >= power else 0
+    n, stays = max(2, int(0.9 * approximate_n(p1, p2, power, alpha))), 0
+    while n + 1 - stays <= MAX_NEURONS:
+        stays = stays + 1 if exact_power(n, p1, p2, alpha) >= power else 0
         if stays > _STAYS:
             return n - _STAYS
         n += 1
     return None
 
 
-def about(p1: float, p2: float, power: float = 0.8, alpha: float = 0.05) -> float:
+def approximate_n(p1: float, p2: float, power: float = 0.8, alpha: float = 0.05) -> float:
     """The normal formula without correction: somewhat too few (Fleiss, Statistical Methods for Rates and
     Proportions, 1981, section 3.2)."""
     mean = (p1 + p2) / 2

@@ -8,10 +8,10 @@ from statistics import median
 
 from analysis.intervals import Estimate, difference
 from analysis.rating import agreement
-from analysis.rating.agreement import Counted, Kappa, counted
-from analysis.rating.exact import exact_test, fisher, holm
-from analysis.rating.rated import Rated
-from analysis.rating.shares import by_side, majority_share, mean_share, scores
+from analysis.rating.agreement import CountedShare, Kappa, count_share
+from analysis.rating.exact import exact_test, fisher_test, holm_adjusted
+from analysis.rating.ratings import UnblindedRating
+from analysis.rating.shares import group_by_side, majority_share, mean_share, score_neurons
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +44,26 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class ByRater:
+class RaterResult:
     """One rater."""
 
     rater: str
     n_ratings: int
     """Of all kinds."""
-    shares: tuple[Counted, ...]
+    shares: tuple[CountedShare, ...]
     """Of the sides, in their order."""
     comparisons: tuple[Comparison, ...]
     """With Fisher's exact test in place of the other; not raised for their number."""
-    consistency: Counted
+    consistency: CountedShare
     """Repeated neurons that got the same verdict twice."""
-    checks: Counted
+    checks: CountedShare
     """Attention checks answered as expected."""
     seconds: float
     """Median of a rating."""
 
 
 @dataclass(frozen=True, slots=True)
-class ByLayer:
+class LayerResult:
     """One layer of one model, over all raters."""
 
     side: str
@@ -79,17 +79,17 @@ class Results:
     sides: tuple[SideResult, ...]
     comparisons: tuple[Comparison, ...]
     """Of every two sides, the later less the earlier."""
-    raters: tuple[ByRater, ...]
-    layers: tuple[ByLayer, ...]
+    raters: tuple[RaterResult, ...]
+    layers: tuple[LayerResult, ...]
     alpha: Estimate
     """Krippendorff's, over all raters."""
     kappas: tuple[Kappa, ...]
-    consistency: Counted
+    consistency: CountedShare
     """Repeats with the same verdict, over all raters."""
-    checks: Counted
+    checks: CountedShare
 
 
-def results(ratings: Sequence[Rated], sides: Sequence[str] = ()) -> Results:
+def results(ratings: Sequence[UnblindedRating], sides: Sequence[str] = ()) -> Results:
     """The results of a study.
 
     Args:
@@ -102,10 +102,10 @@ def results(ratings: Sequence[Rated], sides: Sequence[str] = ()) -> Results:
     named = tuple(sides) or tuple(sorted({r.side for r in ratings if r.side}))
     if strange := {r.side for r in ratings if r.side} - set(named):
         raise ValueError(f"expected ratings of {', '.join(named)}, found some of {', '.join(strange)}")
-    split = by_side(ratings, named)
+    split = group_by_side(ratings, named)
     found = {side: _side(side, split[side]) for side in named}
     tested = [_compared(found[b], found[a], split) for a, b in combinations(named, 2)]
-    raised = holm([c.p for c in tested])
+    raised = holm_adjusted([c.p for c in tested])
     same, passed = agreement.self_consistency(ratings), agreement.checks_passed(ratings)
     return Results(
         sides=tuple(found.values()),
@@ -114,51 +114,55 @@ def results(ratings: Sequence[Rated], sides: Sequence[str] = ()) -> Results:
         ),
         raters=tuple(_rater(name, ratings, named, same[name], passed[name]) for name in same),
         layers=tuple(_layers(split)),
-        alpha=agreement.alpha(ratings),
-        kappas=tuple(agreement.kappas(ratings)),
+        alpha=agreement.krippendorff_alpha(ratings),
+        kappas=tuple(agreement.pairwise_kappas(ratings)),
         consistency=_together(list(same.values())),
         checks=_together(list(passed.values())),
     )
 
 
-def _side(side: str, ratings: Sequence[Rated]) -> SideResult:
-    found = scores(ratings)
+def _side(side: str, ratings: Sequence[UnblindedRating]) -> SideResult:
+    found = score_neurons(ratings)
     share = mean_share(found, len(ratings))
     return SideResult(side, len(found), len(ratings), share, majority_share(found), _seconds(ratings))
 
 
-def _compared(first: SideResult, second: SideResult, split: dict[str, list[Rated]]) -> Comparison:
-    a, b = (list(scores(split[of.side]).values()) for of in (first, second))
+def _compared(first: SideResult, second: SideResult, split: dict[str, list[UnblindedRating]]) -> Comparison:
+    a, b = (list(score_neurons(split[of.side]).values()) for of in (first, second))
     p = exact_test(a, b)
     return Comparison(first.side, second.side, difference(first.share, second.share), p, p)
 
 
 def _rater(
-    name: str, ratings: Sequence[Rated], sides: Sequence[str], same: Counted, passed: Counted
-) -> ByRater:
+    name: str,
+    ratings: Sequence[UnblindedRating],
+    sides: Sequence[str],
+    same: CountedShare,
+    passed: CountedShare,
+) -> RaterResult:
     own = [r for r in ratings if r.rater == name]
-    verdicts = {side: [r.positive for r in of] for side, of in by_side(own, sides).items()}
-    shares = {side: counted(sum(of), len(of)) for side, of in verdicts.items()}
+    verdicts = {side: [r.positive for r in of] for side, of in group_by_side(own, sides).items()}
+    shares = {side: count_share(sum(of), len(of)) for side, of in verdicts.items()}
     tested = []
     for a, b in combinations(sides, 2):
-        p = fisher(verdicts[b], verdicts[a])
+        p = fisher_test(verdicts[b], verdicts[a])
         tested.append(Comparison(b, a, difference(shares[b].share, shares[a].share), p, p))
-    return ByRater(name, len(own), tuple(shares.values()), tuple(tested), same, passed, _seconds(own))
+    return RaterResult(name, len(own), tuple(shares.values()), tuple(tested), same, passed, _seconds(own))
 
 
-def _layers(split: dict[str, list[Rated]]) -> list[ByLayer]:
+def _layers(split: dict[str, list[UnblindedRating]]) -> list[LayerResult]:
     found = []
     for side, ratings in split.items():
         for layer in sorted({r.layer for r in ratings}):
             here = [r for r in ratings if r.layer == layer]
-            of = scores(here)
-            found.append(ByLayer(side, layer, len(of), mean_share(of, len(here))))
+            of = score_neurons(here)
+            found.append(LayerResult(side, layer, len(of), mean_share(of, len(here))))
     return found
 
 
-def _together(parts: Sequence[Counted]) -> Counted:
-    return counted(sum(part.hits for part in parts), sum(part.n for part in parts))
+def _together(parts: Sequence[CountedShare]) -> CountedShare:
+    return count_share(sum(part.hits for part in parts), sum(part.n for part in parts))
 
 
-def _seconds(ratings: Sequence[Rated]) -> float:
+def _seconds(ratings: Sequence[UnblindedRating]) -> float:
     return median(r.seconds for r in ratings) if ratings else math.nan

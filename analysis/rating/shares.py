@@ -12,11 +12,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from analysis.intervals import NOTHING, Estimate, wilson
-from analysis.rating.rated import Rated
+from analysis.intervals import UNKNOWN, Estimate, wilson
+from analysis.rating.ratings import UnblindedRating
 
 
-def scores(ratings: Iterable[Rated]) -> dict[str, Fraction]:
+def score_neurons(ratings: Iterable[UnblindedRating]) -> dict[str, Fraction]:
     """By item, the share of its raters who called it interpretable; neurons alone, not their repeats."""
     votes: dict[str, list[bool]] = {}
     for rating in ratings:
@@ -25,9 +25,11 @@ def scores(ratings: Iterable[Rated]) -> dict[str, Fraction]:
     return {item: Fraction(sum(of), len(of)) for item, of in votes.items()}
 
 
-def by_side(ratings: Iterable[Rated], sides: Sequence[str]) -> dict[str, list[Rated]]:
+def group_by_side(
+    ratings: Iterable[UnblindedRating], sides: Sequence[str]
+) -> dict[str, list[UnblindedRating]]:
     """The ratings of neurons, a list each side, in the order of `sides`."""
-    found: dict[str, list[Rated]] = {side: [] for side in sides}
+    found: dict[str, list[UnblindedRating]] = {side: [] for side in sides}
     for rating in ratings:
         if rating.kind == "neuron":
             found[rating.side].append(rating)
@@ -43,7 +45,7 @@ def mean_share(found: Mapping[str, Fraction], n_ratings: int) -> Estimate:
     """
     values = np.array([float(score) for score in found.values()])
     if not len(values):
-        return NOTHING
+        return UNKNOWN
     mean = float(values.mean())
     spread = float(values.var())
     alike = mean * (1 - mean) / spread if spread else float("inf")  # 1: each neuron's raters agree

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from analysis.similarity import PeakCounts, Scores, correlations, cosines, sampled_contexts, standardized
+from analysis.similarity import PeakCounts, Scores, correlations, cosines, standardize, take_contexts
 from cache.format.schema import CacheError
 from dashboard.shared import places
 from dashboard.shared.catalog import ModelError
@@ -82,7 +82,7 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
     held = _held(*version_of(place.model), *read.version, place.layer, place.hook, n_tokens)
     with held.lock:
         if held.values is None:
-            contexts = sampled_contexts(read.cache.sample(), n_tokens)
+            contexts = take_contexts(read.cache.sample(), n_tokens)
             if not contexts:
                 raise ModelError(
                     f"{read.cache.path} holds no sample of whole contexts: build the cache again to compare "
@@ -92,7 +92,7 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
             for done, tokens in enumerate(contexts):
                 report(done / len(contexts))
                 rows.append(live.activations(tokens, place.layer, [place.hook])[place.hook])
-            held.values = standardized(np.concatenate(rows))
+            held.values = standardize(np.concatenate(rows))
         return held.values
 
 

@@ -5,8 +5,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from analysis.rating.report import format_interval, format_percent
 from analysis.rating.results import Results
-from analysis.rating.words import interval, percent
 
 COLOURS = ("#8b8e95", "#4d86bd", "#d98536", "#c4605a", "#5d5f66", "#7fb0d9", "#b9741f", "#8f2f2c")
 """Of models in their order: grey, blue, orange, red, apart for the colour-blind; names stand below."""
@@ -36,7 +36,7 @@ def share_figure(found: Results, *, dark: bool = False, height: int = 330) -> go
                 "arrayminus": [side.share.value - side.share.low for _, side in measured],
                 "color": ink, "thickness": 2, "width": 7,
             },
-            customdata=[[interval(side.share), side.n_neurons] for _, side in measured],
+            customdata=[[format_interval(side.share), side.n_neurons] for _, side in measured],
             hovertemplate="%{customdata[0]} of %{customdata[1]} neurons<extra></extra>",
         )
     )  # fmt: skip
@@ -92,7 +92,7 @@ def power_figure(
 def described(found: Results) -> str:
     """The first figure in words, for who cannot see it."""
     return "Neurons called interpretable: " + "; ".join(
-        f"{side.side} {percent(side.share.value)}" for side in found.sides
+        f"{side.side} {format_percent(side.share.value)}" for side in found.sides
     )
 
 

@@ -14,13 +14,13 @@ Needs SoLU Explorer on the path:  python recompute.py ratings.csv
 
 import sys
 
-from analysis.rating import in_words, read_csv, results, to_json
+from analysis.rating import read_ratings, results, results_to_json, summary_sentences
 
 SIDES = {sides!r}
 
-found = results(read_csv(sys.argv[1] if len(sys.argv) > 1 else "ratings.csv"), SIDES)
-print(*in_words(found), sep="\\n", file=sys.stderr)
-sys.stdout.buffer.write(to_json(found))
+found = results(read_ratings(sys.argv[1] if len(sys.argv) > 1 else "ratings.csv"), SIDES)
+print(*summary_sentences(found), sep="\\n", file=sys.stderr)
+sys.stdout.buffer.write(results_to_json(found))
 '''
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.formatting import number, share
-from analysis.histogram_bars import Bars, bars_of, normal_counts
+from analysis.histogram_bars import Bars, bars_from_histogram, normal_counts
 from cache.format.histogram import N_BINS, Histogram, Moments, bin_index
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, Provenance
@@ -98,7 +98,7 @@ def _histogram(values: np.ndarray) -> tuple[Histogram, Moments]:
 def test_bars_are_exact_and_lose_nothing() -> None:
     values = np.random.default_rng(0).standard_t(2, size=5000).astype(np.float32)
     histogram, moments = _histogram(values)
-    bars = bars_of(histogram, moments)
+    bars = bars_from_histogram(histogram, moments)
     assert bars.counts.sum() == 5000
     assert (bars.edges[0], bars.edges[-1]) == (moments.min, moments.max)
     assert np.all(np.diff(bars.edges) > 0)
@@ -110,7 +110,7 @@ def test_bars_are_exact_and_lose_nothing() -> None:
 @pytest.mark.parametrize("values", [[0.0, 0.0], [2.5], [-1e-9, 1e-9], [-3.0, 0.0, 7.0]])
 def test_bars_of_few_values(values: list[float]) -> None:
     histogram, moments = _histogram(np.array(values))
-    bars = bars_of(histogram, moments)
+    bars = bars_from_histogram(histogram, moments)
     assert bars.counts.sum() == len(values)
     assert len(bars.edges) == len(bars.counts) + 1
 

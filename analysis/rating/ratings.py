@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.spreadsheet import unguarded
+from analysis.spreadsheet import unescape_formula
 
 INTERPRETABLE = "interpretable"
 
@@ -14,7 +14,7 @@ _EMPTY = ("", None)
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class UnblindedRating:
     """A verdict of a rater on an item of an unblinded study."""
 
     rater: str
@@ -35,7 +35,7 @@ class Rated:
     """The answer to a check."""
 
 
-def rated(rows: Iterable[Mapping[str, Any]]) -> list[Rated]:
+def ratings_from_rows(rows: Iterable[Mapping[str, Any]]) -> list[UnblindedRating]:
     """Ratings of the rows of an unblinded study's export: of its CSV, of its JSON, or of `rating_rows`.
 
     Raises:
@@ -54,19 +54,21 @@ def rated(rows: Iterable[Mapping[str, Any]]) -> list[Rated]:
     return [_rated(row, hooks) for row in found]
 
 
-def read_csv(file: Path | str) -> list[Rated]:
+def read_ratings(file: Path | str) -> list[UnblindedRating]:
     """Ratings of a downloaded `ratings.csv`.
 
     Raises:
         ValueError: as in `rated`.
     """
     with open(file, newline="", encoding="utf-8") as lines:
-        return rated([{k: unguarded(v) for k, v in row.items()} for row in csv.DictReader(lines)])
+        return ratings_from_rows(
+            [{k: unescape_formula(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+        )
 
 
-def _rated(row: Mapping[str, Any], hooks: Mapping[str, set[str]]) -> Rated:
+def _rated(row: Mapping[str, Any], hooks: Mapping[str, set[str]]) -> UnblindedRating:
     model, expected = row["model"] or "", row["expected"]
-    return Rated(
+    return UnblindedRating(
         rater=row["rater"],
         item=row["item"],
         kind=row["kind"],

@@ -12,12 +12,12 @@ from analysis.rating.results import Comparison, Results
 ALPHA = 0.05
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """A share as whole percent; a dash for NaN."""
     return "–" if math.isnan(value) else f"{100 * value:.0f}%"
 
 
-def interval(estimate: Estimate, unit: str = "%") -> str:
+def format_interval(estimate: Estimate, unit: str = "%") -> str:
     """A share with its interval, as 60% (47 to 71%); a dash where there is none."""
     if math.isnan(estimate.value):
         return "–"
@@ -25,14 +25,14 @@ def interval(estimate: Estimate, unit: str = "%") -> str:
     return f"{value}{unit} ({low} to {high}{unit})"
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A p-value: `p = 0.031`, `p < 0.0001`; a dash for NaN."""
     if math.isnan(p):
         return "–"
     return "p < 0.0001" if p < 1e-4 else f"p = {number(p, 2)}"
 
 
-def in_words(found: Results) -> list[str]:
+def summary_sentences(found: Results) -> list[str]:
     """A sentence for each comparison, or why there is none."""
     n_raters = sum(any(s.n for s in rater.shares) for rater in found.raters)
     if not n_raters:
@@ -40,7 +40,7 @@ def in_words(found: Results) -> list[str]:
     return [_sentence(found, comparison, n_raters) for comparison in found.comparisons]
 
 
-def to_json(found: Results) -> bytes:
+def results_to_json(found: Results) -> bytes:
     """All numbers; NaN becomes null."""
     return json.dumps(_without_nan(asdict(found)), ensure_ascii=False, indent=1).encode() + b"\n"
 
@@ -55,10 +55,11 @@ def _sentence(found: Results, comparison: Comparison, n_raters: int) -> str:
     raised = len(found.comparisons) > 1
     found_one = comparison.p_holm < ALPHA
     return (
-        f"{raters} called {interval(first.share)} of {first.side}'s {first.n_neurons} neurons interpretable, "
-        f"and {interval(second.share)} of {second.side}'s {second.n_neurons}: a difference of "
-        f"{interval(comparison.difference, ' points')}, {p_value(comparison.p_holm)} by the exact test"
-        + f"{' (Holm)' * raised}. "
+        f"{raters} called {format_interval(first.share)} of {first.side}'s {first.n_neurons} neurons "
+        f"interpretable, "
+        f"and {format_interval(second.share)} of {second.side}'s {second.n_neurons}: a difference of "
+        f"{format_interval(comparison.difference, ' points')}, {format_p_value(comparison.p_holm)} "
+        f"by the exact test{' (Holm)' * raised}. "
         + (
             "The models differ by more than chance in drawing neurons would give."
             if found_one
