@@ -1,4 +1,4 @@
-"""One rating with what it was of: what all statistics of a study are computed from."""
+"""Ratings of an unblinded study: each verdict with the neuron that it is about."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -10,55 +10,58 @@ from analysis.spreadsheet import unescape_formula
 
 INTERPRETABLE = "interpretable"
 
-_EMPTY = ("", None)
+_EMPTY = ("", None)  # in CSV, in JSON
 
 
 @dataclass(frozen=True, slots=True)
 class UnblindedRating:
-    """A verdict of a rater on an item of an unblinded study."""
+    """A rater's verdict on an item, with the item's neuron."""
 
     rater: str
     item: str
     kind: str
     """`neuron`, `repeat` (the same neuron shown again) or `check` (an item with a known answer)."""
-    positive: bool
-    """Whether the rater called it interpretable."""
+    is_interpretable: bool
+    """The verdict."""
     seconds: float
+    """Time from the card to the verdict."""
     rule: str = ""
     side: str = ""
-    """The model, with its hook where a study holds a model twice; empty for a check."""
+    """Model, followed by the hook if the study compares two hooks of one model; empty for a check."""
     layer: int = -1
+    """-1 for a check."""
     neuron: int = -1
+    """-1 for a check."""
     repeat_of: str = ""
-    """The item of the neuron's other showing."""
+    """First item of the same neuron; empty except for a repeat."""
     expected: bool | None = None
-    """The answer to a check."""
+    """Known answer of a check; None for other items."""
 
 
 def ratings_from_rows(rows: Iterable[Mapping[str, Any]]) -> list[UnblindedRating]:
-    """Ratings of the rows of an unblinded study's export: of its CSV, of its JSON, or of `rating_rows`.
+    """Convert rows of an unblinded study's export, from CSV or JSON.
 
     Raises:
-        ValueError: the rows lack the columns that come with unblinding.
+        ValueError: the rows lack the columns that unblinding adds.
     """
-    found = list(rows)
-    if found and "kind" not in found[0]:
+    listed = list(rows)
+    if listed and "kind" not in listed[0]:
         raise ValueError(
-            f"expected the columns kind, model, layer and neuron, found {', '.join(found[0])}: "
+            f"expected the columns kind, model, layer and neuron, found {', '.join(listed[0])}: "
             "export the ratings again after the study is unblinded"
         )
     hooks: dict[str, set[str]] = {}
-    for row in found:
+    for row in listed:
         if row["model"] not in _EMPTY:
             hooks.setdefault(row["model"], set()).add(row["hook"])
-    return [_rated(row, hooks) for row in found]
+    return [_rating(row, hooks) for row in listed]
 
 
 def read_ratings(file: Path | str) -> list[UnblindedRating]:
-    """Ratings of a downloaded `ratings.csv`.
+    """Read a downloaded `ratings.csv`.
 
     Raises:
-        ValueError: as in `rated`.
+        ValueError: as in `ratings_from_rows`.
     """
     with open(file, newline="", encoding="utf-8") as lines:
         return ratings_from_rows(
@@ -66,13 +69,13 @@ def read_ratings(file: Path | str) -> list[UnblindedRating]:
         )
 
 
-def _rated(row: Mapping[str, Any], hooks: Mapping[str, set[str]]) -> UnblindedRating:
+def _rating(row: Mapping[str, Any], hooks: Mapping[str, set[str]]) -> UnblindedRating:
     model, expected = row["model"] or "", row["expected"]
     return UnblindedRating(
         rater=row["rater"],
         item=row["item"],
         kind=row["kind"],
-        positive=row["verdict"] == INTERPRETABLE,
+        is_interpretable=row["verdict"] == INTERPRETABLE,
         seconds=float(row["seconds"]),
         rule=row["rule"],
         side=side_name(model, row["hook"], twice=len(hooks.get(model, ())) > 1),
@@ -84,5 +87,5 @@ def _rated(row: Mapping[str, Any], hooks: Mapping[str, set[str]]) -> UnblindedRa
 
 
 def side_name(model: str, hook: str, *, twice: bool) -> str:
-    """What a side is called: its model, with the hook where the study holds that model twice."""
+    """Return the name of a side of a study: its model, with the hook if the study has this model `twice`."""
     return f"{model} {hook}" if twice else model

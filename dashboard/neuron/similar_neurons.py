@@ -52,7 +52,7 @@ def scores(place: Place, measure: Measure, other: Place, report: Report) -> Scor
         ModelError: a model cannot be loaded or asked.
     """
     if measure == "tokens":
-        mine = _peak_counts(*place.version, place.layer, place.hook).of_neuron(place.neuron)
+        mine = _peak_counts(*place.version, place.layer, place.hook).neuron_counts(place.neuron)
         return _peak_counts(*other.version, other.layer, other.hook).overlaps(mine)
     if measure == "activation":
         n_tokens = compared_tokens(place, other)
@@ -132,7 +132,7 @@ def _held(
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _peak_counts(path: str, stamp: Stamp, layer: int, hook: str) -> PeakCounts:
-    return PeakCounts.of(open_cache(path, stamp).table(layer, hook)["peak_tokens"])
+    return PeakCounts.from_column(open_cache(path, stamp).table(layer, hook)["peak_tokens"])
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -22,7 +22,6 @@ from analysis.hypothesis.language import (
     Source,
     Tokens,
     Within,
-    compile_pattern,
 )
 from analysis.hypothesis.ranking import (
     POSITION_HYPOTHESES,
@@ -33,6 +32,7 @@ from analysis.hypothesis.ranking import (
     sort_by_precision,
 )
 from analysis.intervals import Estimate, difference, weighted_mean, wilson
+from analysis.patterns import compile_pattern
 from cache.reader import NeuronCache, RangeSample
 from dashboard.lab.hypothesis_box import FORMS, HELP, inserted
 from dashboard.shared.address import Address, AddressError
@@ -246,11 +246,11 @@ def test_levels_of_whole_contexts() -> None:
     levels = consistency_from_contexts(values, marks, contexts, ranges).levels
     for k, level in enumerate(levels):
         inside = (values > k) & (values < k + 1)
-        assert (level.n_fit, level.n_seen) == (marks[inside].sum(), inside.sum())
+        assert (level.n_fit, level.n_sampled) == (marks[inside].sum(), inside.sum())
         assert level.share.low < level.share.value <= level.share.high
     assert levels[3].share == wilson(60, 60)
     width = levels[1].share.high - levels[1].share.low  # contexts are no clusters here: as the binomial's
-    assert width == pytest.approx(2 * 1.96 * math.sqrt(0.375 * 0.625 / levels[1].n_seen), rel=0.25)
+    assert width == pytest.approx(2 * 1.96 * math.sqrt(0.375 * 0.625 / levels[1].n_sampled), rel=0.25)
 
 
 def test_contexts_that_are_all_alike_count_as_one() -> None:
@@ -304,7 +304,7 @@ def test_detections_intervals_come_from_contexts_and_cover() -> None:
         found = detection(values, marks, np.repeat(np.arange(40), 10), draws=200, seed=seed)
         hits += found.auc.low <= truth <= found.auc.high
     assert 0.88 <= hits / tries <= 0.99
-    assert (found.n_fit, found.n_tokens, found.base) == (120, 400, 0.3)
+    assert (found.n_fit, found.n_tokens, found.base_rate) == (120, 400, 0.3)
 
 
 def test_all_or_nothing_has_no_interval() -> None:

@@ -79,7 +79,7 @@ def test_a_proposal_is_scored_on_text_that_did_not_choose_it() -> None:
         "half": strong & CHOOSING,
         "never": strong & False,
     }
-    found = propose(values, list(candidates.items()), CONTEXTS, n_shown=2)
+    found = propose(values, list(candidates.items()), CONTEXTS, n_best=2)
     assert [p.text for p in found] == ["so-so", "lucky"]  # chosen by one half, in the other half's order
     for proposal in found:
         marks = candidates[proposal.text]

@@ -172,7 +172,7 @@ def test_alpha_of_a_published_example_and_by_its_definition() -> None:
         of(rater, i, chance.random() < 0.2 + 0.6 * (i % 2))
         for i in range(40) for rater in "abcd" if chance.random() < 0.6
     ]  # fmt: skip
-    units = [[r.positive for r in missing if r.neuron == i] for i in range(40)]
+    units = [[r.is_interpretable for r in missing if r.neuron == i] for i in range(40)]
     assert krippendorff_alpha(missing).value == pytest.approx(disagreement(units))
     assert krippendorff_alpha(missing) == krippendorff_alpha(missing)  # its interval is drawn with a seed
     for undefined in ([], [of("a", 1, True)], [of("a", 1, True), of("b", 1, True)]):
@@ -180,14 +180,14 @@ def test_alpha_of_a_published_example_and_by_its_definition() -> None:
 
 
 def test_repeats_and_checks_are_counted_by_rater() -> None:
-    again = {"kind": "repeat", "item": "r", "repeat_of": "a1", "positive": True, "seconds": 5.0}
+    again = {"kind": "repeat", "item": "r", "repeat_of": "a1", "is_interpretable": True, "seconds": 5.0}
     check = {"kind": "check", "seconds": 5.0}
     ratings = [
         of("x", 1, True), UnblindedRating(rater="x", **again),  # type: ignore[arg-type]
         of("y", 1, False), UnblindedRating(rater="y", **again),  # type: ignore[arg-type]
         UnblindedRating(rater="z", **again),  # type: ignore[arg-type]  # stopped before the other showing
-        UnblindedRating(rater="x", item="c", positive=True, expected=True, **check),  # type: ignore[arg-type]
-        UnblindedRating(rater="x", item="d", positive=True, expected=False, **check),  # type: ignore[arg-type]
+        UnblindedRating(rater="x", item="c", is_interpretable=True, expected=True, **check),  # type: ignore[arg-type]
+        UnblindedRating(rater="x", item="d", is_interpretable=True, expected=False, **check),  # type: ignore[arg-type]
     ]  # fmt: skip
     same = self_consistency(ratings)
     assert {rater: (c.hits, c.n) for rater, c in same.items()} == {"x": (1, 1), "y": (0, 1), "z": (0, 0)}
@@ -276,7 +276,7 @@ def test_ugly_studies_have_results() -> None:
     assert summary_sentences(nothing) == ["No neuron was rated before the study was unblinded."]
     assert json.loads(results_to_json(nothing))["comparisons"][0]["p"] is None
     alone = results([of("x", 1, True)], ["a", "b"])
-    assert summary_sentences(alone) == ["No neuron of b was rated, so it is compared with nothing."]
+    assert summary_sentences(alone) == ["No neuron of b was rated, so it cannot be compared."]
     same = results([of(r, i, True, s) for r in "xy" for s in "ab" for i in range(9 if s == "a" else 5)])
     assert same.comparisons[0].p == 1
     assert math.isnan(same.alpha.value)

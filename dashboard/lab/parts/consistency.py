@@ -9,7 +9,6 @@ import streamlit as st
 
 from analysis.formatting import number, share
 from analysis.hypothesis import Consistency
-from analysis.hypothesis.consistency import edges_of
 from analysis.intervals import Estimate, difference
 from dashboard.lab import sample_activations
 from dashboard.lab import service as lab
@@ -108,18 +107,18 @@ def _shares(place: Place, text: str) -> None:
 def _panel(place: Place, hook: str, found: Consistency, title: str) -> Levels:
     shares = [level.share for level in found.levels]
     values = np.array([[s.value, s.low, s.high] for s in shares], dtype=np.float64)
-    return Levels(title, lab.bars(place, hook), edges_of(found), *values.T)
+    return Levels(title, lab.bars(place, hook), found.edges, *values.T)
 
 
 def _words(found: Mapping[str, Consistency]) -> list[str]:
     """What the figure says, a line each."""
     lines = [
-        f"**At {hook}**, of all tokens above 0: {said(c.whole)} fit. "
-        f"Low activation: {said(c.between(LOW, MIDDLE))}; high: {said(c.between(MIDDLE, HIGH))}."
+        f"**At {hook}**, of all tokens above 0: {said(c.overall)} fit. "
+        f"Low activation: {said(c.mean_share(LOW, MIDDLE))}; high: {said(c.mean_share(MIDDLE, HIGH))}."
         for hook, c in found.items()
     ]
     if len(found) == 2:
-        before, after = (c.between(LOW, MIDDLE) for c in found.values())
+        before, after = (c.mean_share(LOW, MIDDLE) for c in found.values())
         change = difference(after, before)
         points = f"{100 * change.value:+.0f} points ({100 * change.low:+.0f} to {100 * change.high:+.0f})"
         than = "less than" if change.high < 0 else "more than" if change.low > 0 else "not surely other than"
@@ -136,7 +135,7 @@ def _table(found: Consistency) -> pd.DataFrame:
         {
             "activation": [f"{number(v.low)} to {number(v.high)}" for v in found.levels],
             "tokens": [f"{v.count:,}" for v in found.levels],
-            "looked at": [f"{v.n_seen:,}" for v in found.levels],
+            "looked at": [f"{v.n_sampled:,}" for v in found.levels],
             "fit": [f"{v.n_fit:,}" for v in found.levels],
             "share, 95% interval": [said(v.share) for v in found.levels],
         }

@@ -65,7 +65,7 @@ def draw(place: Place, text: str) -> None:
 def _numbers(found: Detection) -> None:
     curve, best = found.curve, found.curve.best
     st.markdown(
-        f"Fits: {found.n_fit:,} tokens, {share(found.base)} of all.  \n"
+        f"Fits: {found.n_fit:,} tokens, {share(found.base_rate)} of all.  \n"
         f"Average precision **{said(found.average_precision)}**, area under ROC **{said(found.auc)}**.  \n"
         f"Best threshold {number(float(curve.values[best]))}: "
         f"precision {share(float(curve.precision[best]))}, recall {share(float(curve.recall[best]))}."
@@ -81,4 +81,4 @@ def _curve(found: Detection) -> go.Figure:
     curve = found.curve
     kept = np.unique(np.searchsorted(curve.recall, np.linspace(0, 1, _POINTS)).clip(0, len(curve.values) - 1))
     best = float(curve.recall[curve.best]), float(curve.precision[curve.best])
-    return precision_recall_figure(curve.recall[kept], curve.precision[kept], best, found.base)
+    return precision_recall_figure(curve.recall[kept], curve.precision[kept], best, found.base_rate)

@@ -137,8 +137,8 @@ def test_a_neuron_that_never_changes_is_like_no_other() -> None:
 
 
 def test_neurons_without_peaks_overlap_with_none() -> None:
-    counts = PeakCounts.of(pa.chunked_array([[[5, 5, 9], []], [[9]]], pa.list_(pa.int32())))
-    assert counts.of_neuron(0) == {5: 2, 9: 1}
+    counts = PeakCounts.from_column(pa.chunked_array([[[5, 5, 9], []], [[9]]], pa.list_(pa.int32())))
+    assert counts.neuron_counts(0) == {5: 2, 9: 1}
     assert counts.overlaps({5: 1, 9: 3}).tolist() == [0.5, 0, 0.25]
     assert counts.overlaps({}).tolist() == [0, 0, 0]
 
