@@ -2,9 +2,6 @@
 
 HOOK_LABELS = {"hook_mid": "before LayerNorm", "hook_post": "after LayerNorm"}
 
-HOOK_COLOURS = {"hook_mid": "#c4605a", "hook_post": "#5b8fc0"}
-"""Seen as well on a light as on a dark page, and apart by the colour-blind."""
-
 
 def hook_title(hook: str, has_norm: bool) -> str:
     """A hook over a figure, in a model with or without the LayerNorm after the activation."""

@@ -12,7 +12,7 @@ from analysis.hypothesis import Consistency
 from analysis.intervals import Estimate, difference
 from dashboard.lab import sample_activations
 from dashboard.lab import service as lab
-from dashboard.lab.charts import Levels, consistency_figure
+from dashboard.lab.charts import HookLevels, consistency_figure
 from dashboard.shared.components.token_view import token_view
 from dashboard.shared.hook_names import HOOK_LABELS, hook_title
 from dashboard.shared.page_paths import EDITOR
@@ -104,10 +104,10 @@ def _shares(place: Place, text: str) -> None:
         )
 
 
-def _panel(place: Place, hook: str, found: Consistency, title: str) -> Levels:
+def _panel(place: Place, hook: str, found: Consistency, title: str) -> HookLevels:
     shares = [level.share for level in found.levels]
     values = np.array([[s.value, s.low, s.high] for s in shares], dtype=np.float64)
-    return Levels(title, lab.bars(place, hook), found.edges, *values.T)
+    return HookLevels(title, lab.bars(place, hook), found.edges, *values.T)
 
 
 def _words(found: Mapping[str, Consistency]) -> list[str]:

@@ -8,7 +8,7 @@ from analysis.formatting import number, share
 from analysis.hypothesis.detection import Detection
 from analysis.intervals import Estimate
 from dashboard.lab import service as lab
-from dashboard.lab.charts import TwoCounts, distributions_figure, precision_recall_figure
+from dashboard.lab.charts import FitCounts, distributions_figure, precision_recall_figure
 from dashboard.lab.sampling import sample_for
 from dashboard.shared.hook_names import hook_title
 from dashboard.shared.place import Place
@@ -43,7 +43,7 @@ def draw(place: Place, text: str) -> None:
             st.markdown(f"**{hook_title(hook, several)}**")
             _numbers(detection)
             edges = np.linspace(values.min(), values.max() or 1.0, _BARS + 1)
-            counts = TwoCounts(
+            counts = FitCounts(
                 edges, np.histogram(values[marks], edges)[0], np.histogram(values[~marks], edges)[0]
             )
             threshold = float(detection.curve.values[detection.curve.best])
