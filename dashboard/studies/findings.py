@@ -16,7 +16,7 @@ from dashboard.shared.address import Address
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON
 from dashboard.studies import service as study_results
-from dashboard.studies.charts import described, share_figure
+from dashboard.studies.charts import SideStyle, describe_shares, share_figure
 from dashboard.studies.plan.design import Design, Item, digest
 from dashboard.studies.result_files import recompute_script, share_figure_file
 from dashboard.studies.storage.export import files
@@ -29,11 +29,12 @@ _ROW = 30
 def findings(store: StudyStore, study: Summary) -> None:
     """Everything about a study whose key is open."""
     found, design = study_results.results_of(study.id), store.design(study.id)
+    styles = study_results.side_styles(design)
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.plotly_chart(
-            share_figure(found, dark=st.context.theme.type == "dark"), key="study_figure",
-            config={"displayModeBar": False}, alt=described(found),
+            share_figure(found, styles, dark=st.context.theme.type == "dark"), key="study_figure",
+            config={"displayModeBar": False}, alt=describe_shares(found),
         )  # fmt: skip
         circles = " Circles are single raters." if len(found.raters) > 1 else ""
         st.caption(f"Fraction of neurons called interpretable, with 95% intervals.{circles}")
@@ -48,7 +49,7 @@ def findings(store: StudyStore, study: Summary) -> None:
     if len(found.layers) > len(found.sides):
         _by_layer(found)
     _neurons(design, store.key(study.id), store.ratings(study.id))
-    _downloads(store, study, found, design)
+    _downloads(store, study, found, design, styles)
     with st.expander("How this is computed", icon=":material/functions:", key="study_how"):
         st.markdown(HOW)
 
@@ -195,7 +196,9 @@ def _verdict(rating: Rating) -> str:
     return f"{rating.rater} {'no' if rating.verdict == 'not' else 'yes'}"
 
 
-def _downloads(store: StudyStore, study: Summary, found: Results, design: Design) -> None:
+def _downloads(
+    store: StudyStore, study: Summary, found: Results, design: Design, styles: list[SideStyle]
+) -> None:
     """Files, each made when it is asked for."""
     st.markdown("##### Download")
     provenance = f"SoLU Explorer, study {study.id}, pre-registration SHA-256 " + digest(
@@ -211,7 +214,7 @@ def _downloads(store: StudyStore, study: Summary, found: Results, design: Design
         _button(study, "Results (JSON)", partial(results_to_json, found), "results.json")
         kinds: tuple[tuple[Literal["svg", "png"], str], ...] = ("svg", "image/svg+xml"), ("png", "image/png")
         for kind, mime in kinds:
-            figure = partial(share_figure_file, found, study.title, provenance, kind)
+            figure = partial(share_figure_file, found, styles, study.title, provenance, kind)
             _button(study, f"Figure ({kind.upper()})", figure, f"figure.{kind}", mime)
         _button(study, "Key (JSON)", partial(exported, "key.json"), "key.json")
         script = partial(recompute_script, study_results.side_names(design))

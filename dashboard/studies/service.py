@@ -12,6 +12,8 @@ from dashboard.shared import places
 from dashboard.shared.annotations import content
 from dashboard.shared.catalog import FoundModel, ModelError
 from dashboard.studies import open_store as studies
+from dashboard.studies.charts import SideStyle
+from dashboard.studies.charts import side_styles as styles_of
 from dashboard.studies.plan.cards import make_cards
 from dashboard.studies.plan.design import Design, StudyError, new_design
 from dashboard.studies.plan.sampling import draw, require_same_text, side_of
@@ -46,6 +48,11 @@ def side_names(design: Design) -> list[str]:
     """What the sides are called in results, in their order."""
     models = [side.model for side in design.sides]
     return [side_name(s.model, s.hook, twice=models.count(s.model) > 1) for s in design.sides]
+
+
+def side_styles(design: Design) -> list[SideStyle]:
+    """Return the looks of the sides in figures: their models' colours, as on every page."""
+    return styles_of([side.model for side in design.sides], places.models())
 
 
 def choices() -> dict[Choice, FoundModel]:

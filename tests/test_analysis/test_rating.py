@@ -39,7 +39,7 @@ from analysis.rating.agreement import (
 from analysis.rating.exact import fisher_test, holm_adjusted, sum_distribution
 from analysis.rating.shares import majority_share, mean_share, score_neurons
 from dashboard.studies import cli as cli_study
-from dashboard.studies.charts import share_figure
+from dashboard.studies.charts import share_figure, side_styles
 from dashboard.studies.plan.design import Item, Side, Verdict, new_design
 from dashboard.studies.result_files import share_figure_file
 from dashboard.studies.storage.export import rating_rows, to_csv
@@ -222,7 +222,7 @@ def test_the_sample_size_is_the_least_that_stays_enough() -> None:
     assert neurons_needed(0.0, 1.0) == 4  # 3 of 3 against 0 of 3 has p = 0.1
     assert neurons_needed(0.5, 0.5) is neurons_needed(0.5, 0.5001) is None
     for wrong in ({"p1": 35, "p2": 0.6}, {"p1": 0.1, "p2": 0.2, "power": 1.0}):
-        with pytest.raises(ValueError, match="expected fractions from 0 to 1"):
+        with pytest.raises(ValueError, match="expected shares from 0 to 1"):
             neurons_needed(**wrong)
 
 
@@ -307,10 +307,12 @@ def test_the_sample_size_on_the_command_line() -> None:
 def test_the_figure_for_a_paper_takes_any_name_and_no_ratings() -> None:
     hostile = "a $x$ <b>"
     found = results([of(r, i, i % 3 == 0, hostile) for r in "xy" for i in range(9)], [hostile, "b"])
-    svg = share_figure_file(found, "t", "p", "svg")
+    styles = side_styles([hostile, "b"], [])
+    svg = share_figure_file(found, styles, "t", "p", "svg")
     assert b"a $x$ &lt;b&gt;" in svg
     assert b"<b>" not in svg
-    drawn = share_figure(found)
+    drawn = share_figure(found, styles)
     assert drawn.layout.xaxis.ticktext == ("a $x$ &lt;b&gt;<br>9 neurons",)
     assert drawn.data[0].y[0] == found.sides[0].share.value
-    assert share_figure_file(results([], ["a", "b"]), "t", "p", "png").startswith(b"\x89PNG")
+    assert list(drawn.data[0].marker.color) == [styles[0].colour]
+    assert share_figure_file(results([], ["a", "b"]), styles, "t", "p", "png").startswith(b"\x89PNG")
