@@ -15,8 +15,8 @@ from dashboard.editor.service import by_piece, tokens_of, values_of
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place

@@ -9,8 +9,8 @@ from dashboard.lab.parts import PARTS
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.lab_address import SESSION_KEY, LabAddress
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import LAB, MODELS, NEURON

@@ -11,8 +11,8 @@ from dashboard.layer.service import all_layers, layer_summary
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.list_address import Listing
 from dashboard.shared.messages import plain
 from dashboard.shared.neuron_query import Interval, Query

@@ -14,15 +14,13 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError, Beside
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import token_view
+from dashboard.shared.display_names import HOOK_LABELS, VIEW_LABELS, hook_title
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS, hook_title
 from dashboard.shared.last_list import way_back
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, LAB, NEURONS
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
-
-VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
 
 def moved() -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from analysis.formatting import visible
 from dashboard.neurons import searches
 from dashboard.shared import places
-from dashboard.shared.hook_names import HOOK_LABELS
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.list_address import LONGEST, SEARCHES, Listing, Search
 from dashboard.shared.neuron_query import STATES, Interval, quantities_of
 from dashboard.shared.place import Place

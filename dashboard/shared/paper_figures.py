@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from analysis.histogram_bars import Bars
-from dashboard.shared.hook_names import hook_title
+from dashboard.shared.display_names import hook_title
 from dashboard.shared.palette import HOOK_COLOURS, SMALL_PRINT
 
 WIDTH = 5.5

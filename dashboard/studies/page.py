@@ -7,8 +7,8 @@ from analysis.rating import exact_power
 from cache.format.schema import CacheError
 from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDY
 from dashboard.studies import open_store as studies

@@ -14,13 +14,12 @@ from dashboard.lab import sample_activations
 from dashboard.lab import service as lab
 from dashboard.lab.charts import HookLevels, consistency_figure
 from dashboard.shared.components.token_view import token_view
-from dashboard.shared.hook_names import HOOK_LABELS, hook_title
+from dashboard.shared.display_names import HOOK_LABELS, VIEW_LABELS, hook_title
 from dashboard.shared.page_paths import EDITOR
 from dashboard.shared.place import Place
 
 LOW, MIDDLE, HIGH = 0.1, 0.5, 1.01
 """Parts of the maximum between which activation is called low, and high."""
-VIEWS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
 
 def draw(place: Place, text: str) -> None:
@@ -69,7 +68,7 @@ def said(estimate: Estimate) -> str:
 def _examples(place: Place, text: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         view = st.segmented_control(
-            "Examples", place.views, default="top", required=True, format_func=VIEWS.__getitem__,
+            "Examples", place.views, default="top", required=True, format_func=VIEW_LABELS.__getitem__,
             key="lab_view", label_visibility="collapsed", disabled=len(place.views) == 1,
         )  # fmt: skip
         preview = lab.preview(place, text, view or "top")

@@ -10,7 +10,7 @@ from analysis.intervals import Estimate
 from dashboard.lab import service as lab
 from dashboard.lab.charts import FitCounts, distributions_figure, precision_recall_figure
 from dashboard.lab.sampling import sample_for
-from dashboard.shared.hook_names import hook_title
+from dashboard.shared.display_names import hook_title
 from dashboard.shared.place import Place
 
 _POINTS = 600
