@@ -110,7 +110,7 @@ def distributions_figure(counts: FitCounts, threshold: float, height: int = 225)
             mode="lines",
             line={"color": colour, "width": 2},
             customdata=np.repeat(values, 2),
-            hovertemplate="%{x:.3g}: %{customdata:,} tokens, %{y:.3%} of those<extra>" + name + "</extra>",
+            hovertemplate="%{x:.3g}: %{customdata:,} tokens, %{y:.3%} of these<extra>" + name + "</extra>",
         )
     if np.isfinite(threshold):
         figure.add_vline(x=threshold, line={"color": REFERENCE, "width": 1, "dash": "dash"})

@@ -22,7 +22,7 @@ def build_section(model: FoundModel, needs_cache: bool, is_complete: bool) -> No
     Args:
         model: whose cache it is.
         needs_cache: the model has no cache, or one that cannot be shown.
-        is_complete: the checkpoint has all its files; otherwise there is no form.
+        is_complete: the checkpoint has all its files; otherwise nothing can be built.
     """
     build = build_jobs.last_build(model.path)
     key = f"build_{model.name}"
@@ -32,11 +32,13 @@ def build_section(model: FoundModel, needs_cache: bool, is_complete: bool) -> No
         _draw_running(model, key)
     elif build and build.request and build.state != "done":
         _draw_unfinished(model, build, key)
+    elif needs_cache and not is_complete:
+        st.caption("A neuron cache can be built once the checkpoint is complete.")
     elif needs_cache:
         if not model.has_cache:
             st.markdown("**No neuron cache yet.** It can be built from any text.")
         is_allowed = builds_allowed(st.get_option("server.address"))
-        if is_allowed and is_complete:
+        if is_allowed:
             _draw_form(model, key)
         with st.expander("In a terminal", key=f"{key}_terminal", expanded=not is_allowed):
             st.code(model.build_command, language="shell", wrap_lines=True)

@@ -87,9 +87,8 @@ def card(model: FoundModel) -> None:
                         icon=":material/adjust:",
                         query_params={"model": model.name},
                     )
-        damage = [
-            p for p in model.problems if not p.command
-        ]  # the missing cache has a command, and its own section
+        # A missing cache is a problem with a command; `build_section` draws it.
+        damage = [p for p in model.problems if not p.command]
         for entry in damage:
             st.warning(plain(entry.text), icon=":material/build:")
         if problem:
