@@ -13,6 +13,7 @@ from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON, NEURONS
 from dashboard.shared.settings import MODELS_VARIABLE
 
+# Names to read of the activation functions of `SoluConfig`.
 ACTIVATIONS = {
     "solu_ln": "SoLU with LayerNorm",
     "solu": "SoLU without LayerNorm",
@@ -20,7 +21,6 @@ ACTIVATIONS = {
     "gelu": "GELU",
     "gelu_ln": "GELU with LayerNorm",
 }
-"""Names to read of the activation functions of `SoluConfig`."""
 
 # Names of these sizes in the configurations of other architectures.
 ALIASES = {
