@@ -29,8 +29,10 @@ def compile_pattern(pattern: str, ignore_case: bool = False) -> Any:
     options.case_sensitive = not ignore_case
     try:
         return re2.compile(pattern.encode(), options)
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = error.args[0] if error.args else error
+    except UnicodeEncodeError as error:
+        raise PatternError(str(error)) from error
+    except re2.error as error:  # its message is bytes, as the pattern
+        reason = error.args[0] if error.args else ""
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
         raise PatternError(text) from error
 
