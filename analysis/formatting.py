@@ -1,4 +1,4 @@
-"""Numbers and tokens as text for people."""
+"""Numbers, shares and tokens as text for people."""
 
 import math
 
@@ -6,7 +6,10 @@ _VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"})
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A value to a few significant digits, in plain notation where that is short; a dash for NaN."""
+    """Format a value with a few significant digits; NaN becomes a dash.
+
+    Plain notation from 0.001 up to a million, scientific notation elsewhere.
+    """
     if math.isnan(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e6:
@@ -15,7 +18,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def share(value: float) -> str:
-    """A share as a percentage, or where that is tiny as a number in a million."""
+    """Format a share from 0 to 1 as a percentage, and a tiny one in parts per million; NaN becomes a dash."""
+    # Densities of dead neurons are near 1e-7: as a percentage they would all read alike.
     if 0 < value < 1e-5:
         return f"{number(1e6 * value)} in a million"
     return "–" if math.isnan(value) else f"{number(100 * value)}%"
@@ -26,5 +30,5 @@ def _exponent(value: float) -> int:
 
 
 def visible(text: str) -> str:
-    """Replace blanks by marks that can be seen."""
+    """Replace blanks, tabs and line breaks with visible marks."""
     return text.translate(_VISIBLE)

@@ -1,6 +1,7 @@
-"""Effects on the vocabulary put in order: the strongest, ranks, tokens by their text, bars. Pure.
+"""Effects of a neuron on the logits of the vocabulary: strongest tokens, ranks, search by text, histogram.
 
-An effect is a change of logits `[V]` of which the mean over the vocabulary is nothing.
+Effects are an array `[V]` of changes of logits, in nats. Their mean over the vocabulary is 0, since adding
+the same number to every logit changes no probability.
 """
 
 from collections.abc import Sequence
@@ -17,93 +18,93 @@ from cache.format.vocabulary import Vocabulary
 Effects = npt.NDArray[np.floating]
 
 N_BARS = 72
-"""Bars of a histogram over the vocabulary."""
+"""Number of bars of a histogram over the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEffect:
-    """What is done to one token."""
+    """Effect on one token."""
 
     token: int
     text: str
-    """With its blanks marked."""
+    """Its text with visible marks for blanks."""
     effect: float
     rank: int
-    """1 is the most promoted of the vocabulary; ties share the better rank."""
+    """1 for the most promoted token of the vocabulary; tokens with equal effects share the better rank."""
 
 
-def ordered(effects: Effects, tokens: Sequence[int], vocabulary: Vocabulary) -> list[TokenEffect]:
-    """The tokens given, in the order given, with their ranks."""
+def effects_of_tokens(effects: Effects, tokens: Sequence[int], vocabulary: Vocabulary) -> list[TokenEffect]:
+    """Return the effect and the rank of each token, in the order of `tokens`."""
     return [
         TokenEffect(t, visible(vocabulary.text(t)), float(effects[t]), 1 + int((effects > effects[t]).sum()))
         for t in tokens
     ]
 
 
-def promoted(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
-    """The `n` tokens of the highest effect, the highest first."""
-    return ordered(effects, np.argsort(-effects, kind="stable")[:n].tolist(), vocabulary)
+def most_promoted(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
+    """Return the `n` tokens with the highest effect, the highest first."""
+    return effects_of_tokens(effects, np.argsort(-effects, kind="stable")[:n].tolist(), vocabulary)
 
 
-def suppressed(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
-    """The `n` tokens of the lowest effect, the lowest first."""
-    return ordered(effects, np.argsort(effects, kind="stable")[:n].tolist(), vocabulary)
+def most_suppressed(effects: Effects, n: int, vocabulary: Vocabulary) -> list[TokenEffect]:
+    """Return the `n` tokens with the lowest effect, the lowest first."""
+    return effects_of_tokens(effects, np.argsort(effects, kind="stable")[:n].tolist(), vocabulary)
 
 
-def percentile(effects: Effects, token: int) -> float:
-    """The share of the other tokens that are below this one, ties counted half; from 0 to 1."""
+def percentile_rank(effects: Effects, token: int) -> float:
+    """Return the share of the other tokens with a lower effect, 0 to 1; equal ones count half."""
     below = int((effects < effects[token]).sum())
     ties = int((effects == effects[token]).sum()) - 1
     return (below + ties / 2) / max(len(effects) - 1, 1)
 
 
 def find_tokens(vocabulary: Vocabulary, text: str, n: int = 8) -> list[int]:
-    """Tokens by their text: those that are it, then those that begin with it, then those that contain it.
+    """Find tokens by text: equal to it, then beginning with it, then containing it; the shortest first.
 
-    Within each, the shortest first. A blank at the beginning, typed or as its mark, counts; without one
-    the token after a blank is as good. Case counts only where a capital is given.
+    A leading blank in `text`, typed or as its visible mark, must match; without one, a token's leading blank
+    is ignored. Case matters only if `text` has a capital letter.
 
     Args:
-        text: what a person typed.
-        n: at most so many.
+        text: as typed.
+        n: largest number of results.
     """
     wanted = visible(text)
     if not wanted:
         return []
     sensitive = any(c.isupper() for c in wanted)
-    found = []
-    for token, shown in enumerate(_shown(vocabulary)):
-        compared = shown if sensitive else shown.lower()
+    matches = []
+    for token, text_of_token in enumerate(_visible_texts(vocabulary)):
+        compared = text_of_token if sensitive else text_of_token.lower()
         bare = compared if wanted.startswith("·") else compared.removeprefix("·")
         if wanted not in compared:
             continue
         kind = 0 if bare == wanted else 1 if bare.startswith(wanted) else 2
-        found.append((kind, len(shown), token))
-    return [token for _, _, token in sorted(found)[:n]]
+        matches.append((kind, len(text_of_token), token))
+    return [token for _, _, token in sorted(matches)[:n]]
 
 
-@lru_cache(4)
-def _shown(vocabulary: Vocabulary) -> list[str]:
+@lru_cache(4)  # one vocabulary for each model in use; a search runs at every key typed
+def _visible_texts(vocabulary: Vocabulary) -> list[str]:
     return [visible(vocabulary.text(token)) for token in range(len(vocabulary))]
 
 
 def effect_bars(effects: Effects, n_bars: int = N_BARS) -> Bars:
-    """How many tokens have which effect, in bars of even width from the lowest to the highest."""
+    """Count tokens by effect, in bars of equal width from the lowest to the highest effect."""
     counts, edges = np.histogram(effects.astype(np.float64), bins=n_bars)
     return Bars(edges, counts.astype(np.int64))
 
 
-def in_bar(effects: Effects, bars: Bars, value: float) -> list[int]:
-    """The tokens of the bar that holds a value, the strongest effect first."""
+def tokens_in_bar(effects: Effects, bars: Bars, value: float) -> list[int]:
+    """Return the tokens of the bar that contains a value, the strongest effect first."""
     bar = int(np.clip(np.searchsorted(bars.edges, value, side="right") - 1, 0, len(bars.counts) - 1))
-    last = bar + 1 == len(bars.counts)  # alone includes its upper edge
+    last = bar + 1 == len(bars.counts)  # as in numpy.histogram, only the last bar includes its upper edge
     above = effects <= bars.edges[-1] if last else effects < bars.edges[bar + 1]
     tokens = np.flatnonzero((effects >= bars.edges[bar]) & above)
     return [int(t) for t in tokens[np.argsort(-np.abs(effects[tokens]), kind="stable")]]
 
 
 def correlation(a: Effects, b: Effects) -> float:
-    """Pearson's, over the vocabulary; NaN where one of them is the same for every token."""
+    """Return Pearson's correlation over the vocabulary; NaN if either is constant."""
     x, y = (v.astype(np.float64) - v.mean(dtype=np.float64) for v in (a, b))
     size = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / size if size > 0 else float("nan")

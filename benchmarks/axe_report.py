@@ -1,4 +1,4 @@
-"""What axe finds on every page, light and dark: `python benchmarks/axe_report.py`, over the bundled model.
+"""Accessibility of every page by axe, light and dark: `python benchmarks/axe_report.py`, bundled model.
 
 Prints a table and writes `results/axe.json`: rules passed, and every violation with its impact and places.
 """
@@ -38,7 +38,7 @@ PAGES = {
 
 
 def checked(page: Page, url: str) -> dict[str, Any]:
-    """What axe says of a page once it has settled."""
+    """Return what axe reports about a page after it has settled."""
     page.goto(url)
     page.wait_for_selector(f"{READY}, [role=alert]", timeout=60000)
     page.wait_for_timeout(4000)  # panels that load the model, figures that settle into their columns

@@ -3,10 +3,10 @@
 LN(x * softmax(x)) by the fused operation, by plain PyTorch ("eager"), by torch.compile of that, and
 GELU for scale; forward alone, and forward with backward; 2^23 values in rows of each width.
 
-Contestants take turns, so that a slow moment of the machine hits all of them; what is printed are
-medians and their ratios. On CPU everything is timed twice: with glibc returning freed memory to the
-kernel, as a plain script has it, so that fresh outputs cost page faults, and with freed memory kept, as
-training has it (`solu_model.training`). Results go to `results/`, with the machine and the versions.
+The implementations take turns, so that a slow moment of the machine affects all of them. Medians and their
+ratios are printed. On CPU everything is timed twice: with glibc returning freed memory to the kernel, as in a
+plain script, so that fresh outputs cost page faults; and with freed memory kept, as in training
+(`solu_model.training`). Results go to `results/`, with the machine and the versions.
 """
 
 import argparse
@@ -31,17 +31,17 @@ Contestant = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def eager(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """What one writes without a kernel."""
+    """Compute the activation in plain PyTorch."""
     return F.layer_norm(x * F.softmax(x, dim=-1), weight.shape, weight, bias, EPS)
 
 
 def gelu(x: Tensor, _weight: Tensor, _bias: Tensor) -> Tensor:
-    """The baseline's activation, tanh form."""
+    """Compute GELU in its tanh form, the activation of the baseline."""
     return F.gelu(x, approximate="tanh")
 
 
 def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """This package's."""
+    """Compute the activation by this package's operation."""
     return solu_ln(x, weight, bias, EPS)
 
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: bool) -> list[dict[str, Any]]:
-    """Median times and peak memory of every contestant at one width."""
+    """Return median times and peak memory of every implementation at one width."""
     torch.manual_seed(0)
     torch.compiler.reset()
     contestants: dict[str, Contestant] = {"fused": fused, "eager": eager, "gelu": gelu}
@@ -136,7 +136,7 @@ def measure(width: int, dtype: torch.dtype, device: str, repeats: int, kept: boo
 
 
 def one_thread(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median processor time on one thread: unlike the time on the clock, it stands a busy machine."""
+    """Return the median processor time on one thread, which a busy machine does not change."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -160,7 +160,7 @@ def seconds(run: Callable[[], None], device: str) -> float:
 
 
 def peak_bytes(run: Callable[[], None], leaves: list[Tensor], device: str) -> int:
-    """Most memory held at once beyond inputs without gradients, by torch's own count."""
+    """Return the peak memory beyond inputs without gradients, as counted by torch."""
     for leaf in leaves:
         leaf.grad = None
     if device == "cuda":

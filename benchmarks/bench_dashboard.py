@@ -1,11 +1,11 @@
-"""How long a person waits: `python benchmarks/bench_dashboard.py [MODELS...]`, over the bundled model.
+"""Waiting times of a person: `python benchmarks/bench_dashboard.py [MODELS...]`, on the bundled model.
 
-A real server and a real Chromium, both on this machine, so that they share its cores. A neuron is on screen
+A real server and a real Chromium share the cores of this machine. A neuron is on screen
 when the heading names it, its examples are drawn and the browser has painted after that.
 
     first   from the start of `solu dashboard` to the first neuron on screen, the browser already running
     next    from a click on Next to the next neuron on screen, one user
-    crowd   the same, N users in windows of one browser who each look THINK seconds at a neuron
+    crowd   the same, N users in windows of one browser, each looking at a neuron for THINK seconds
     memory  of the server's process while one user goes through many neurons
 
 Results go to `results/dashboard.json`.
@@ -73,7 +73,7 @@ async ({ click, timeout }) => {
 
 
 class Server:
-    """`solu dashboard` on a free port."""
+    """A `solu dashboard` on a free port."""
 
     def __init__(self, models: list[Path]) -> None:
         with socket.socket() as probe:
@@ -98,7 +98,7 @@ class Server:
 
     @property
     def megabytes(self) -> float:
-        """Resident memory of Streamlit's process."""
+        """Return the resident memory of Streamlit's process."""
         server = psutil.Process(self.process.pid).children(recursive=True)
         return sum(child.memory_info().rss for child in server) / 1e6
 
@@ -108,7 +108,7 @@ class Server:
 
 
 def first_neuron(browser: Browser, models: list[Path]) -> float:
-    """Seconds from the server's start to a neuron on screen."""
+    """Return the seconds from the server's start to a neuron on screen."""
     page = browser.new_page()
     server = Server(models)
     try:
@@ -134,7 +134,7 @@ def opened(browser: Browser, url: str, neuron: int) -> Page:
 
 
 def walk(page: Page, n: int, think: float = 0.3) -> list[float]:
-    """Milliseconds of `n` clicks."""
+    """Return the milliseconds of `n` clicks."""
     times = []
     for _ in range(n):
         page.wait_for_timeout(1000 * think)
@@ -146,7 +146,7 @@ def walk(page: Page, n: int, think: float = 0.3) -> list[float]:
 
 
 async def crowd(url: str, found: str, users: int, clicks: int, think: float) -> list[float]:
-    """Every user in a window of their own; all are there before the first click."""
+    """Return the times of several users, each in an own window; all windows open before the first click."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=found, args=ARGS)
         pages = []
@@ -219,7 +219,7 @@ def main() -> None:
 
 
 def memory(server: Server, browser: Browser, views: int) -> dict[str, Any]:
-    """The server's memory at tenths of the way through `views` neurons; the first tenth fills its caches."""
+    """Return the server's memory after each tenth of `views` neurons; the first tenth fills its caches."""
     seen = []
     page = opened(browser, server.url, 0)
     for tenth in range(10):

@@ -1,13 +1,13 @@
-"""How soon colours follow typing: `python benchmarks/bench_editor.py`, over the bundled model.
+"""Delay from typing to colours: `python benchmarks/bench_editor.py`, on the bundled model.
 
 A real server and a real Chromium on this machine share its cores. A text of 200 tokens is in the editor; keys
-are typed at its end. A key's time runs from the key to the paint of colours of a text that has it.
+are typed at its end. The time of a key runs from its press to the painted colours of a text that contains it.
 
-    typing  a key every 150 ms (80 words a minute), one typist, then several at once in windows of their own
-    fast    a key every 30 ms: the same, and characters lost
-    mounts  editors that were put on the page in all of it: 1
+    typing  a key every 150 ms (80 words a minute); one typist, then several at once in own windows
+    fast    a key every 30 ms; also the characters lost
+    mounts  editors mounted during the run, which must be 1
 
-`--layers 4` does it over a random model of four layers of the same width, made for the purpose.
+`--layers 4` measures a random model of four layers of the same width.
 
 Results go to `results/editor.json` and `results/editor-4-layer.json`.
 """
@@ -59,7 +59,7 @@ WORDS = "and then the lamp was lit again, so that all of them could see what sto
 
 
 def text_of(cache: NeuronCache) -> str:
-    """The corpus's first sampled context of enough tokens, cut to `N_TOKENS`; else words repeated."""
+    """Return the first `N_TOKENS` tokens of a sampled context; if none is as long, repeated words."""
     for row in cache.sample().slice(0, 200).to_pylist():
         if len(row["tokens"]) >= N_TOKENS:
             data = b"".join(cache.vocabulary.token_bytes[t] for t in row["tokens"][:N_TOKENS])
@@ -68,7 +68,7 @@ def text_of(cache: NeuronCache) -> str:
 
 
 async def opened(page: Page, url: str, model: str, neuron: int, text: str) -> None:
-    """An editor with a text in it, whose first replies are over."""
+    """Open an editor with a text, and wait for its first replies."""
     await page.goto(f"{url}/editor?model={model}&neuron={neuron}&hook=hook_mid")
     area = page.locator("textarea")
     await area.wait_for(timeout=120_000)
@@ -84,7 +84,7 @@ async def opened(page: Page, url: str, model: str, neuron: int, text: str) -> No
 
 
 async def typed(page: Page, n: int, delay: float) -> dict[str, Any]:
-    """Times of `n` keys, and how many are missing from the text."""
+    """Return the times of `n` keys, and the number of characters missing from the text."""
     area = page.locator("textarea")
     before = await area.input_value()
     keys = (WORDS * (1 + n // len(WORDS)))[:n]
@@ -99,7 +99,7 @@ async def typed(page: Page, n: int, delay: float) -> dict[str, Any]:
 
 
 async def crowd(url: str, model: str, text: str, users: int, n: int, delay: float) -> list[dict[str, Any]]:
-    """Typists at once, each in a window of their own with a session of their own."""
+    """Return the times of several typists at once, each with an own window and session."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
         pages = []
@@ -117,7 +117,7 @@ def row(what: str, users: int, delay: float, found: list[dict[str, Any]]) -> dic
 
 
 def deeper_model(folder: Path, n_layers: int) -> Path:
-    """The bundled model's width and tokenizer, random weights, and a cache over a few documents."""
+    """Make a random model with the bundled model's width and tokenizer, and a cache over a few documents."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch

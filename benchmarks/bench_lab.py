@@ -1,7 +1,8 @@
-"""How long the lab takes to answer, over whole contexts: `python benchmarks/bench_lab.py`.
+"""Response times of the lab over whole contexts: `python benchmarks/bench_lab.py`.
 
-The model runs over the cache's sample, at most a million tokens, unless that was done before: 3 GB of disk a
-hook for the bundled model. Then hypotheses are held against it as the page does, each for the first time.
+The model runs over the cache's sample, at most a million tokens, unless it was done before. This takes 3 GB
+of disk for each hook of the bundled model. Then hypotheses are tested as on the page, each for the first
+time.
 
 Results go to `results/lab.json`.
 """
@@ -21,9 +22,9 @@ from dashboard.shared.place import Place
 from dashboard.shared.places import find_place
 
 NEURON_MARK = 2.0
-"""Seconds of a hypothesis against one neuron, both hooks."""
+"""Target in seconds for a hypothesis and one neuron at both hooks."""
 LAYER_MARK = 20.0
-"""Seconds of a hypothesis against all neurons of a layer, one hook."""
+"""Target in seconds for a hypothesis and all neurons of a layer at one hook."""
 
 HYPOTHESES = [
     "/[0-9a-f]{8,}/i",
@@ -36,7 +37,7 @@ HYPOTHESES = [
 
 
 def made(place: Place, n_tokens: int) -> tuple[Sample, float | None]:
-    """The largest sample up to so many tokens, and the seconds that making it took; None: it was there."""
+    """Return the largest sample up to `n_tokens`, and the seconds to make it; None if it existed."""
     sample = [s for s in sample_activations.samples(place) if s.n_tokens <= n_tokens][-1]
     if sample.is_ready:
         return sample, None
@@ -46,7 +47,7 @@ def made(place: Place, n_tokens: int) -> tuple[Sample, float | None]:
 
 
 def one_neuron(place: Place, text: str, sample: Sample) -> dict[str, float]:
-    """Seconds of each question to one neuron, the hypothesis never seen before."""
+    """Return the seconds of each computation for one neuron, with a new hypothesis."""
     found, start = {}, time.perf_counter()
     for name, ask in {
         "matching": lambda: lab.sample_marks(place, text, sample.n_contexts),

@@ -1,8 +1,8 @@
-"""A page of a list of millions of neurons: `python benchmarks/bench_neuron_list.py`.
+"""Response times of a list of millions of neurons: `python benchmarks/bench_neuron_list.py`.
 
 Writes a `neurons.parquet` of 64 layers of 32,768 neurons, with the schema, options and row groups of a real
-cache and values like those of one, and asks for pages of it as the dashboard does: filtered, sorted, counted.
-Every question is asked for the first time: nothing that was found before is kept.
+cache and values like those of one, and queries pages of it as the dashboard does: filtered, sorted, counted.
+No query is repeated, so that no result comes from a cache.
 
 Results go to `results/neuron-list.json`.
 """
@@ -23,13 +23,13 @@ from cache.writing.cache_folder import COMPRESSION, NEURONS_IN_GROUP
 from dashboard.shared.neuron_query import PAGE_SIZE, Interval, Query, page_of
 
 MARK_MS = 500.0
-"""p95 of a page of 2 million neurons, filtered and sorted."""
+"""Target for the 95% quantile of a page of 2 million neurons, filtered and sorted."""
 
 SOURCES = ["web_en", "code_python", "docs_en", "books_de", "maths", "base64_hex"]
 
 
 def neurons(layer: int, hook: str, d_mlp: int, random: np.random.Generator) -> pa.Table:
-    """Rows of a layer at a hook: heavy tails, a few dead neurons, a few that are always on."""
+    """Make the rows of a layer at a hook: heavy tails, a few dead neurons, a few that are always on."""
     top = random.lognormal(0.5, 0.8, d_mlp) * np.where(random.random(d_mlp) < 0.01, 1e-6, 1)
     density = np.minimum(random.lognormal(-6, 1.5, d_mlp), 1)
     columns = {
@@ -56,7 +56,7 @@ def neurons(layer: int, hook: str, d_mlp: int, random: np.random.Generator) -> p
 
 
 def write_neurons(folder: Path, layers: int, d_mlp: int, hooks: list[str]) -> Path:
-    """The table of all neurons, as `cache.writing.cache_folder` writes it."""
+    """Write the table of all neurons as `cache.writing.cache_folder` does."""
     random, file = np.random.default_rng(0), folder / schema.NEURONS
     with pq.ParquetWriter(file, schema.NEURONS_SCHEMA, **COMPRESSION) as writer:
         for layer in range(layers):
@@ -66,7 +66,7 @@ def write_neurons(folder: Path, layers: int, d_mlp: int, hooks: list[str]) -> Pa
 
 
 def questions(hook: str, n: int, layers: int) -> dict[str, list[Query]]:
-    """Kinds of questions, `n` different ones of each."""
+    """Return the kinds of queries, with `n` different queries of each."""
     steps = [round(i / n, 4) for i in range(n)]
     everywhere = Query(hook)
     return {

@@ -1,4 +1,4 @@
-"""Everything that a browser receives while a study is rated to its end, and what must not be in it."""
+"""Capture of all data that a browser receives while a study is rated, and search for leaks in it."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Page, Response, WebSocket
 
-# A verdict by its key, no sooner than a person could: milliseconds from the key to the next card painted.
+# Give a verdict by its key, not sooner than a person could; return the milliseconds to the next painted card.
 PRESS = """
 async (key) => {
   const find = (root) => {
@@ -38,12 +38,12 @@ STRUCTURED = re.compile(
     rb"\b(?:layer|neuron|side)s?[\"']?\s*[:= ]\s*[\"']?\d"
     rb"|[\"'](?:model|hook|kind|expected|source|document)[\"']\s*:"
 )
-"""What says which neuron, in the form in which a program would say it."""
+"""Pattern of structured data that would identify a neuron."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """One thing that came to the browser."""
+    """One piece of data that the browser received."""
 
     kind: str
     """`body`, `headers`, `address`, `frame`, `page` or `title`."""
@@ -52,7 +52,7 @@ class Received:
 
 
 class Capture:
-    """Keeps what a page receives, from before its first request."""
+    """Recorder of what a page receives, from before its first request."""
 
     def __init__(self, page: Page) -> None:
         self.received: list[Received] = []
@@ -65,7 +65,7 @@ class Capture:
         page.on("console", lambda said: self._keep("console", "console", said.text.encode()))
 
     def rate_all(self, address: str) -> None:
-        """Rate from the first card to the last, alternately, and keep each card with what came with it."""
+        """Rate all cards with alternating verdicts, and keep each card with what was received with it."""
         with self._page.expect_response("**/api/rating") as first:
             self._page.goto(address)
         self._page.locator(".go:visible").wait_for()
@@ -104,7 +104,7 @@ class Capture:
         self._collect()
 
     def _collect(self) -> None:
-        """All responses since the last time, and the page as it is."""
+        """Collect all responses since the last call, and the current page."""
         for response in self._responses:
             response.finished()
             headers = "\n".join(f"{h['name']}: {h['value']}" for h in response.headers_array())
@@ -141,13 +141,13 @@ WHOLE = """
 
 
 def leaks(received: Iterable[Received], secrets: Iterable[str]) -> list[str]:
-    """Where something that tells the model was received.
+    """Return the places where data was received that identifies a model.
 
-    What is searched for in structured form is not searched for in the snippets' texts, which may read like
-    it, nor in programs and style sheets, which are the same for everybody.
+    Structured data is not searched for in the snippets' texts, which may look like it, nor in scripts and
+    style sheets, which are the same for every model.
 
     Args:
-        secrets: names, hashes, paths, origins: searched in every byte, whatever its case.
+        secrets: names, hashes, paths and origins, searched in every byte, ignoring case.
     """
     needles = [s.encode().lower() for s in secrets]
     found = []

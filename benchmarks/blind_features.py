@@ -1,4 +1,4 @@
-"""Whether what a rater's browser gets tells the model: features of it, and how well they separate two."""
+"""Features of what a rater's browser receives, and how well classifiers separate two models by them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ N_STEPS = 16
 
 
 def around(exchanges: Sequence[dict[str, Any]]) -> Matrix:
-    """What comes with a card, apart from its texts and steps: sizes, times, headers, frames, the name."""
+    """Return features of a card besides texts and steps: sizes, times, headers, frames, name."""
     rows = []
     for e in exchanges:
         digits = [int(c, 16) for c in e["card"]["item"]]
@@ -37,19 +37,19 @@ def around(exchanges: Sequence[dict[str, Any]]) -> Matrix:
 
 
 def steps_of(cards: Sequence[dict[str, Any]]) -> Steps:
-    """`[n_cards, n_snippets, n_tokens]`."""
+    """Return the shading steps `[n_cards, n_snippets, n_tokens]`."""
     return np.array([[snippet["s"] for snippet in card["snippets"]] for card in cards])
 
 
 def shading(steps: Steps) -> Matrix:
-    """How red a card is, whatever its text: the share of each step, every snippet's strongest and mean."""
+    """Return features of the shading alone: share of each step, strongest and mean step of every snippet."""
     shares = np.stack([(steps == k).mean((1, 2)) for k in range(N_STEPS)], 1)
     spread = np.stack([steps.mean((1, 2)), steps.std((1, 2))], 1)
     return np.concatenate([shares, np.sort(steps.max(2), 1), steps.mean(1), spread], 1)
 
 
 def text(cards: Sequence[dict[str, Any]]) -> Matrix:
-    """What kind of text a card has, whatever its shading."""
+    """Return features of the text alone."""
     rows = []
     for card in cards:
         texts = ["".join(snippet["t"]) for snippet in card["snippets"]]
@@ -62,7 +62,7 @@ def text(cards: Sequence[dict[str, Any]]) -> Matrix:
 
 
 def area(features: Matrix, sides: npt.NDArray[np.int64], trees: bool = False, seed: int = 0) -> float:
-    """Area under the ROC curve of a classifier on cards that it was not trained on; 0.5 is chance."""
+    """Return the cross-validated area under the ROC curve of a classifier; 0.5 is chance."""
     model = (
         ExtraTreesClassifier(100, random_state=seed)
         if trees
@@ -76,7 +76,7 @@ def area(features: Matrix, sides: npt.NDArray[np.int64], trees: bool = False, se
 def against_chance(
     features: Matrix, sides: npt.NDArray[np.int64], trees: bool = False, n: int = 200
 ) -> dict[str, Any]:
-    """The area, and the same where the sides are shuffled `n` times: `p` is the share at least as large."""
+    """Return the area, that of `n` shuffles of the sides, and `p`, the share of these at least as large."""
     chance = np.random.default_rng(0)
     found = area(features, sides, trees)
     shuffled = np.array([area(features, chance.permutation(sides), trees) for _ in range(n)])

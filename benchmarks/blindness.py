@@ -1,11 +1,11 @@
-"""Does anything that a rater's browser receives tell the model? `python benchmarks/blindness.py MODEL MODEL`
+"""Test of a study's blinding: `python benchmarks/blindness.py MODEL MODEL`
 
-A study of two models is rated to its end in a real Chromium over a real server, everything that is received
-is kept, searched for names, hashes, paths, hooks and origins, and given to classifiers
-(cross-validated, against shuffled sides):
+A study of two models is rated in a real Chromium from a real server. All data that the browser receives is
+kept, searched for names, hashes, paths, hooks and origins, and given to cross-validated classifiers, which
+are compared with shuffled sides:
 
-    around    all that comes with a card but its picture: must be at chance
-    shading   the steps alone, and the text alone: what is rated, so it may tell; also in other shades
+    around    all that comes with a card except its picture; must be at chance
+    shading   the steps alone, and the text alone; these are rated and may differ; also in other shades
 
 Results go to `results/blindness.json`.
 """
@@ -44,7 +44,7 @@ ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--d
 
 @contextmanager
 def serving(models: list[Path], url: str) -> Iterator[str]:
-    """The address of a dashboard that shows the models and keeps studies at `url`."""
+    """Yield the address of a dashboard that shows the models and keeps studies in the database `url`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -64,7 +64,7 @@ def serving(models: list[Path], url: str) -> Iterator[str]:
 
 
 def rated(models: list[Path], study: str, url: str) -> Capture:
-    """Everything received while a study is rated, from a server that shows the models."""
+    """Rate a study on a server that shows the models, and return everything received."""
     with serving(models, url) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGS)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -75,7 +75,7 @@ def rated(models: list[Path], study: str, url: str) -> Capture:
 
 
 def wait(address: str) -> None:
-    """Until a server answers."""
+    """Wait until a server responds."""
     for _ in range(600):
         try:
             with urllib.request.urlopen(address, timeout=2):
@@ -86,7 +86,7 @@ def wait(address: str) -> None:
 
 
 def other_ways(steps: Steps) -> dict[str, Steps]:
-    """The same cards, shaded by magnitude, in other shades."""
+    """Return the same cards in other shadings by magnitude."""
     largest = np.maximum(1, steps.max(2, keepdims=True))
     return {
         "as shown": steps,
@@ -98,7 +98,7 @@ def other_ways(steps: Steps) -> dict[str, Steps]:
 
 
 def secrets_of(plan: Plan, caches: list[NeuronCache], models: list[Path]) -> list[str]:
-    """What must not be received: names, hashes, paths, hooks, sources' origins, the salt."""
+    """Return what must not be received: names, hashes, paths, hooks, origins of sources, the salt."""
     sides = plan.design.sides
     origins = {d.origin for cache in caches for d in cache.documents().values() if len(d.origin) > 8}
     return [
@@ -108,7 +108,7 @@ def secrets_of(plan: Plan, caches: list[NeuronCache], models: list[Path]) -> lis
 
 
 def cards_of(plan: Plan, caches: list[NeuronCache]) -> list[dict[str, Any]]:
-    """A plan's cards, in its order."""
+    """Return a plan's cards in order."""
     made = make_cards(plan, caches)
     return [json.loads(made[item.name]) for item in plan.items]
 

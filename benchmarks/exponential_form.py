@@ -1,4 +1,4 @@
-"""How far LN(SoLU(x)) and LN(x * exp(x)) part in floating point, and why (paper 4.3).
+"""Difference of LN(SoLU(x)) and LN(x * exp(x)) in floating point, with its causes (paper, section 4.3).
 
     python benchmarks/exponential_form.py [MODEL --text FILE]
 
@@ -62,7 +62,7 @@ def row(label: str, x: Tensor) -> None:
 
 
 def difference(x: Tensor, eps_solu: float, eps_exp: float) -> float:
-    """|LN(SoLU(x)) - LN(x exp(x))| / |LN(x exp(x))|."""
+    """Return |LN(SoLU(x)) - LN(x exp(x))| / |LN(x exp(x))|."""
     one, zero = torch.ones(x.shape[-1], dtype=x.dtype), torch.zeros(x.shape[-1], dtype=x.dtype)
     by_exp = layer_norm(exp_unit(x), one, zero, eps_exp)
     return ((solu_ln(x, one, zero, eps_solu) - by_exp).norm() / by_exp.norm()).item()

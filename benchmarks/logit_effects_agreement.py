@@ -1,12 +1,12 @@
-"""Do the logit effects read off the weights hold? Take every neuron away and see.
+"""Agreement of direct logit effects with ablation of every neuron.
 
     python benchmarks/logit_effects_agreement.py MODEL --text FILE [--rows 32] [--positions 16]
 
 For each neuron of the last layer: at the positions where its `hook_post` is strongest, the true change of the
 logits when it is set to zero (the residual stream without it, through the final norm and the unembedding),
 centred over the vocabulary, against `direct_logit_effects` times the activation. Prints the distribution over
-neurons of the cosine similarity, and says why the low ones are low: how much of the change is the final
-norm's divisor moving, which no reading of weights can know.
+neurons of the cosine similarity, and the cause of low values: the part of the change that comes from the
+divisor of the final norm, which the weights do not determine.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def texts(file: Path) -> Iterator[str]:
-    """The documents of a file."""
+    """Return the documents of a file."""
     if file.suffix != ".parquet":
         yield file.read_text(encoding="utf-8")
         return
@@ -63,7 +63,7 @@ def texts(file: Path) -> Iterator[str]:
 
 @torch.no_grad()
 def measure(model: SoluForCausalLM, tokens_BT: Tensor, positions: int) -> dict[str, np.ndarray]:
-    """For every neuron of the last layer: similarities, and what may explain them."""
+    """Measure for every neuron of the last layer similarities and what may explain them."""
     layer = model.config.n_layers - 1
     hook, resid = f"blocks.{layer}.mlp.hook_post", f"blocks.{layer}.hook_resid_post"
     # The BOS position is left out: it is the same in every row.
@@ -107,13 +107,13 @@ def measure(model: SoluForCausalLM, tokens_BT: Tensor, positions: int) -> dict[s
 
 
 def logits(model: SoluForCausalLM, x_PD: Tensor) -> Tensor:
-    """Logits of the last residual stream."""
+    """Return the logits of the last residual stream."""
     return model.unembed(model.ln_final(x_PD))
 
 
 @torch.no_grad()
 def check_against_ablation(model: SoluForCausalLM, tokens_BT: Tensor, layer: int) -> float:
-    """`ablation_effects` with the divisor held, against the direct effect, in float64; relative error."""
+    """Return the relative error of direct effects, by `ablation_effects` with a fixed divisor, in float64."""
     model = copy.deepcopy(model).double()
     names = [f"blocks.{layer}.mlp.hook_post", f"blocks.{layer}.hook_resid_post"]
     taken = model.activations(tokens_BT, names)
@@ -130,7 +130,7 @@ def check_against_ablation(model: SoluForCausalLM, tokens_BT: Tensor, layer: int
 
 
 def report(measured: dict[str, np.ndarray]) -> None:
-    """Print the distributions and what the low ones have in common."""
+    """Print the distributions, and properties of the neurons with low similarity."""
     quantiles = [0, 1, 5, 25, 50, 75, 95, 100]
     print(f"{'percentile':34}" + "".join(f"{q:>9}" for q in quantiles))
     rows = {

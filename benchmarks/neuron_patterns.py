@@ -1,4 +1,4 @@
-"""How many of the strongest examples of six neurons fit what docs/neurons.md says of them.
+"""Share of the strongest examples of six neurons that fit their description in docs/neurons.md.
 
 python benchmarks/neuron_patterns.py models/solu-1l/neurons
 """
@@ -13,7 +13,7 @@ from cache.reader import Example, NeuronCache
 
 
 class Around(NamedTuple):
-    """The text before an example's peak token, that token's, and the text after it."""
+    """Text before an example's peak token, of this token, and after it."""
 
     before: str
     token: str
@@ -44,7 +44,7 @@ PATTERNS: dict[int, list[tuple[str, Fits]]] = {
 
 
 def word(before: str, token: str, after: str) -> str:
-    """The word that the peak token is part of, with its blanks cut off."""
+    """Return the word that contains the peak token, without blanks."""
     start = re.search(r"[^\W\d_]*$", before)
     end = re.match(r"[^\W\d_]*", after)
     body = token.strip()
@@ -53,7 +53,7 @@ def word(before: str, token: str, after: str) -> str:
 
 
 def around(example: Example, vocabulary: Vocabulary) -> Around:
-    """Where the peak of an example is."""
+    """Return the text around the peak of an example."""
     tokens, peak = example.tokens, example.peak
     parts = (tokens[:peak], tokens[peak : peak + 1], tokens[peak + 1 :])
     return Around(*("".join(p.text for p in vocabulary.pieces(part)) for part in parts))

@@ -1,4 +1,4 @@
-"""What every benchmark writes: a JSON record with the machine and the versions, and its drawing."""
+"""Records of benchmarks: JSON with the machine and the versions, and figures of it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _COLOURS = {"fused": "#c0392b", "eager": "#7f8c8d", "compiled": "#2c7fb8", "gelu
 
 
 def device_name(device: str) -> str:
-    """The processor's model and cores, or the GPU's name."""
+    """Return the processor's model and cores, or the GPU's name."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -61,7 +61,7 @@ def write_record(name: str, device: str, settings: dict[str, Any], rows: list[di
 
 
 def draw_activation(path: Path) -> Path:
-    """Time over GELU's against width, a panel each for forward and forward with backward."""
+    """Draw times relative to GELU by width, in one panel forward and in one forward with backward."""
     record = json.loads(path.read_text(encoding="utf-8"))
     figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True, layout="constrained")
     for panel, what in zip(panels, ("forward", "forward+backward"), strict=True):
@@ -95,7 +95,7 @@ def draw_activation(path: Path) -> Path:
 
 
 def draw_training_step(path: Path) -> Path:
-    """A training step's time over the GELU model's, a bar a model."""
+    """Draw the times of a training step relative to the GELU model, one bar for each model."""
     record = json.loads(path.read_text(encoding="utf-8"))
     rows = [r for r in record["rows"] if r["model"] != "gelu"]
     figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")

@@ -1,11 +1,12 @@
-"""A whole study without a person: `python benchmarks/study_by_rule.py MODEL MODEL [--picture FILE]`
+"""A study rated by a program: `python benchmarks/study_by_rule.py MODEL MODEL [--picture FILE]`
 
-A study of two models is planned, rated to its end in a real Chromium by a rater of a few lines, and unblinded
-on its page. The rater sees what a person sees: the firing token of each snippet, and the text before it. It
-calls a neuron interpretable where one of its simple rules explains 80% of the snippets or more, and writes
-down which. It knows no meaning, so that what it finds is form: the numbers are of this rater alone.
+A study of two models is planned, rated in a real Chromium by a program of a few lines, and unblinded on its
+page. The program sees what a person sees: the peak token of each snippet, and the text before it. It calls a
+neuron interpretable if one of its simple rules explains at least 80% of the snippets, and notes the rule. It
+knows the form of texts and not their meaning; the results hold for this rater alone.
 
-Prints the results in words, writes `results/study-by-rule.json`, and where asked a picture of the results.
+Prints the results in words, and writes `results/study-by-rule.json` and, on request, a picture of the
+results.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from blindness import ARGS, serving
 from playwright.sync_api import Page, sync_playwright
 from records import write_record
 
-from analysis.rating import in_words, rated, results
+from analysis.rating import ratings_from_rows, results, summary_sentences
 from cache.reader import NeuronCache
 from dashboard.shared.annotations.database import Database
 from dashboard.studies.plan.cards import make_cards
@@ -50,7 +51,7 @@ SNIPPETS = """
 
 
 def rule_of(snippets: list[list[str]]) -> str:
-    """The simplest rule that explains enough of a card; empty for none."""
+    """Return the simplest rule that explains enough of a card; empty for none."""
     wanted = SHARE * len(snippets)
     words = Counter(peak.strip().casefold() for _, peak in snippets)
     [(word, count)] = words.most_common(1)
@@ -65,7 +66,7 @@ def rule_of(snippets: list[list[str]]) -> str:
 
 
 def rate(page: Page, address: str, n_items: int) -> None:
-    """From the first card to the last."""
+    """Rate every card."""
     page.goto(address)
     page.locator(".go:visible").wait_for()
     page.keyboard.press("Enter")
@@ -82,7 +83,7 @@ def rate(page: Page, address: str, n_items: int) -> None:
 
 
 def unblind(page: Page, address: str, picture: Path | None) -> None:
-    """On the study's page, as a person does."""
+    """Unblind the study on its page, as a person does."""
     page.goto(address)
     page.get_by_text("Unblind and end the study").click()
     page.get_by_label("To go on, type the study's title").fill(TITLE)
@@ -115,8 +116,8 @@ def main() -> None:
             unblind(page, f"{address}/study?study={study}", given.picture)
             browser.close()
         rows = rating_rows(plan.design, store.ratings(study), store.key(study))
-    found = results(rated(rows), [side.model for side in sides])
-    print(*in_words(found), sep="\n")
+    found = results(ratings_from_rows(rows), [side.model for side in sides])
+    print(*summary_sentences(found), sep="\n")
     rules = {
         side.model: Counter(row["rule"] for row in rows if row["model"] == side.model).most_common()
         for side in sides

@@ -1,6 +1,6 @@
-"""The loop over a corpus that people write with TransformerLens, timed on request; see bench_cache.py.
+"""Timer of the usual TransformerLens loop over a corpus, started by bench_cache.py.
 
-Runs in an environment of its own, which has TransformerLens and not this project:
+Runs in its own environment, with TransformerLens and without this project:
 
     .venv-oracle/bin/python benchmarks/transformerlens_loop.py CHECKPOINT CONTEXTS.npy
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def load(folder: Path) -> HookedTransformer:
-    """The model, its weights as they are."""
+    """Load the model without processing its weights."""
     fields = json.loads((folder / "config.json").read_text())
     sizes = ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn")
     config = HookedTransformerConfig(
@@ -53,7 +53,7 @@ def load(folder: Path) -> HookedTransformer:
 
 
 class RunningTop:
-    """The strongest activations of every neuron of a layer so far, and where they were."""
+    """Strongest activations so far of every neuron of a layer, with their positions."""
 
     def __init__(self, d_mlp: int) -> None:
         self.values = torch.full((TOP, d_mlp), -torch.inf)
@@ -62,12 +62,12 @@ class RunningTop:
         """Index in the corpus of the batch's first token."""
 
     def add_tokens(self, acts_BTM: Tensor, hook: HookPoint) -> None:
-        """Every token is a candidate."""
+        """Merge the activations of every token."""
         values, where = acts_BTM.flatten(0, 1).topk(TOP, dim=0)
         self._join(values, where + self.first)
 
     def add_contexts(self, acts_BTM: Tensor, hook: HookPoint) -> None:
-        """Each context's maximum is a candidate."""
+        """Merge the maximum of each context."""
         n_ctx = acts_BTM.shape[1]
         values, where = acts_BTM.max(dim=1)
         self._join(values, where + torch.arange(len(where))[:, None] * n_ctx + self.first)
@@ -81,7 +81,7 @@ class RunningTop:
 def measure(
     model: HookedTransformer, contexts: Tensor, form: str, batch: int, seconds: float
 ) -> dict[str, float]:
-    """Run over the contexts, again and again, for about so many seconds."""
+    """Run over the contexts repeatedly for about `seconds`, and return tokens and seconds."""
     tops = [RunningTop(model.cfg.d_mlp) for _ in range(model.cfg.n_layers)]
     written = form == "written"
     hooks = [

@@ -1,7 +1,9 @@
-"""Given that a hypothesis fits, does the neuron fire? Precision and recall over every threshold. Pure.
+"""Detection: how well a neuron's activation finds the tokens that fit a hypothesis, over every threshold.
 
-Activations are float16, in which there are at most 65,536 values: tokens are counted by value, and everything
-follows from the counts, ties included. Legend: N tokens, U values that occur.
+Activations are float16, which has at most 65,536 values: tokens are counted by value, and precision, recall
+and the area under the ROC curve follow from the counts, ties included.
+
+Legend: N tokens, U distinct values, C classes of values, B bootstrap samples.
 """
 
 from dataclasses import dataclass
@@ -12,179 +14,203 @@ import numpy.typing as npt
 from analysis.hypothesis.language import Marks
 from analysis.intervals import Estimate
 
-Halves = npt.NDArray[np.float16]
+Activations = npt.NDArray[np.float16]
+"""`[N]`, of one neuron at one hook."""
 Floats = npt.NDArray[np.float64]
 N_VALUES = 65_536
-MOST_CLASSES = 2048
-"""Values that are told apart where contexts are drawn anew; more are joined with their neighbours."""
+MAX_CLASSES = 2048
+"""Classes of values in the bootstrap; neighbouring values are joined beyond that, to bound memory."""
 
+_TINY = 1e-300  # keeps 0 / 0 at 0 without a warning
+
+# Position of each float16 among all, by its bits. The bits are a sign and a number that grows with the size:
+# the order of negative values is reversed, and positive values follow them.
 _BITS = np.arange(N_VALUES)
 _ORDINALS = np.where(_BITS & 0x8000, 0xFFFF - _BITS, _BITS + 0x8000)
-"""By the bits of a float16, which are its sign and a number that grows with its size."""
-_ORDINALS[0x8000] = _ORDINALS[0]  # both zeros are one
+_ORDINALS[0x8000] = _ORDINALS[0]  # -0 equals +0
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What a neuron finds at every threshold, the highest first."""
+class DetectionCurve:
+    """Counts of tokens at or above every threshold, the highest threshold first."""
 
     values: Floats
-    """`[U]` thresholds: at each the neuron says yes from there on."""
-    fitting: Floats
-    """`[U]` tokens that fit from each threshold on."""
-    seen: Floats
-    """`[U]` all tokens from each threshold on."""
+    """`[U]`, thresholds: the activations that occur."""
+    n_fit: Floats
+    """`[U]`, tokens at or above each threshold that fit."""
+    n_above: Floats
+    """`[U]`, all tokens at or above each threshold."""
 
     @property
     def precision(self) -> Floats:
-        """`[U]` of the tokens from the threshold on, those that fit."""
-        return self.fitting / np.maximum(self.seen, 1e-300)
+        """`[U]`, share that fits of the tokens at or above the threshold."""
+        return self.n_fit / np.maximum(self.n_above, _TINY)
 
     @property
     def recall(self) -> Floats:
-        """`[U]` of the tokens that fit, those from the threshold on; NaN where none fits."""
-        total = self.fitting[-1] if len(self.fitting) else 0.0
-        return self.fitting / total if total else np.full(len(self.fitting), np.nan)
+        """`[U]`, share at or above the threshold of the tokens that fit; NaN if none fits."""
+        total = self.n_fit[-1] if len(self.n_fit) else 0.0
+        return self.n_fit / total if total else np.full(len(self.n_fit), np.nan)
 
     @property
     def average_precision(self) -> float:
-        """The mean precision, weighted by what each threshold adds to the recall; NaN where none fits."""
-        return float(_average_precision(self.fitting, self.seen))
+        """Sum over thresholds of precision times the recall that each adds; NaN if no token fits.
+
+        Without interpolation, as scikit-learn's `average_precision_score`.
+        """
+        return float(_average_precision(self.n_fit, self.n_above))
 
     @property
     def auc(self) -> float:
-        """The chance that a token that fits has the higher activation than one that does not, ties counted
-        by half; NaN where one of them is missing."""
-        return float(_auc(self.fitting, self.seen))
+        """Area under the ROC curve: the probability that a token that fits has a higher activation than one
+        that does not, ties counted half (Mann and Whitney, 1947); NaN if one kind is missing."""
+        return float(_auc(self.n_fit, self.n_above))
 
     @property
     def best(self) -> int:
         """Index of the threshold with the highest F1, the harmonic mean of precision and recall."""
-        total = self.fitting[-1] if len(self.fitting) else 0.0
-        return int(np.argmax(2 * self.fitting / np.maximum(self.seen + total, 1e-300)))
+        total = self.n_fit[-1] if len(self.n_fit) else 0.0
+        return int(np.argmax(2 * self.n_fit / np.maximum(self.n_above + total, _TINY)))
 
 
 @dataclass(frozen=True)
 class Detection:
-    """How well a neuron tells the tokens that fit from the others, with 95% intervals."""
+    """Scores of a neuron as a detector of what fits, with 95% intervals."""
 
-    curve: Curve
+    curve: DetectionCurve
     n_fit: int
     n_tokens: int
     average_precision: Estimate
     auc: Estimate
 
     @property
-    def base(self) -> float:
-        """The share of all tokens that fit."""
+    def base_rate(self) -> float:
+        """Share of all tokens that fit: the precision of a neuron that tells nothing apart."""
         return self.n_fit / self.n_tokens if self.n_tokens else float("nan")
 
 
-def curve_of(values: Halves, marks: Marks) -> Curve:
-    """Count tokens that fit and all tokens from every threshold on.
+def detection_curve(values: Activations, marks: Marks) -> DetectionCurve:
+    """Count fitting tokens and all tokens at or above every threshold.
 
     Args:
-        values: `[N]` activations. marks: `[N]` whether each token fits.
+        values: `[N]`, activations.
+        marks: `[N]`, whether each token fits.
     """
     return _curve(_counts(values[marks]), _counts(values))
 
 
 def detection(
-    values: Halves, marks: Marks, contexts: npt.NDArray[np.int64], draws: int = 200, seed: int = 0
+    values: Activations, marks: Marks, contexts: npt.NDArray[np.int64], draws: int = 200, seed: int = 0
 ) -> Detection:
-    """How well a neuron tells the tokens that fit from the others.
+    """Score a neuron as a detector of the tokens that fit.
+
+    Intervals are percentiles of a bootstrap over contexts (Efron, 1979), not over tokens: tokens of one text
+    are alike.
 
     Args:
-        values: `[N]` activations. marks: `[N]` whether each token fits.
-        contexts: `[N]` which context each token is of, from 0: intervals come from drawing contexts anew,
-            with replacement, since tokens of one text are alike.
+        values: `[N]`, activations.
+        marks: `[N]`, whether each token fits.
+        contexts: `[N]`, number of each token's context, from 0.
+        draws: bootstrap samples.
+        seed: of the random numbers.
     """
-    curve = curve_of(values, marks)
-    found = np.full((draws, 2), np.nan)
+    curve = detection_curve(values, marks)
+    scores_B = np.full((draws, 2), np.nan)
     joined = np.full(2, np.nan)
     n_contexts = int(contexts.max(initial=-1)) + 1
     if marks.any() and not marks.all():
         classes, n_classes = _classes(values, curve)
         cells, shape = contexts * n_classes + classes, (n_contexts, n_classes)
         fits = np.bincount(cells[marks], minlength=n_contexts * n_classes).reshape(shape).astype(np.float32)
-        seen = np.bincount(cells, minlength=n_contexts * n_classes).reshape(shape).astype(np.float32)
+        every = np.bincount(cells, minlength=n_contexts * n_classes).reshape(shape).astype(np.float32)
         weights = np.random.default_rng(seed).multinomial(
             n_contexts, np.full(n_contexts, 1 / n_contexts), size=draws
         )
-        times = weights.astype(np.float32)  # whole numbers below 2^24, so that sums are exact
-        joined = _scores(fits.sum(axis=0), seen.sum(axis=0))
-        found = _scores(times @ fits, times @ seen)
+        # A bootstrap sample is a weight for each context, so that all samples are one matrix product. Counts
+        # are whole numbers below 2^24: float32 sums them exactly.
+        times = weights.astype(np.float32)
+        joined = _scores(fits.sum(axis=0), every.sum(axis=0))
+        scores_B = _scores(times @ fits, times @ every)
     exact = (curve.average_precision, curve.auc)
-    average_precision, auc = (_interval(*row) for row in zip(exact, joined, found.T, strict=True))
+    average_precision, auc = (_interval(*row) for row in zip(exact, joined, scores_B.T, strict=True))
     return Detection(curve, int(marks.sum()), len(marks), average_precision, auc)
 
 
-def ordinals(values: Halves) -> npt.NDArray[np.int64]:
-    """`[N]` numbers from 0 to 65,535 in the order of float16 values; both zeros are one."""
+def ordinals(values: Activations) -> npt.NDArray[np.int64]:
+    """Return `[N]` numbers from 0 to 65,535 in the order of the values; +0 and -0 are equal."""
     return _ORDINALS[np.ascontiguousarray(values).view(np.uint16)]
 
 
 def _values(keys: npt.NDArray[np.int64]) -> Floats:
-    """The inverse of `ordinals`."""
+    """Invert `ordinals`."""
     bits = np.where(keys < 0x8000, 0xFFFF - keys, keys - 0x8000).astype(np.uint16)
     return bits.view(np.float16).astype(np.float64)
 
 
-def _counts(values: Halves) -> Floats:
-    """`[65,536]` how often each value occurs, in the order of `ordinals`."""
+def _counts(values: Activations) -> Floats:
+    """Count each value, `[65,536]` in the order of `ordinals`."""
     by_bits = np.bincount(values.view(np.uint16), minlength=N_VALUES)
     return np.bincount(_ORDINALS, by_bits, N_VALUES).astype(np.float64)
 
 
-def _classes(values: Halves, curve: Curve) -> tuple[npt.NDArray[np.int64], int]:
-    """`[N]` the class of each token, ascending in its value, and the number of classes: a value each, or,
-    of more than `MOST_CLASSES`, neighbours joined so that about as many tokens that fit are in each, and
-    about as many that do not."""
+def _classes(values: Activations, curve: DetectionCurve) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the class of each token, `[N]` ascending in its value, and the number of classes.
+
+    Each value is a class. Beyond `MAX_CLASSES` values, neighbours are joined so that the classes hold about
+    as many tokens that fit, and about as many that do not: classes of equal size alone would join all that
+    fit where they are few.
+    """
     used = ordinals(curve.values[::-1].astype(np.float16))
-    fits = np.diff(curve.fitting, prepend=0.0)[::-1]
-    others = np.diff(curve.seen, prepend=0.0)[::-1] - fits
+    fits = np.diff(curve.n_fit, prepend=0.0)[::-1]
+    others = np.diff(curve.n_above, prepend=0.0)[::-1] - fits
     rank = np.arange(len(used))
-    if len(used) > MOST_CLASSES:
+    if len(used) > MAX_CLASSES:
         below = [np.cumsum(part) / part.sum() for part in (fits, others)]
-        cuts = sum(np.floor(share * (MOST_CLASSES // 2 - 1)) for share in below)
+        cuts = sum(np.floor(share * (MAX_CLASSES // 2 - 1)) for share in below)
         rank = np.cumsum(np.diff(cuts, prepend=0) > 0)
     by_ordinal = np.zeros(N_VALUES, dtype=np.int64)
     by_ordinal[used] = rank
     return by_ordinal[ordinals(values)], int(rank[-1]) + 1
 
 
-def _scores(fits: npt.NDArray[np.generic], seen: npt.NDArray[np.generic]) -> Floats:
-    """`[..., 2]` average precision and AUC from counts by class, `[..., C]`, ascending."""
-    fitting, every = (np.cumsum(counts[..., ::-1], axis=-1, dtype=np.float64) for counts in (fits, seen))
-    return np.stack([_average_precision(fitting, every), _auc(fitting, every)], axis=-1)
+def _scores(fits: npt.NDArray[np.generic], every: npt.NDArray[np.generic]) -> Floats:
+    """Return average precision and AUC `[..., 2]` from counts by class `[..., C]`, ascending."""
+    n_fit, n_above = (np.cumsum(counts[..., ::-1], axis=-1, dtype=np.float64) for counts in (fits, every))
+    return np.stack([_average_precision(n_fit, n_above), _auc(n_fit, n_above)], axis=-1)
 
 
-def _average_precision(fitting: Floats, seen: Floats) -> Floats:
-    """Along the last axis, from counts from each threshold on, see `Curve`."""
-    added = np.diff(fitting, axis=-1, prepend=0.0)
+def _average_precision(n_fit: Floats, n_above: Floats) -> Floats:
+    """Reduce the last axis of the counts of a `DetectionCurve` to the average precision."""
+    added = np.diff(n_fit, axis=-1, prepend=0.0)
     with np.errstate(invalid="ignore"):
-        precise = np.sum(added * fitting / np.maximum(seen, 1e-300), axis=-1)
-        return np.asarray(precise / fitting.max(axis=-1, initial=0.0))
+        total = np.sum(added * n_fit / np.maximum(n_above, _TINY), axis=-1)
+        return np.asarray(total / n_fit.max(axis=-1, initial=0.0))
 
 
-def _auc(fitting: Floats, seen: Floats) -> Floats:
-    """Likewise."""
-    fits, others = np.diff(fitting, axis=-1, prepend=0.0), np.diff(seen - fitting, axis=-1, prepend=0.0)
-    with np.errstate(invalid="ignore"):  # of each value's others, fits above it and half of those at it
-        return np.asarray(
-            np.sum(others * (fitting - fits / 2), axis=-1) / (fits.sum(axis=-1) * others.sum(axis=-1))
-        )
+def _auc(n_fit: Floats, n_above: Floats) -> Floats:
+    """Reduce the last axis of the counts of a `DetectionCurve` to the area under the ROC curve."""
+    fits, others = np.diff(n_fit, axis=-1, prepend=0.0), np.diff(n_above - n_fit, axis=-1, prepend=0.0)
+    with np.errstate(invalid="ignore"):
+        # For the other tokens at each value: the fitting tokens above it, and half of those at it.
+        pairs = np.sum(others * (n_fit - fits / 2), axis=-1)
+        return np.asarray(pairs / (fits.sum(axis=-1) * others.sum(axis=-1)))
 
 
-def _curve(fits: Floats, seen: Floats) -> Curve:
-    """From counts by value, in the order of `ordinals`."""
-    used = np.flatnonzero(seen)[::-1]
-    return Curve(_values(used), np.cumsum(fits[used]), np.cumsum(seen[used]))
+def _curve(fits: Floats, every: Floats) -> DetectionCurve:
+    """Build the curve from counts by value, in the order of `ordinals`."""
+    used = np.flatnonzero(every)[::-1]
+    return DetectionCurve(_values(used), np.cumsum(fits[used]), np.cumsum(every[used]))
 
 
 def _interval(value: float, joined: float, drawn: Floats) -> Estimate:
-    """From drawn values of a score; what the joining of classes took from the score itself is given back."""
-    finite = drawn[np.isfinite(drawn)]
+    """Return a score with the percentiles of its bootstrap.
+
+    Args:
+        value: the exact score.
+        joined: the score after classes were joined; the interval is shifted by the difference.
+        drawn: `[B]`, scores of the bootstrap samples.
+    """
+    finite = drawn[np.isfinite(drawn)]  # a sample without a fitting token has no score
     if not len(finite):
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.clip(np.quantile(finite, [0.025, 0.975]) + value - joined, 0, 1)

@@ -1,14 +1,18 @@
-"""Hypotheses from text, by recursive descent; every error says where. Pure."""
+"""Parser of hypotheses, by recursive descent; every error has its position.
+
+alternatives = conjunction { "or" conjunction }
+conjunction  = near { "and" near }
+near         = single { "within" number "of" single }
+single       = "not" single | "(" alternatives ")" | token | source | first | pattern
+"""
 
 import json
 import re
 from typing import NoReturn
 
-import re2
-
 from analysis.hypothesis.language import (
-    MOST_DISTANCE,
-    MOST_FORMS,
+    MAX_DISTANCE,
+    MAX_FORMS,
     And,
     First,
     Hypothesis,
@@ -19,87 +23,91 @@ from analysis.hypothesis.language import (
     Source,
     Tokens,
     Within,
-    compiled,
 )
+from analysis.patterns import PatternError, compile_pattern
 
 _FORM = '/regex/, before /regex/, after /regex/, token "…", source "…", first N, not, or ('
 _BLANKS = re.compile(r"\s*")
 _WORD = re.compile(r"[A-Za-z_]+")
-_PATTERN = re.compile(r"/((?:[^/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])*)/(i?)", re.DOTALL)  # a / in [] ends nothing
+_PATTERN = re.compile(r"/((?:[^/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])*)/(i?)", re.DOTALL)
+# A slash inside [] does not end a pattern. An unclosed [ hides the closing slash from _PATTERN; this one
+# finds it, so that RE2 can say what is wrong.
 _BROKEN_PATTERN = re.compile(r"/((?:[^/\\]|\\.)*)/(i?)", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def parse(text: str) -> Hypothesis:
-    """Read a hypothesis; `str` of what is returned reads the same.
+    """Parse a hypothesis; parsing `str` of the result gives an equal one.
 
     Raises:
         HypothesisError: it cannot be read.
     """
-    reader = _Reader(text)
-    found = reader.alternatives()
-    if reader.position < len(text):
-        reader.fail("expected and, or, within, or the end")
-    return found
+    parser = _Parser(text)
+    hypothesis = parser.alternatives()
+    if parser.position < len(text):
+        parser.fail("expected and, or, within, or the end")
+    return hypothesis
 
 
-class _Reader:
+class _Parser:
+    """A text and the position up to which it was read. Every method leaves the position after blanks."""
+
     def __init__(self, text: str) -> None:
         self.text, self.position, self.n_forms = text, 0, 0
         self.skip()
 
     def skip(self) -> None:
-        found = _BLANKS.match(self.text, self.position)
-        self.position = found.end() if found else self.position
+        blanks = _BLANKS.match(self.text, self.position)
+        self.position = blanks.end() if blanks else self.position
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.match(self.text, self.position)
-        if found:
-            self.position = found.end()
+        match = pattern.match(self.text, self.position)
+        if match:
+            self.position = match.end()
             self.skip()
-        return found
+        return match
 
     def word(self, *expected: str) -> str:
-        """The next word, if it is one of these; empty otherwise."""
-        found = _WORD.match(self.text, self.position)
-        if not found or found[0].lower() not in expected:
+        """Read the next word if it is one of these, in any case; else return an empty string."""
+        match = _WORD.match(self.text, self.position)
+        if not match or match[0].lower() not in expected:
             return ""
-        self.position = found.end()
+        self.position = match.end()
         self.skip()
-        return found[0].lower()
+        return match[0].lower()
 
     def fail(self, message: str, position: int | None = None) -> NoReturn:
         raise HypothesisError(message, self.position if position is None else position)
 
     def alternatives(self) -> Hypothesis:
-        found = self.conjunction()
+        tree = self.conjunction()
         while self.word("or"):
-            found = Or(found, self.conjunction())
-        return found
+            tree = Or(tree, self.conjunction())
+        return tree
 
     def conjunction(self) -> Hypothesis:
-        found = self.near()
+        tree = self.near()
         while self.word("and"):
-            found = And(found, self.near())
-        return found
+            tree = And(tree, self.near())
+        return tree
 
     def near(self) -> Hypothesis:
-        found = self.single()
+        tree = self.single()
         while self.word("within"):
             at = self.position
             number = self.take(_NUMBER)
-            if number is None or int(number[0]) > MOST_DISTANCE:
-                self.fail(f"expected a number of tokens up to {MOST_DISTANCE}, as in within 5 of", at)
+            if number is None or int(number[0]) > MAX_DISTANCE:
+                self.fail(f"expected a number of tokens up to {MAX_DISTANCE}, as in within 5 of", at)
             if not self.word("of"):
                 self.fail("expected of, as in within 5 of")
-            found = Within(found, int(number[0]), self.single())
-        return found
+            tree = Within(tree, int(number[0]), self.single())
+        return tree
 
     def single(self) -> Hypothesis:
         self.n_forms += 1
-        if self.n_forms > MOST_FORMS:
-            self.fail(f"expected at most {MOST_FORMS} forms")
+        if self.n_forms > MAX_FORMS:
+            self.fail(f"expected at most {MAX_FORMS} parts")
         if self.text.startswith("(", self.position):
             return self.bracket()
         at = self.position
@@ -121,51 +129,49 @@ class _Reader:
         if word or self.text.startswith("/", self.position):
             return self.match(word)
         rest = self.text[self.position : self.position + 20].strip()
-        found = f"to look for this text write /{rest}/" if rest else "found the end"
-        return self.fail(f"expected {_FORM}; {found}")
+        advice = f"to search for this text write /{rest}/" if rest else "found the end of the text"
+        return self.fail(f"expected {_FORM}; {advice}")
 
     def bracket(self) -> Hypothesis:
         opened = self.position
         self.position += 1
         self.skip()
-        found = self.alternatives()
+        tree = self.alternatives()
         if not self.text.startswith(")", self.position):
             self.fail(f"expected ) for the ( at character {opened + 1}")
         self.position += 1
         self.skip()
-        return found
+        return tree
 
     def match(self, place: str) -> Match:
         at = self.position
         if not self.text.startswith("/", at):
             self.fail(f"expected a pattern between slashes, as in {place} /x/")
-        found = self.take(_PATTERN) or self.take(_BROKEN_PATTERN)
-        if found is None:
+        match = self.take(_PATTERN) or self.take(_BROKEN_PATTERN)
+        if match is None:
             self.fail("expected a closing /; a / inside a pattern is written \\/", at)
-        pattern = found[1].replace("\\/", "/")
+        pattern = match[1].replace("\\/", "/")
         try:
-            compiled(pattern, bool(found[2]))
-        except (re2.error, UnicodeEncodeError) as error:
-            reason = error.args[0] if error.args else error
-            said = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-            self.fail(f"this regular expression cannot be used: {said}", at)
+            compile_pattern(pattern, bool(match[2]))
+        except PatternError as error:
+            self.fail(f"this regular expression cannot be used: {error}", at)
         if not pattern:
             self.fail("expected something between the slashes", at)
-        return Match(pattern, bool(found[2]), place)
+        return Match(pattern, bool(match[2]), place)
 
     def strings(self, expected: str) -> tuple[str, ...]:
-        found: list[str] = []
+        texts: list[str] = []
         while self.text.startswith('"', self.position):
             at = self.position
-            taken = self.take(_STRING)
-            if taken is None:
+            match = self.take(_STRING)
+            if match is None:
                 self.fail('expected a closing "', at)
             try:
-                text = json.loads(taken[0], strict=False)
-                text.encode()
+                text = json.loads(match[0], strict=False)
+                text.encode()  # half of a surrogate pair is valid JSON and no text
             except ValueError as error:
                 self.fail(f"expected text escaped as in JSON: {error}", at)
-            found.append(text)
-        if not found:
+            texts.append(text)
+        if not texts:
             self.fail(f"expected {expected}")
-        return tuple(found)
+        return tuple(texts)

@@ -1,4 +1,7 @@
-"""Which neurons of a layer answer a hypothesis, and which simple hypotheses a neuron answers. Pure."""
+"""Neurons of a layer ranked as detectors of a hypothesis, and simple hypotheses proposed for a neuron.
+
+Legend: M neurons, N tokens.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import re2
 
-from analysis.hypothesis.detection import Halves, curve_of
+from analysis.hypothesis.detection import Activations, detection_curve
 from analysis.hypothesis.language import Marks, Match
+from analysis.patterns import literal_pattern
 
-CLASSES = {
+SIMPLE_HYPOTHESES = {
     "digits": "/[0-9]+/",
     "capitals": "/\\b[A-Z]{2,}\\b/",
     "capital letters first": "/\\b[A-Z][a-z]+/",
@@ -30,16 +33,15 @@ CLASSES = {
     "markup": "/<[^>]*>/",
     "other alphabets": "/[^\\x00-\\x{24F}]+/",
 }
-"""Simple patterns, by what they look for."""
-POSITIONS = tuple(f"first {n}" for n in (1, 4, 16, 64))
-"""Where in a context."""
-_STRONGEST = 200
-"""Firings whose words before them are looked at."""
+"""Hypotheses about classes of characters, by name."""
+POSITION_HYPOTHESES = tuple(f"first {n}" for n in (1, 4, 16, 64))
+"""Hypotheses about positions in a context."""
+_N_STRONGEST = 200  # activations whose preceding tokens are counted
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """How well a neuron answers a hypothesis."""
+class RankedNeuron:
+    """A neuron with its scores as a detector of a hypothesis."""
 
     neuron: int
     average_precision: float
@@ -48,88 +50,90 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A simple hypothesis that a program came up with, and how well it holds on text it was not chosen by."""
+    """A hypothesis with a neuron's scores as its detector, on text that did not choose it."""
 
     text: str
     average_precision: float
     auc: float
     share: float
-    """Of tokens that fit."""
+    """Of all tokens, those that fit."""
 
 
-def before_firing(
-    values: Halves, contexts: npt.NDArray[np.int64], token_bytes: Sequence[bytes], n_shown: int = 4
+def preceding_text_hypotheses(
+    values: Activations, contexts: npt.NDArray[np.int64], token_bytes: Sequence[bytes], n_best: int = 4
 ) -> list[str]:
-    """The words of one and of two tokens that most often stand before a neuron's strongest firings, as
-    hypotheses; from the half of the contexts that chooses (`proposals`).
+    """Return `after /text/` for the texts that most often precede a neuron's strongest activations.
+
+    Only the even contexts are read, which choose in `propose`: the odd ones must stay unseen for the scores.
 
     Args:
-        values: `[N]`. contexts: `[N]` which context each token is of. token_bytes: `[N]`.
+        values: `[N]`, activations.
+        contexts: `[N]`, number of each token's context.
+        token_bytes: `[N]`.
+        n_best: number of texts of one token, and of two tokens.
     """
     chosen = np.where(contexts % 2 == 0, values.astype(np.float32), -np.inf)
-    strongest = np.argsort(-chosen, kind="stable")[:_STRONGEST]
+    strongest = np.argsort(-chosen, kind="stable")[:_N_STRONGEST]
     strongest = strongest[chosen[strongest] > 0]
-    found = []
+    texts = []
     for length in (1, 2):
         counts: Counter[bytes] = Counter()
         for at in strongest.tolist():
             if at >= length and contexts[at - length] == contexts[at]:
                 counts[b"".join(token_bytes[at - length : at])] += 1
-        for data, _ in counts.most_common(n_shown):
-            text = data.decode("utf-8", errors="ignore")
+        for data, _ in counts.most_common(n_best):
+            text = data.decode("utf-8", errors="ignore")  # a token may end inside a character
             if text:
-                found.append(str(Match(_literally(text), place="after")))
-    return found
-
-
-def _literally(text: str) -> str:
-    """A pattern that finds a text and nothing else, on one line."""
-    pattern: str = re2.escape(text).replace("\\/", "/").replace("\\ ", " ")
-    return pattern.replace("\\\n", "\\n").replace("\\\t", "\\t").replace("\\\r", "\\r")
+                texts.append(str(Match(literal_pattern(text), place="after")))
+    return texts
 
 
 def rank(
-    activations: Sequence[Halves] | npt.NDArray[np.float16], marks: Marks, first: int = 0
-) -> list[Answer]:
-    """Neurons by average precision, the best first.
+    activations: Sequence[Activations] | npt.NDArray[np.float16], marks: Marks, first: int = 0
+) -> list[RankedNeuron]:
+    """Rank neurons as detectors of a hypothesis, by average precision, the best first.
 
     Args:
-        activations: `[M, N]`, a row a neuron, read one after another.
-        marks: `[N]` whether each token fits.
-        first: the number of the first row's neuron.
+        activations: `[M, N]`, one row for each neuron; rows are read one at a time.
+        marks: `[N]`, whether each token fits.
+        first: index of the first row's neuron.
     """
-    curves = (curve_of(np.asarray(values), marks) for values in activations)
-    return best_first(
-        Answer(neuron, curve.average_precision, curve.auc) for neuron, curve in enumerate(curves, first)
+    curves = (detection_curve(np.asarray(values), marks) for values in activations)
+    return sort_by_precision(
+        RankedNeuron(neuron, curve.average_precision, curve.auc) for neuron, curve in enumerate(curves, first)
     )
 
 
-def best_first(answers: Iterable[Answer]) -> list[Answer]:
-    """By average precision."""
-    return sorted(answers, key=lambda answer: -np.nan_to_num(answer.average_precision))
+def sort_by_precision(neurons: Iterable[RankedNeuron]) -> list[RankedNeuron]:
+    """Sort by average precision, the best first; NaN counts as 0."""
+    return sorted(neurons, key=lambda neuron: -np.nan_to_num(neuron.average_precision))
 
 
-def proposals(
-    values: Halves,
+def propose(
+    values: Activations,
     candidates: Sequence[tuple[str, Marks]],
     contexts: npt.NDArray[np.int64],
-    n_shown: int = 12,
+    n_best: int = 12,
 ) -> list[Proposal]:
-    """The candidates that a neuron answers best on one half of the contexts, scored on the other half.
+    """Choose the candidates that a neuron detects best on the even contexts, and score them on the odd ones.
+
+    Scores on the contexts that chose would be too high: of many candidates some fit by chance.
 
     Args:
-        values: `[N]`. candidates: texts of hypotheses, each with its `[N]` marks.
-        contexts: `[N]` which context each token is of; the even ones choose.
+        values: `[N]`, activations.
+        candidates: hypotheses as text, each with its marks `[N]`.
+        contexts: `[N]`, number of each token's context.
+        n_best: number of proposals.
     """
     choosing = contexts % 2 == 0
     scored = []
     for text, marks in candidates:
-        chosen_by = curve_of(values[choosing], marks[choosing]).average_precision
-        if np.isfinite(chosen_by) and marks[~choosing].any():
-            scored.append((chosen_by, text, marks))
+        score = detection_curve(values[choosing], marks[choosing]).average_precision
+        if np.isfinite(score) and marks[~choosing].any():
+            scored.append((score, text, marks))
     scored.sort(key=lambda row: -row[0])
-    found = []
-    for _, text, marks in scored[:n_shown]:
-        curve = curve_of(values[~choosing], marks[~choosing])
-        found.append(Proposal(text, curve.average_precision, curve.auc, float(marks.mean())))
-    return sorted(found, key=lambda p: -p.average_precision)
+    chosen = []
+    for _, text, marks in scored[:n_best]:
+        curve = detection_curve(values[~choosing], marks[~choosing])
+        chosen.append(Proposal(text, curve.average_precision, curve.auc, float(marks.mean())))
+    return sorted(chosen, key=lambda p: -p.average_precision)

@@ -1,4 +1,4 @@
-"""Whether raters agree with each other, with themselves, and with answers that are known."""
+"""Agreement of raters with each other, with themselves, and with known answers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,45 +9,52 @@ import krippendorff
 import numpy as np
 import numpy.typing as npt
 
-from analysis.intervals import NOTHING, Estimate, wilson
-from analysis.rating.rated import Rated
+from analysis.intervals import UNKNOWN, Estimate, wilson
+from analysis.rating.ratings import UnblindedRating
 
 N_RESAMPLES = 1_000
+"""Bootstrap samples of the interval of Krippendorff's alpha."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """Two raters over the neurons that both rated."""
+    """Agreement of two raters on the neurons that both rated."""
 
     first: str
     second: str
     n_both: int
     agree: float
-    """Share of those with the same verdict; NaN where there are none."""
+    """Share of these neurons with the same verdict; NaN if there are none."""
     kappa: float
-    """Cohen's; NaN where it is undefined: both gave one and the same verdict throughout, or rated nothing
-    in common."""
+    """Cohen's kappa; NaN where undefined: no neuron in common, or the same single verdict throughout."""
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """So many of so many, as a share with Wilson's interval."""
+class CountedShare:
+    """Hits among n, as a share with Wilson's interval."""
 
     hits: int
     n: int
     share: Estimate
 
 
-def counted(hits: int, n: int) -> Counted:
-    """So many of so many."""
-    return Counted(hits, n, wilson(hits, n))
+def count_share(hits: int, n: int) -> CountedShare:
+    """Return hits among n as a share with Wilson's interval."""
+    return CountedShare(hits, n, wilson(hits, n))
 
 
-def cohen(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Cohen's kappa of verdicts on the same neurons (Educational and Psychological Measurement 20, 1960).
+def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Return Cohen's kappa: (agreement - chance) / (1 - chance).
+
+    Chance is the agreement of two raters who give their own numbers of verdicts at random (Cohen, Educational
+    and Psychological Measurement 20, 1960).
+
+    Args:
+        first: one rater's verdicts.
+        second: the other's, on the same neurons in the same order.
 
     Returns:
-        NaN where chance alone would agree always, or there is nothing to compare.
+        NaN without verdicts, or where chance is 1.
     """
     if not first:
         return math.nan
@@ -56,25 +63,26 @@ def cohen(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(((a == b).mean() - chance) / (1 - chance)) if chance < 1 else math.nan
 
 
-def kappas(ratings: Iterable[Rated]) -> list[Kappa]:
-    """Of every two raters, over neurons' first items: neither repeats nor checks."""
+def pairwise_kappas(ratings: Iterable[UnblindedRating]) -> list[Kappa]:
+    """Return the agreement of every two raters; repeats and attention checks are left out."""
     verdicts: dict[str, dict[str, bool]] = {}
     for rating in ratings:
         if rating.kind == "neuron":
-            verdicts.setdefault(rating.rater, {})[rating.item] = rating.positive
-    found = []
+            verdicts.setdefault(rating.rater, {})[rating.item] = rating.is_interpretable
+    pairs = []
     for a, b in combinations(sorted(verdicts), 2):
         both = sorted(verdicts[a].keys() & verdicts[b].keys())
-        of_a, of_b = [verdicts[a][i] for i in both], [verdicts[b][i] for i in both]
-        agree = sum(x == y for x, y in zip(of_a, of_b, strict=True)) / len(both) if both else math.nan
-        found.append(Kappa(a, b, len(both), agree, cohen(of_a, of_b)))
-    return found
+        by_a, by_b = [verdicts[a][i] for i in both], [verdicts[b][i] for i in both]
+        agree = sum(x == y for x, y in zip(by_a, by_b, strict=True)) / len(both) if both else math.nan
+        pairs.append(Kappa(a, b, len(both), agree, cohen_kappa(by_a, by_b)))
+    return pairs
 
 
-def alpha(ratings: Iterable[Rated], seed: int = 0) -> Estimate:
-    """Krippendorff's alpha for nominal data (Content Analysis, 2004), where ratings may be missing.
+def krippendorff_alpha(ratings: Iterable[UnblindedRating], seed: int = 0) -> Estimate:
+    """Return Krippendorff's alpha for nominal data (Content Analysis, 2004); ratings may be missing.
 
-    The interval is the middle 95% of alphas of as many neurons drawn from these with replacement.
+    Its interval is that of a bootstrap over neurons: the middle 95% of the alphas of samples drawn with
+    replacement.
 
     Returns:
         NaN where it is undefined: no neuron was rated twice, or all verdicts are the same.
@@ -82,42 +90,42 @@ def alpha(ratings: Iterable[Rated], seed: int = 0) -> Estimate:
     counts = _votes(ratings)
     value = _alpha(counts)
     if math.isnan(value):
-        return NOTHING
-    chance = np.random.default_rng(seed)
-    drawn = chance.integers(0, len(counts), (N_RESAMPLES, len(counts)))
-    found = np.array([_alpha(counts[rows]) for rows in drawn])
-    low, high = np.nanquantile(found, [0.025, 0.975])
+        return UNKNOWN
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(0, len(counts), (N_RESAMPLES, len(counts)))
+    alphas = np.array([_alpha(counts[rows]) for rows in drawn])
+    low, high = np.nanquantile(alphas, [0.025, 0.975])
     return Estimate(value, float(min(low, value)), float(max(high, value)))
 
 
-def self_consistency(ratings: Sequence[Rated]) -> dict[str, Counted]:
-    """By rater, the repeated neurons that got the same verdict twice, of those rated twice."""
-    verdict = {(r.rater, r.item): r.positive for r in ratings}
-    found: dict[str, list[bool]] = {r.rater: [] for r in ratings}
+def self_consistency(ratings: Sequence[UnblindedRating]) -> dict[str, CountedShare]:
+    """Return by rater the share of repeated neurons with the same verdict twice, of those rated twice."""
+    verdict = {(r.rater, r.item): r.is_interpretable for r in ratings}
+    same: dict[str, list[bool]] = {r.rater: [] for r in ratings}
     for rating in ratings:
         before = verdict.get((rating.rater, rating.repeat_of))
         if rating.kind == "repeat" and before is not None:
-            found[rating.rater].append(before == rating.positive)
-    return {rater: counted(sum(same), len(same)) for rater, same in sorted(found.items())}
+            same[rating.rater].append(before == rating.is_interpretable)
+    return {rater: count_share(sum(pairs), len(pairs)) for rater, pairs in sorted(same.items())}
 
 
-def checks_passed(ratings: Iterable[Rated]) -> dict[str, Counted]:
-    """By rater, the attention checks that were answered as expected, of those answered."""
-    found: dict[str, list[bool]] = {}
+def checks_passed(ratings: Iterable[UnblindedRating]) -> dict[str, CountedShare]:
+    """Return by rater the share of attention checks answered as expected, of those answered."""
+    right: dict[str, list[bool]] = {}
     for rating in ratings:
-        answers = found.setdefault(rating.rater, [])
+        answers = right.setdefault(rating.rater, [])  # also for raters without a check
         if rating.kind == "check":
-            answers.append(rating.positive == rating.expected)
-    return {rater: counted(sum(right), len(right)) for rater, right in sorted(found.items())}
+            answers.append(rating.is_interpretable == rating.expected)
+    return {rater: count_share(sum(answers), len(answers)) for rater, answers in sorted(right.items())}
 
 
-def _votes(ratings: Iterable[Rated]) -> npt.NDArray[np.int64]:
-    """`[neurons, 2]` verdicts for and against, of the neurons rated by two or more."""
-    found: dict[str, list[int]] = {}
+def _votes(ratings: Iterable[UnblindedRating]) -> npt.NDArray[np.int64]:
+    """Count verdicts, `[neurons, 2]` against and for, of the neurons with two or more ratings."""
+    votes: dict[str, list[int]] = {}
     for rating in ratings:
         if rating.kind == "neuron":
-            found.setdefault(rating.item, [0, 0])[int(rating.positive)] += 1
-    return np.array([v for v in found.values() if sum(v) > 1], dtype=np.int64).reshape(-1, 2)
+            votes.setdefault(rating.item, [0, 0])[int(rating.is_interpretable)] += 1
+    return np.array([v for v in votes.values() if sum(v) > 1], dtype=np.int64).reshape(-1, 2)
 
 
 def _alpha(counts: npt.NDArray[np.int64]) -> float:

@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from analysis.histogram_bars import Bars, bars_of
-from analysis.hypothesis import Consistency, Context, consistency, marks_of, parse
-from analysis.hypothesis.consistency import sampled_consistency
+from analysis.histogram_bars import Bars, bars_from_histogram
+from analysis.hypothesis import Consistency, Context, consistency, mark_examples, parse
+from analysis.hypothesis.consistency import consistency_from_contexts
 from analysis.hypothesis.detection import Detection, detection
 from analysis.hypothesis.language import Marks, Source, Tokens
 from analysis.hypothesis.ranking import (
-    CLASSES,
-    POSITIONS,
-    Answer,
+    POSITION_HYPOTHESES,
+    SIMPLE_HYPOTHESES,
     Proposal,
-    before_firing,
-    best_first,
-    proposals,
+    RankedNeuron,
+    preceding_text_hypotheses,
+    propose,
     rank,
+    sort_by_precision,
 )
 from cache.reader import Example
 from dashboard.lab.sample_activations import Sample
@@ -69,7 +69,7 @@ def preview(place: Place, text: str, view: str) -> Preview:
     neuron = cache.neuron(place.layer, place.neuron)
     groups = example_groups(neuron, place.hook, view)
     examples = [example for group in groups for example in group.examples]
-    marks = marks_of(parse(text), examples, cache.vocabulary) if text else None
+    marks = mark_examples(parse(text), examples, cache.vocabulary) if text else None
     data = token_view_data(
         groups, cache.vocabulary, cache.hooks, place.hook,
         f"{place.version} {place.layer} {place.neuron} {place.hook} {view} {text}",
@@ -83,7 +83,7 @@ def preview(place: Place, text: str, view: str) -> Preview:
 def bars(place: Place, hook: str) -> Bars:
     """A neuron's exact histogram over the whole corpus."""
     neuron = place.cache.neuron(place.layer, place.neuron)
-    return bars_of(neuron.histogram(hook), neuron.moments(hook))
+    return bars_from_histogram(neuron.histogram(hook), neuron.moments(hook))
 
 
 def examine(place: Place, text: str, sample: Sample | None = None) -> dict[str, Consistency]:
@@ -109,7 +109,7 @@ def _examine(
         else:
             values = np.array(_sample.activations(hook)[neuron], dtype=np.float32)
             marks, contexts = sample_marks(_place, text, n), sample_contexts(_place, n)
-            found[hook] = sampled_consistency(values, marks, contexts, ranges)
+            found[hook] = consistency_from_contexts(values, marks, contexts, ranges)
     return found
 
 
@@ -131,22 +131,22 @@ def _detect(
 
 def ranked(
     place: Place, text: str, sample: Sample, progress: Callable[[float], object] = lambda _: None
-) -> list[Answer]:
+) -> list[RankedNeuron]:
     """All neurons of the place's layer by how well they answer a hypothesis at its hook, the best first."""
-    found: list[Answer] = []
+    found: list[RankedNeuron] = []
     for first in range(0, place.cache.d_mlp, _PART):
         found += _ranked_part(
             *place.version, place.layer, place.hook, text, sample.n_contexts, first, place, sample
         )
         progress(min(1.0, (first + _PART) / place.cache.d_mlp))
-    return best_first(found)
+    return sort_by_precision(found)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _ranked_part(
     path: str, stamp: Stamp, layer: int, hook: str, text: str, n: int, first: int,  # noqa: ARG001 parts of the key
     _place: Place, _sample: Sample,
-) -> list[Answer]:  # fmt: skip
+) -> list[RankedNeuron]:  # fmt: skip
     rows = _sample.activations(hook)[first : first + _PART]
     return rank(rows, sample_marks(_place, text, n), first=first)
 
@@ -165,13 +165,13 @@ def _proposed(
     texts = [cache.vocabulary.text(t.token) for t in frequent]
     origins = list(_contexts(path, stamp, n))
     names = {name for c in origins for name in (c.source, c.lang) if name}
-    candidates = [*CLASSES.values(), *(str(Source(name)) for name in sorted(names))]
+    candidates = [*SIMPLE_HYPOTHESES.values(), *(str(Source(name)) for name in sorted(names))]
     candidates += [str(Tokens(tuple(texts[:k]))) for k in (1, 3, 10) if len(texts) >= k]
     values, contexts = np.array(_sample.activations(hook)[neuron]), sample_contexts(_place, n)
     every_token = [data for context in origins for data in context.token_bytes]
-    candidates += [*POSITIONS, *before_firing(values, contexts, every_token)]
+    candidates += [*POSITION_HYPOTHESES, *preceding_text_hypotheses(values, contexts, every_token)]
     marks = [(text, sample_marks(_place, text, n)) for text in dict.fromkeys(candidates)]
-    return proposals(values, marks, contexts)
+    return propose(values, marks, contexts)
 
 
 def counterexamples(place: Place, text: str, sample: Sample) -> Counterexamples:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from analysis.spreadsheet import guarded, unguarded
+from analysis.spreadsheet import escape_formula, unescape_formula
 from dashboard.shared.annotations.content import Annotation, AnnotationError, checked, problems_of
 
 FORMAT = "solu-explorer-annotations"
@@ -33,7 +33,7 @@ def to_csv(annotations: Iterable[Annotation]) -> str:
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
     for annotation in annotations:
-        writer.writerow([guarded(str(value)) for value in _flat(annotation).values()])
+        writer.writerow([escape_formula(str(value)) for value in _flat(annotation).values()])
     return out.getvalue()
 
 
@@ -95,7 +95,7 @@ def _from_csv(text: str) -> list[Annotation]:
             if cells and len(cells) != len(header):
                 raise AnnotationError(f"line {line}: expected {len(header)} cells, found {len(cells)}")
             if cells:
-                named = zip(header, map(unguarded, cells), strict=True)
+                named = zip(header, map(unescape_formula, cells), strict=True)
                 rows.append((f"line {line}", dict(named)))
             line = reader.line_num + 1
     except csv.Error as error:

@@ -1,1 +1,1 @@
-"""The page of a layer: how its neurons are distributed, and all layers side by side."""
+"""Page of a layer: distributions of its neurons, and all layers side by side."""

@@ -1,13 +1,13 @@
-"""A layer at a glance: how its neurons are spread, and all layers beside each other."""
+"""Page of a layer: distributions of its neurons, and all layers side by side."""
 
 from typing import Any
 
 import streamlit as st
 
 from cache.format.schema import CacheError
-from dashboard.layer.charts import TITLES, layers_figure, spread_figure, strength_figure
-from dashboard.layer.service import all_layers, glance
-from dashboard.layer.spread import SPREAD, Points, Spread, interval_around
+from dashboard.layer.charts import TITLES, distribution_figure, layers_figure, maxima_figure
+from dashboard.layer.distributions import QUANTITIES, Distribution, Maxima, bar_limits
+from dashboard.layer.service import all_layers, layer_summary
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
@@ -19,7 +19,9 @@ from dashboard.shared.neuron_query import Interval, Query
 from dashboard.shared.page_paths import MODELS, NEURON, NEURONS
 from dashboard.shared.place import Place
 
-VISIT = "layer_visit"  # how often one left through a figure: none must remember what was clicked
+# Number of times that the page was left through a figure. It is part of the figures' keys: a figure would
+# otherwise still have its click when the page opens again, and leave at once.
+VISIT = "layer_visit"
 
 
 def heading(place: Place) -> None:
@@ -31,13 +33,13 @@ def heading(place: Place) -> None:
 
 
 def leave(page: str, params: dict[str, str]) -> None:
-    """Go to another page."""
+    """Go to another page, and forget the click that led there."""
     st.session_state[VISIT] = st.session_state.get(VISIT, 0) + 1
     st.switch_page(page, query_params=params)
 
 
-def selected(figure: Any, key: str, alt: str) -> int | None:
-    """Draw a figure; the number of the bar or point that was clicked."""
+def draw_clickable(figure: Any, key: str, alt: str) -> int | None:
+    """Draw a figure and return the index of the bar or point that was clicked."""
     event = st.plotly_chart(
         figure, key=f"{key}_{st.session_state.get(VISIT, 0)}", config={"displayModeBar": False},
         on_select="rerun", selection_mode="points", alt=alt,
@@ -46,38 +48,39 @@ def selected(figure: Any, key: str, alt: str) -> int | None:
     return int(points[0]["point_index"]) if points else None
 
 
-def bars(place: Place, spread: Spread) -> None:
-    """A distribution; a bar leads to the list of its neurons."""
-    alt = f"Distribution of {TITLES[spread.name]} over the layer. A bar opens the list of its neurons."
-    bar = selected(spread_figure(spread), f"spread_{spread.name}", alt)
-    if bar is not None and 0 <= bar < len(spread.counts):
-        interval = Interval(*interval_around(spread, bar))
-        query = Query(place.hook, place.layer, {spread.name: interval}, state="all", sort=spread.name)
+def draw_distribution(place: Place, distribution: Distribution) -> None:
+    """Draw a distribution; a click on a bar opens the list of its neurons."""
+    name = distribution.name
+    alt = f"Distribution of {TITLES[name]} over the layer. A bar opens the list of its neurons."
+    bar = draw_clickable(distribution_figure(distribution), f"distribution_{name}", alt)
+    if bar is not None and 0 <= bar < len(distribution.counts):  # the click may be on a figure drawn before
+        interval = Interval(*bar_limits(distribution, bar))
+        query = Query(place.hook, place.layer, {name: interval}, state="all", sort=name)
         leave(NEURONS, {"model": place.model.name} | Listing(query).params())
 
 
-def strengths(place: Place, points: Points) -> None:
-    """Maxima before and after the LayerNorm; a point leads to its neuron."""
-    st.subheader("Strength before and after the LayerNorm", anchor=False)
+def draw_maxima(place: Place, maxima: Maxima) -> None:
+    """Draw the maxima before and after LayerNorm; a click on a point opens its neuron."""
+    st.subheader("Maximum activation before and after LayerNorm", anchor=False)
+    n = len(maxima.neurons)
     sample = (
-        ""
-        if len(points.neurons) == points.n_neurons
-        else f" {len(points.neurons):,} of {points.n_neurons:,}, evenly."
+        "" if n == maxima.n_neurons else f" {n:,} of {maxima.n_neurons:,} are drawn, evenly spaced by index."
     )
     st.caption(
-        f"A point is a neuron; a click opens it.{sample} Above the others: the LayerNorm lifts it more."
+        f"Each point is a neuron; click it to open the neuron.{sample} LayerNorm amplifies neurons that lie "
+        "above the others more."
     )
-    alt = "Maximum of every neuron before the LayerNorm against after it. A point opens its neuron."
-    point = selected(strength_figure(points), "strength", alt)
-    if point is not None and 0 <= point < len(points.neurons):
-        leave(NEURON, place.address.with_(neuron=int(points.neurons[point])).params())
+    alt = "Maximum of every neuron before and after LayerNorm. A point opens its neuron."
+    point = draw_clickable(maxima_figure(maxima), "maxima", alt)
+    if point is not None and 0 <= point < n:
+        leave(NEURON, place.address.with_(neuron=int(maxima.neurons[point])).params())
 
 
 def page() -> None:
-    """Draw the layer that the address names."""
+    """Draw the layer named by the address."""
     try:
         place = places.find_place(places.asked_address().with_(beside=None))
-        found = glance(place)
+        summary = layer_summary(place)
     except (AddressError, ModelError, CacheError) as error:
         show_problem("This address shows no layer", error)
         st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
@@ -85,23 +88,25 @@ def page() -> None:
     st.query_params.from_dict(place.address.with_(neuron=None, view=None, panel=None, range=None).params())
 
     heading(place)
-    n_neurons = int(found.spreads[-1].counts.sum()) + found.spreads[-1].left_out
-    left_out = found.spreads[-1].left_out
-    silent = f", {left_out:,} of them never above 0" if left_out else ""
+    of_maximum = summary.distributions[-1]  # the last of `QUANTITIES`: it leaves out neurons that never fire
+    n_neurons = int(of_maximum.counts.sum()) + of_maximum.left_out
+    silent = f", {of_maximum.left_out:,} of them never above 0" if of_maximum.left_out else ""
     st.caption(
         f"{n_neurons:,} neurons of layer {place.layer} of {plain(place.model.name)}{silent}. "
-        "A click on a bar lists its neurons. The axes are logarithmic."
+        "Click a bar to list its neurons. The axes are logarithmic."
     )
-    for column, spread in zip(st.columns(3, gap="medium"), found.spreads, strict=True):
+    for column, distribution in zip(st.columns(3, gap="medium"), summary.distributions, strict=True):
         with column:
-            bars(place, spread)
-    if found.points is not None:
-        strengths(place, found.points)
+            draw_distribution(place, distribution)
+    if summary.maxima is not None:
+        draw_maxima(place, summary.maxima)
     if len(place.cache.layers) > 1:
         st.subheader("All layers", anchor=False)
-        st.caption("A box a layer: from 5 to 95% of its neurons, half of them inside the box.")
+        st.caption(
+            "One box for each layer: half of its neurons are inside the box, 90% between the whiskers."
+        )
         quantiles = all_layers(place)
-        for column, name in zip(st.columns(3, gap="medium"), SPREAD, strict=True):
+        for column, name in zip(st.columns(3, gap="medium"), QUANTITIES, strict=True):
             column.plotly_chart(
                 layers_figure(name, quantiles), key=f"layers_{name}", config={"displayModeBar": False},
                 alt=f"{TITLES[name]} over the neurons of every layer",

@@ -1,54 +1,55 @@
-"""A layer at a glance, counted once. Imports no torch."""
+"""Data of a layer's page, counted once for each cache. Imports no torch."""
 
 from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard.layer.spread import (
-    SPREAD,
-    Points,
-    Quantiles,
-    Spread,
+from dashboard.layer.distributions import (
+    QUANTITIES,
+    Distribution,
+    LayerQuantiles,
+    Maxima,
     column,
+    distribution_of,
     layer_quantiles,
-    points_of,
-    spread_of,
+    paired_maxima,
 )
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
 
 
 @dataclass(frozen=True)
-class Glance:
-    """What the page of a layer shows."""
+class LayerSummary:
+    """Distributions of the neurons of a layer at one hook."""
 
-    spreads: list[Spread]
-    points: Points | None
-    """None in a model with one hook."""
+    distributions: list[Distribution]
+    """In the order of `QUANTITIES`."""
+    maxima: Maxima | None
+    """At both hooks; None for a model with one hook."""
 
 
-def glance(place: Place) -> Glance:
-    """How the neurons of a place's layer are spread at its hook.
+def layer_summary(place: Place) -> LayerSummary:
+    """Summarize the layer of a place at its hook.
 
     Raises:
         CacheError: the cache is damaged.
     """
-    return _glance(*place.version, place.layer, place.hook)
+    return _layer_summary(*place.version, place.layer, place.hook)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the layer…")
-def _glance(path: str, stamp: Stamp, layer: int, hook: str) -> Glance:
+def _layer_summary(path: str, stamp: Stamp, layer: int, hook: str) -> LayerSummary:
     cache = open_cache(path, stamp)
     table = cache.table(layer, hook)
-    points = None
+    maxima = None
     if len(cache.hooks) == 2:
         before, after = (column(cache.table(layer, name), "max") for name in ("hook_mid", "hook_post"))
-        points = points_of(before, after)
-    return Glance([spread_of(name, column(table, name)) for name in SPREAD], points)
+        maxima = paired_maxima(before, after)
+    return LayerSummary([distribution_of(name, column(table, name)) for name in QUANTITIES], maxima)
 
 
-def all_layers(place: Place) -> Quantiles:
-    """The same quantities of every layer, as quantiles.
+def all_layers(place: Place) -> LayerQuantiles:
+    """Compute quantiles of the same quantities for every layer, at the place's hook.
 
     Raises:
         CacheError: the cache is damaged.
@@ -57,5 +58,5 @@ def all_layers(place: Place) -> Quantiles:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading all layers…")
-def _all_layers(path: str, stamp: Stamp, hook: str) -> Quantiles:
+def _all_layers(path: str, stamp: Stamp, hook: str) -> LayerQuantiles:
     return layer_quantiles(open_cache(path, stamp).path, hook)

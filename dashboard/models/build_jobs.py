@@ -1,8 +1,9 @@
-"""Builds of caches, each in a process of its own that outlives the page and the server. Pure.
+"""Builds of caches, each in a process of its own that outlives the page and the server.
 
-What is known of a build lies in `neurons.job` in the model's folder: `job.json` what was asked,
-`progress.json` how far it is, `output.log` what it said. The process holds `lock` for as long as it lives, so
-that whether it runs is never a guess, and a model has one at a time.
+A build's files are in the folder `neurons.job` beside the model's cache: `job.json` the request,
+`progress.json` written by the build, `output.log` its output, `stop` if a stop was requested. The process
+holds a lock on the file `lock` for as long as it lives: a lock says for certain that it runs, which a process
+id does not, and a model has one build at a time.
 """
 
 import fcntl
@@ -27,102 +28,112 @@ from dashboard.shared.settings import REPOSITORY
 from solu_model.files import remove, written_aside
 from solu_model.text.documents import SUFFIXES
 
-_NICE = 10  # the dashboard comes first
-_TAIL = 2_000  # characters of a build's last words that are shown
-_LOOKED_AT = 50_000  # entries of a folder searched for text before it is refused
-_TRIES = 5  # a reader may hold the lock for a moment
-
+_NICE = 10  # lower priority than the dashboard
+_OUTPUT_SHOWN = 2_000  # characters at the end of a build's output
+_MAX_ENTRIES = 50_000  # of a folder, searched for text before it is refused
+_LOCK_TRIES = 5  # `_is_locked` takes the lock for a moment
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
-class JobError(ValueError):
-    """A build that cannot be started or stopped, with what was expected, what was found and what to do."""
+class BuildError(ValueError):
+    """A build that cannot be started, stopped or discarded, with the reason and what to do."""
 
 
-class Job(BaseModel):
-    """What was asked."""
+State = Literal["running", "stopping", "done", "stopped", "failed"]
+
+
+class BuildRequest(BaseModel):
+    """Text and sample of a build, with its process: the content of `job.json`."""
 
     model_config = ConfigDict(frozen=True)
 
     data: Path
+    """File or folder of text."""
     sample: float = Field(gt=0, le=1)
+    """Share of the documents to read."""
     started: float
     """Seconds since 1970."""
     pid: int = Field(gt=1)
 
 
-class Progress(BaseModel):
-    """What `cache.building.progress` reports."""
+class BuildProgress(BaseModel):
+    """Progress as `cache.building.progress` writes it."""
 
     model_config = ConfigDict(frozen=True)
 
     stage: Literal["reading", "writing"]
     n_tokens: int
     n_bytes: int
+    """Bytes of text read."""
     total_bytes: int | None
+    """None where the size of the text is unknown."""
     tokens_per_second: float
     seconds_left: float | None
     memory: int
+    """Bytes."""
 
 
 class Build(BaseModel):
-    """A build as it is now."""
+    """State of a build."""
 
     model_config = ConfigDict(frozen=True)
 
-    state: Literal["running", "stopping", "done", "stopped", "failed"]
-    job: Job | None
-    progress: Progress | None
-    can_go_on: bool
-    """Whether what it read is saved."""
+    state: State
+    request: BuildRequest | None
+    progress: BuildProgress | None
+    can_resume: bool
+    """Its progress was saved."""
     output: str
-    """Its last words."""
+    """The end of its output."""
 
 
-def checked_text(text: str) -> Path:
-    """The file or folder of text that a path names.
+def check_text_path(text: str) -> Path:
+    """Return the path of a file or folder of text, as typed by a person.
 
     Raises:
-        JobError: it is not absolute, is not there, or holds no text.
+        BuildError: the path is not absolute, does not exist, or has no text.
     """
     formats = ", ".join(SUFFIXES)
     try:
         path = Path(text.strip()).expanduser()
         is_file, is_folder = path.is_file(), path.is_dir()
-    except (ValueError, RuntimeError, OSError) as error:  # a NUL, no such home, too long
-        raise JobError(f"{text!r} is no path ({error}): expected that of a file or a folder") from error
+    except (ValueError, RuntimeError, OSError) as error:  # a NUL, an unknown home, too long
+        raise BuildError(
+            f"{text!r} is not a path ({error}): expected the path of a file or folder"
+        ) from error
     if not path.is_absolute():
-        raise JobError(f"expected a whole path, as /data/text, found {text.strip()!r}")
+        raise BuildError(f"expected an absolute path, such as /data/text, found {text.strip()!r}")
     if not is_file and not is_folder:
-        raise JobError(
-            f"there is no {path} on this server: expected a file or a folder with text ({formats})"
+        raise BuildError(
+            f"{path} does not exist on this server: expected a file or a folder with text ({formats})"
         )
     if is_file and path.suffix not in SUFFIXES:
-        raise JobError(f"{path.name} is not of a kind that is read: expected one of {formats}")
-    entries = islice(path.rglob("*"), _LOOKED_AT) if is_folder else iter([path])
+        raise BuildError(f"{path.name} has an unknown format: expected one of {formats}")
+    entries = islice(path.rglob("*"), _MAX_ENTRIES) if is_folder else iter([path])
     if not any(entry.suffix in SUFFIXES for entry in entries):
-        raise JobError(f"no text was found in {path}: expected files of {formats}")
+        raise BuildError(f"{path} contains no text: expected files in one of {formats}")
     return path
 
 
-def start(model: Path, data: Path, sample: float) -> None:
-    """Build a model's cache, or go on with one that was interrupted.
+def start_build(model: Path, data: Path, sample: float) -> None:
+    """Start to build a model's cache, or resume an interrupted build.
 
     Args:
-        model: the folder of a checkpoint.
-        data: a file or folder of text.
-        sample: share of the documents to read, above 0 to 1.
+        model: folder of a checkpoint.
+        data: file or folder of text.
+        sample: share of the documents to read, above 0 and at most 1.
 
     Raises:
-        JobError: one is running, or the model's folder cannot be written to.
+        BuildError: a build is running, or the model's folder cannot be written to.
     """
     folder = _folder(model)
     try:
         folder.mkdir(exist_ok=True)
-        with _held(folder) as lock:
+        with _locked(folder) as lock:
             for name in ("job.json", "progress.json", "stop"):
                 remove(folder / name)
+            # -P: a module in the working directory must not take the place of one of ours.
             command = [
                 sys.executable, "-P", "-c", "from dashboard.cli import main; main()", "cache", "build",
                 "--model", str(model.resolve()), "--data", str(data), "--out", str(model.resolve() / NEURONS),
@@ -133,68 +144,71 @@ def start(model: Path, data: Path, sample: float) -> None:
             with open(folder / "output.log", "wb") as log:
                 process = subprocess.Popen(  # noqa: S603 our own command, no shell
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                    pass_fds=(lock,), start_new_session=True,
+                    pass_fds=(lock,),  # an inherited lock is held until the process ends
+                    start_new_session=True,  # Ctrl-C in the server's terminal does not reach it
                 )  # fmt: skip
-            job = Job(data=data, sample=sample, started=time.time(), pid=process.pid)
+            request = BuildRequest(data=data, sample=sample, started=time.time(), pid=process.pid)
             with written_aside(folder / "job.json") as aside:
-                aside.write_text(job.model_dump_json(), encoding="utf-8")
+                aside.write_text(request.model_dump_json(), encoding="utf-8")
     except OSError as error:
-        raise JobError(
+        raise BuildError(
             f"{folder} cannot be written ({error}): make the model's folder writable for the account "
             "that the dashboard runs under"
         ) from error
     with suppress(psutil.Error):
         psutil.Process(process.pid).nice(_NICE)
-    Thread(target=process.wait, daemon=True).start()  # so that nothing is left of it when it ends
+    Thread(target=process.wait, daemon=True).start()  # reap it: no zombie is left
 
 
-def build_of(model: Path) -> Build | None:
-    """The model's last build, running or not; None where there was none."""
+def last_build(model: Path) -> Build | None:
+    """Return the state of a model's last build, running or not; None without one."""
     folder = _folder(model)
     if not folder.is_dir():
         return None
-    running = _is_held(folder)
-    job, progress = _read(folder / "job.json", Job), _read(folder / "progress.json", Progress)
-    asked = (folder / "stop").exists()
-    if running:
-        state: Literal["running", "stopping", "done", "stopped", "failed"] = (
-            "stopping" if asked else "running"
-        )
-    elif job is None:
+    is_running = _is_locked(folder)
+    request = _read(folder / "job.json", BuildRequest)
+    progress = _read(folder / "progress.json", BuildProgress)
+    stop_requested = (folder / "stop").exists()
+    state: State
+    if is_running:
+        state = "stopping" if stop_requested else "running"
+    elif request is None:
         return None
-    elif _changed(model / NEURONS / MANIFEST) >= job.started:
+    elif _changed(model / NEURONS / MANIFEST) >= request.started:  # the cache is of this build
         state = "done"
     else:
-        state = "stopped" if asked else "failed"
+        state = "stopped" if stop_requested else "failed"
     return Build(
-        state=state, job=job, progress=progress, can_go_on=_saved(model).is_file(), output=_tail(folder)
+        state=state, request=request, progress=progress, can_resume=_saved(model).is_file(),
+        output=_output(folder),
     )  # fmt: skip
 
 
-def stop(model: Path) -> None:
-    """Ask the model's build to save what it read and end.
+def stop_build(model: Path) -> None:
+    """Request a model's build to save its progress and end.
 
     Raises:
-        JobError: none is running.
+        BuildError: no build is running.
     """
     folder = _folder(model)
-    job = _read(folder / "job.json", Job)
-    if job is None or not _is_held(folder):
-        raise JobError("no build of this model is running: reload the page")
+    request = _read(folder / "job.json", BuildRequest)
+    # The lock, and not only the id: an id is given to another process once the build has ended.
+    if request is None or not _is_locked(folder):
+        raise BuildError("no build of this model is running: reload the page")
     (folder / "stop").touch()
-    with suppress(ProcessLookupError):  # it has just ended by itself
-        os.kill(job.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(request.pid, signal.SIGTERM)
 
 
-def discard(model: Path) -> None:
-    """Forget a build that does not run, and what it read.
+def discard_build(model: Path) -> None:
+    """Delete the files of a build that is not running, and its saved progress.
 
     Raises:
-        JobError: it runs.
+        BuildError: it is running.
     """
     folder = _folder(model)
     if folder.is_dir():
-        with _held(folder):
+        with _locked(folder):
             remove(_saved(model))
             remove(folder)
 
@@ -208,28 +222,28 @@ def _saved(model: Path) -> Path:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[int]:
-    """The lock, which a process that inherits it holds for as long as it lives.
+def _locked(folder: Path) -> Iterator[int]:
+    """Hold the lock, and yield its file descriptor; a process that inherits it holds it until it ends.
 
     Raises:
-        JobError: a build holds it.
+        BuildError: a build holds it.
     """
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        for again in reversed(range(_TRIES)):
+        for again in reversed(range(_LOCK_TRIES)):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if not again:
-                    raise JobError("a build of this model is running: wait for it, or stop it") from error
+                    raise BuildError("a build of this model is running: wait for it, or stop it") from error
                 time.sleep(0.02)
         yield lock
     finally:
         os.close(lock)
 
 
-def _is_held(folder: Path) -> bool:
+def _is_locked(folder: Path) -> bool:
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
     except OSError:
@@ -257,8 +271,8 @@ def _changed(file: Path) -> float:
         return 0.0
 
 
-def _tail(folder: Path) -> str:
+def _output(folder: Path) -> str:
     try:
-        return (folder / "output.log").read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
+        return (folder / "output.log").read_text(encoding="utf-8", errors="replace")[-_OUTPUT_SHOWN:].strip()
     except OSError:
         return ""

@@ -1,19 +1,20 @@
-"""The models found: what they are, what is missing or damaged, and the command that mends it."""
+"""Page of the models on this server: description, damage, links to their neurons, and comparisons."""
 
 from typing import Any
 
 import streamlit as st
 
 from cache.format.schema import CacheError
-from dashboard.models.builds import build_section
-from dashboard.models.measures import measured
+from dashboard.models.build_section import build_section
+from dashboard.models.comparisons import draw_comparisons
 from dashboard.shared import places, settings
 from dashboard.shared.catalog import FoundModel, ModelError
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON, NEURONS
 from dashboard.shared.settings import MODELS_VARIABLE
 
-KINDS = {
+# Names to read of the activation functions of `SoluConfig`.
+ACTIVATIONS = {
     "solu_ln": "SoLU with LayerNorm",
     "solu": "SoLU without LayerNorm",
     "exp_ln": "x·exp(x) with LayerNorm",
@@ -21,8 +22,7 @@ KINDS = {
     "gelu_ln": "GELU with LayerNorm",
 }
 
-
-# What other architectures' configurations call these sizes.
+# Names of these sizes in the configurations of other architectures.
 ALIASES = {
     "n_layers": ("num_hidden_layers", "n_layer"),
     "d_mlp": ("intermediate_size", "n_inner"),
@@ -33,17 +33,17 @@ ALIASES = {
 
 
 def count(config: dict[str, Any], name: str) -> str:
-    """A number of the configuration, which may hold anything."""
+    """Format a size of the configuration; a question mark if it is missing or not a whole number."""
     values = (config.get(key) for key in (name, *ALIASES[name]))
     return next((f"{value:,}" for value in values if isinstance(value, int)), "?")
 
 
 def description(model: FoundModel) -> list[str]:
-    """What the checkpoint is, and how it was trained, in lines of Markdown."""
+    """Describe the checkpoint and its training, in lines of Markdown."""
     lines = []
-    if c := model.config:
+    if c := model.config:  # any JSON object: the file may be of another program
         act_fn = str(c.get("act_fn") or c.get("hidden_act") or c.get("activation_function"))
-        kind = KINDS.get(act_fn, f"{c.get('model_type')}, activation {act_fn}")
+        kind = ACTIVATIONS.get(act_fn, f"{c.get('model_type')}, activation {act_fn}")
         layers = count(c, "n_layers")
         lines.append(
             f"{plain(kind)} · {layers} layer{'' if layers == '1' else 's'} of {count(c, 'd_mlp')} "
@@ -52,13 +52,13 @@ def description(model: FoundModel) -> list[str]:
         )
     if isinstance(tokens := model.training.get("tokens"), int):
         loss = model.bits_per_byte
-        said = "" if loss is None else f" · {loss:.3f} bits a byte on text it was not trained on"
-        lines.append(f"Trained on {tokens:,} tokens{said}")
+        held_out = "" if loss is None else f" · {loss:.3f} bits per byte on held-out text"
+        lines.append(f"Trained on {tokens:,} tokens{held_out}")
     return lines
 
 
 def card(model: FoundModel) -> None:
-    """One model."""
+    """Draw one model."""
     with st.container(border=True, key=f"model_{model.name}"):
         st.subheader(plain(model.name), anchor=False)
         st.markdown("  \n".join(description(model)))
@@ -87,24 +87,25 @@ def card(model: FoundModel) -> None:
                         icon=":material/adjust:",
                         query_params={"model": model.name},
                     )
-        damage = [found for found in model.problems if not found.command]
-        for found in damage:
-            st.warning(plain(found.text), icon=":material/build:")
+        # A missing cache is a problem with a command; `build_section` draws it.
+        damage = [p for p in model.problems if not p.command]
+        for entry in damage:
+            st.warning(plain(entry.text), icon=":material/build:")
         if problem:
             st.error(plain(problem), icon=":material/error:")
-        build_section(model, wanted=bool(problem) or not model.has_cache, whole=not damage)
+        build_section(model, needs_cache=bool(problem) or not model.has_cache, is_complete=not damage)
         st.caption(plain(model.path))
 
 
 def page() -> None:
-    """A card for each model, or what to do when there is none."""
-    found = places.models()
+    """Draw a card for each model, or instructions if there is none."""
+    models = places.models()
     roots = settings.model_roots()
-    if not found:
+    if not models:
         st.subheader("No model yet", anchor=False)
-        st.markdown("These folders were searched for a folder with `config.json` and `model.safetensors`:")
+        st.markdown("No folder with `config.json` and `model.safetensors` was found in:")
         st.code("\n".join(str(r) for r in roots), language=None)
-        st.markdown("Train a small one, build its cache, or show the folder you keep models in:")
+        st.markdown("Train a small model and build its cache, or name the folder with your models:")
         st.code(
             "solu train --preset solu-1l --data PATH --out models/my-model\n"
             "solu cache build --model models/my-model --data PATH --out models/my-model/neurons\n"
@@ -113,13 +114,13 @@ def page() -> None:
         )
         return
     columns = st.columns(2, gap="medium")
-    for index, model in enumerate(found):
+    for index, model in enumerate(models):
         with columns[index % 2]:
             card(model)
-    measured(found)
+    draw_comparisons(models)
     st.caption(
-        f"Searched: {', '.join(plain(r) for r in roots)}. More folders: `solu dashboard --models FOLDER`, "
-        f"or the environment variable `{MODELS_VARIABLE}`."
+        f"Folders searched: {', '.join(plain(r) for r in roots)}. To add one: "
+        f"`solu dashboard --models FOLDER`, or the environment variable `{MODELS_VARIABLE}`."
     )
 
 

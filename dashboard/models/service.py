@@ -1,4 +1,4 @@
-"""How models were trained and what they can do, read once."""
+"""Measurements stored beside a checkpoint: loss curve, losses by source, task results; each read once."""
 
 from pathlib import Path
 
@@ -12,7 +12,11 @@ from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResu
 
 
 def loss_curve(model: FoundModel) -> pd.DataFrame | None:
-    """Tokens and loss in nats a token while the model was trained; None where there is no readable curve."""
+    """Read a model's training loss; None if there is no curve, or none that can be read.
+
+    Returns:
+        Columns `tokens` (seen) and `loss` (nats per token).
+    """
     return _loss_curve(str(model.curve), stamp_of(model.curve))
 
 
@@ -20,20 +24,20 @@ def loss_curve(model: FoundModel) -> pd.DataFrame | None:
 def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001 part of the key
     try:
         frame = pd.read_parquet(path, columns=["tokens", "loss"]).astype(float)
-    except (OSError, ValueError, TypeError, KeyError):  # missing, damaged, or with other things in it
+    except (OSError, ValueError, TypeError, KeyError):  # missing, damaged, or other columns
         return None
-    numbers = frame[(frame["tokens"] > 0) & np.isfinite(frame["loss"])]
-    return numbers if len(numbers) else None
+    usable = frame[(frame["tokens"] > 0) & np.isfinite(frame["loss"])]
+    return usable if len(usable) else None
 
 
 def source_losses(model: FoundModel) -> dict[str, float]:
-    """Bits a byte on text it was not trained on, by source and of `all`; empty where not measured."""
-    found = {source: bits_per_byte(said) for source, said in model.evaluation.items()}
-    return {source: value for source, value in found.items() if value is not None}
+    """Return losses in bits per byte on held-out text, by source and for `all`; empty if not measured."""
+    losses = {source: bits_per_byte(entry) for source, entry in model.evaluation.items()}
+    return {source: value for source, value in losses.items() if value is not None}
 
 
 def task_results(model: FoundModel) -> list[TaskResult]:
-    """How well a model does the paper's tasks; empty where that was not measured or cannot be read."""
+    """Read a model's results on the paper's tasks; empty if not measured, or if they cannot be read."""
     file = model.path / TASKS_FILE
     return _task_results(str(file), stamp_of(file))
 

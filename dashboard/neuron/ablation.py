@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from analysis.token_effects import percentile
+from analysis.token_effects import percentile_rank
 from cache.reader import Example
 from dashboard.neuron.service import NeuronFacts
 from dashboard.shared.catalog import ModelError
@@ -149,7 +149,7 @@ def _ablation(
         changes.append(np.append((log_p[0] - log_p[1]).float().numpy(), np.float32(np.nan)))
         after = example.tokens[example.peak + 1 :]
         following.append(int(after[0]) if len(after) else None)
-        percentiles.append(percentile(at_peak, int(after[0])) if len(after) else math.nan)
+        percentiles.append(percentile_rank(at_peak, int(after[0])) if len(after) else math.nan)
     return Ablation(
         (total / len(examples)).astype(np.float32),
         changes,

@@ -1,4 +1,4 @@
-"""Two effects on the vocabulary against each other: binned, whatever the size of the vocabulary."""
+"""Direct effect against measured change of every token, binned: a vocabulary has too many points to draw."""
 
 from collections.abc import Sequence
 from html import escape
@@ -8,35 +8,35 @@ import plotly.graph_objects as go
 
 from analysis.formatting import number
 from analysis.token_effects import Effects, TokenEffect
+from dashboard.shared.chart_layout import lay_out
+from dashboard.shared.palette import QUANTITY, SELECTED, with_opacity
 
-_COLOUR = "#5b8fc0"
-_SELECTED = "#c4605a"
-_MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
-_GRID = 56
-"""Cells of a map along each side."""
+_GRID = 56  # cells along each side
+_TITLE_SIZE = 11
 
 
 def effect_map(
     direct: Effects, measured: Effects, named: Sequence[TokenEffect], height: int = 230
 ) -> go.Figure:
-    """Two effects on every token of the vocabulary: where many lie and, by name, a few.
+    """Draw a map of the density of tokens, with some tokens as points.
 
     Args:
-        direct: `[V]` across. measured: `[V]` upwards.
-        named: the tokens drawn as points.
+        direct: `[V]`, direct effects, on the horizontal axis.
+        measured: `[V]`, measured changes, on the vertical axis.
+        named: tokens drawn as points with their text.
     """
     counts, across, upwards = np.histogram2d(
         direct.astype(np.float64), measured.astype(np.float64), bins=_GRID
     )
-    shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).T
+    logarithms = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).T
     figure = go.Figure(
         go.Heatmap(
             x=across,
             y=upwards,
-            z=shown,
+            z=logarithms,
             customdata=counts.T,
             hovertemplate="%{customdata:,} tokens<extra></extra>",
-            colorscale=[[0, "rgba(91,143,192,0.35)"], [1, "rgba(91,143,192,1)"]],
+            colorscale=[[0, with_opacity(QUANTITY, 0.35)], [1, QUANTITY]],  # a single token is visible
             showscale=False,
         )
     )
@@ -45,7 +45,7 @@ def effect_map(
         x=direct[tokens],
         y=measured[tokens],
         mode="markers",
-        marker={"color": _SELECTED, "size": 6},
+        marker={"color": SELECTED, "size": 6},
         customdata=[
             f"{escape(t.text)}<br>direct {number(float(direct[t.token]))}<br>"
             f"measured {number(float(measured[t.token]))}"
@@ -53,15 +53,7 @@ def effect_map(
         ],
         hovertemplate="%{customdata}<extra></extra>",
     )
-    figure.update_layout(
-        height=height, margin=_MARGIN, dragmode=False, showlegend=False, hoverlabel={"align": "left"}
-    )
-    figure.update_xaxes(
-        fixedrange=True, zeroline=True, nticks=7, tickfont_size=11,
-        title={"text": "direct effect", "font_size": 11},
-    )  # fmt: skip
-    figure.update_yaxes(
-        fixedrange=True, zeroline=True, nticks=6, tickfont_size=11,
-        title={"text": "measured change", "font_size": 11},
-    )  # fmt: skip
+    lay_out(figure, height)
+    figure.update_xaxes(zeroline=True, nticks=7, title={"text": "direct effect", "font_size": _TITLE_SIZE})
+    figure.update_yaxes(zeroline=True, nticks=6, title={"text": "measured change", "font_size": _TITLE_SIZE})
     return figure

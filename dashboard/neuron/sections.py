@@ -15,15 +15,13 @@ from dashboard.shared.address import AddressError, Beside
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import token_view
 from dashboard.shared.context_bar import context_bar, key_of, moved
+from dashboard.shared.display_names import VIEW_LABELS, hook_title
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import hook_title
 from dashboard.shared.last_list import way_back
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, LAB, NEURONS
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
-
-VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
 
 def heading(place: Place) -> DeltaGenerator:

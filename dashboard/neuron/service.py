@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.formatting import visible
-from analysis.histogram_bars import Bars, bars_of
+from analysis.histogram_bars import Bars, bars_from_histogram
 from cache.format.histogram import Histogram, Moments
 from dashboard.shared.neuron_examples import examples_data
 from dashboard.shared.place import Place, Stamp
@@ -59,7 +59,7 @@ def _neuron_facts(
     return NeuronFacts(
         examples=examples,
         n_examples=len(examples["examples"]),
-        bars={name: bars_of(h, moments[name]) for name, h in histograms.items()},
+        bars={name: bars_from_histogram(h, moments[name]) for name, h in histograms.items()},
         moments=moments,
         quantiles={name: _quantiles(h) for name, h in histograms.items()},
         intervals={name: [r.high for r in neuron.ranges(name)[:-1]] for name in cache.hooks},

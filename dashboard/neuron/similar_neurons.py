@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from analysis.similarity import PeakCounts, Scores, correlations, cosines, sampled_contexts, standardized
+from analysis.similarity import PeakCounts, Scores, correlations, cosines, standardize, take_contexts
 from cache.format.schema import CacheError
 from dashboard.shared import places
 from dashboard.shared.catalog import ModelError
@@ -52,7 +52,7 @@ def scores(place: Place, measure: Measure, other: Place, report: Report) -> Scor
         ModelError: a model cannot be loaded, or its cache holds no sample.
     """
     if measure == "tokens":
-        mine = _peak_counts(*place.version, place.layer, place.hook).of_neuron(place.neuron)
+        mine = _peak_counts(*place.version, place.layer, place.hook).neuron_counts(place.neuron)
         return _peak_counts(*other.version, other.layer, other.hook).overlaps(mine)
     if measure == "activation":
         n_tokens = compared_tokens(place, other)
@@ -83,7 +83,7 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
     held = _held(*version_of(place.model), *read.version, place.layer, place.hook, n_tokens)
     with held.lock:
         if held.values is None:
-            contexts = sampled_contexts(read.cache.sample(), n_tokens)
+            contexts = take_contexts(read.cache.sample(), n_tokens)
             if not contexts:
                 raise ModelError(
                     f"{read.cache.path} holds no sample of whole contexts: build the cache again to compare "
@@ -93,7 +93,7 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
             for done, tokens in enumerate(contexts):
                 report(done / len(contexts))
                 rows.append(live.activations(tokens, place.layer, [place.hook])[place.hook])
-            held.values = standardized(np.concatenate(rows))
+            held.values = standardize(np.concatenate(rows))
         return held.values
 
 
@@ -133,7 +133,7 @@ def _held(
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _peak_counts(path: str, stamp: Stamp, layer: int, hook: str) -> PeakCounts:
-    return PeakCounts.of(open_cache(path, stamp).table(layer, hook)["peak_tokens"])
+    return PeakCounts.from_column(open_cache(path, stamp).table(layer, hook)["peak_tokens"])
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

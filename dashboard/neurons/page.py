@@ -6,13 +6,13 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from analysis.formatting import number, share, visible
+from analysis.patterns import PatternError
 from cache.format.schema import CacheError
 from dashboard.neurons import searches
 from dashboard.neurons import service as layers
 from dashboard.neurons.components.neuron_list import Line, neuron_list, neuron_list_data
 from dashboard.neurons.controls import cleared, filter_controls, search_controls, token_choice
 from dashboard.neurons.searches import SearchError, SearchResult
-from dashboard.neurons.token_search import PatternError
 from dashboard.shared import last_list, places
 from dashboard.shared.address import Address, AddressError
 from dashboard.shared.annotations import service as annotations

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.shared import places
-from dashboard.shared.hook_names import HOOK_LABELS
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.list_address import ALL_LAYERS
 from dashboard.shared.place import Place
 

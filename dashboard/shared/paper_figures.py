@@ -1,4 +1,4 @@
-"""Figures of a neuron for a paper: SVG and PNG, drawn without a browser. Pure."""
+"""Figures of a neuron for a paper, as SVG or PNG, drawn by matplotlib without a browser."""
 
 import io
 from collections.abc import Mapping
@@ -7,20 +7,23 @@ from typing import Literal
 import numpy as np
 
 from analysis.histogram_bars import Bars
-from dashboard.shared.hook_names import HOOK_COLOURS, hook_title
+from dashboard.shared.display_names import hook_title
+from dashboard.shared.palette import HOOK_COLOURS, SMALL_PRINT
 
 WIDTH = 5.5
-"""Inches: the text width of most papers."""
+"""Inches, the text width of most papers."""
 
 
 def histogram_figure(
     bars: Mapping[str, Bars], title: str, provenance: str, kind: Literal["svg", "png"]
 ) -> bytes:
-    """The histograms of a neuron, a hook each beside the other, log counts.
+    """Draw the histograms of a neuron side by side, one for each hook, with logarithmic counts.
 
     Args:
         bars: by hook.
-        provenance: kept in the file's metadata, and in small print below.
+        title: above the figure.
+        provenance: in small print below the figure, and in the file's metadata.
+        kind: format of the file.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,7 +42,7 @@ def histogram_figure(
             axis.spines[["top", "right"]].set_visible(False)
         axes[0].set_ylabel("tokens")
         figure.suptitle(title, fontsize=9, parse_math=False)
-        figure.supxlabel(provenance, fontsize=4.5, color="#555555", wrap=True, parse_math=False)
+        figure.supxlabel(provenance, fontsize=4.5, color=SMALL_PRINT, wrap=True, parse_math=False)
         out = io.BytesIO()
         name = "Description" if kind == "png" else "Source"
         figure.savefig(out, format=kind, dpi=300, metadata={"Title": title, name: provenance})

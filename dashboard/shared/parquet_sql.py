@@ -1,4 +1,7 @@
-"""SQL over a cache's Parquet files, by DuckDB. Pure; safe to call from many threads."""
+"""SQL over a cache's Parquet files, by DuckDB; safe to call from several threads.
+
+A layer may have millions of rows: DuckDB reads only the columns and row groups that a statement needs.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,31 +18,34 @@ Value = str | int | float | bool | None | Sequence[str] | Sequence[int] | Sequen
 
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """The one database, in memory and empty: it is there to read files."""
+    """Open the database that all threads share: in memory and empty, it only reads files."""
     database = duckdb.connect(
         ":memory:",
         config={
-            "autoinstall_known_extensions": False,
+            "autoinstall_known_extensions": False,  # no downloads
             "autoload_known_extensions": False,
             "memory_limit": "2GB",
         },
     )
-    database.execute("SET GLOBAL parquet_metadata_cache = true")  # a file that changed is read again
+    database.execute(
+        "SET GLOBAL parquet_metadata_cache = true"
+    )  # footers are parsed once; changed files are noticed
     return database
 
 
 def table_of(sql: str, values: Mapping[str, Value], tables: Mapping[str, pa.Table] | None = None) -> pa.Table:
-    """The rows that a statement gives.
+    """Return the rows of a SQL statement.
 
     Args:
-        sql: our own words alone; whatever comes from elsewhere is a `$name` in it.
-        values: by those names.
-        tables: in memory, by the names that the statement knows them under.
+        sql: a statement of this program. Input from outside must be a parameter `$name`, never part of the
+        text.
+        values: parameters by name.
+        tables: tables in memory that the statement names.
 
     Raises:
         CacheError: a file is missing or damaged.
     """
-    with _database().cursor() as connection:  # a connection of its own: a shared one would mix up threads
+    with _database().cursor() as connection:  # one for each call: a shared one would mix up threads
         for name, table in (tables or {}).items():
             connection.register(name, table)
         try:
@@ -51,10 +57,10 @@ def table_of(sql: str, values: Mapping[str, Value], tables: Mapping[str, pa.Tabl
 
 
 def column_names(file: Path) -> frozenset[str]:
-    """The columns that a Parquet file has.
+    """Return the names of a Parquet file's columns.
 
     Raises:
-        CacheError: it is missing or damaged.
+        CacheError: the file is missing or damaged.
     """
     try:
         return frozenset(pq.read_schema(file).names)

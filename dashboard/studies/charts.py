@@ -1,51 +1,81 @@
-"""Figures of a rating study, in plotly: the paper's Figure 4, and power by sample size."""
+"""Figures of a rating study, in plotly: share of interpretable neurons (the paper's Figure 4), and power."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from analysis.rating.report import format_interval, format_percent
 from analysis.rating.results import Results
-from analysis.rating.words import interval, percent
+from dashboard.shared.catalog import FoundModel
+from dashboard.shared.chart_layout import lay_out
+from dashboard.shared.palette import INK, INK_ON_DARK, QUANTITY, REFERENCE, SELECTED, model_styles
 
-COLOURS = ("#8b8e95", "#4d86bd", "#d98536", "#c4605a", "#5d5f66", "#7fb0d9", "#b9741f", "#8f2f2c")
-"""Of models in their order: grey, blue, orange, red, apart for the colour-blind; names stand below."""
-
-_INK = "#74777e"
-_BESIDE = 0.14  # of a rater's circle, right of the interval
-_MARGIN = {"l": 8, "r": 8, "t": 12, "b": 8}
+RATER_OFFSET = 0.14
+"""Distance of the raters' circles from the middle of a bar, to the right of its interval."""
+BAR_WIDTH = 0.55
+_TITLE_SIZE = 12
 
 
-def share_figure(found: Results, *, dark: bool = False, height: int = 330) -> go.Figure:
-    """A bar a model with the interval of its share, and a point a rater where there are several.
+class SideStyle(NamedTuple):
+    """Look of a side of a study."""
+
+    colour: str
+    """Of its model, as on every page."""
+    pattern: str
+    """Hatching, for the second side of the same model at another hook; empty for a plain bar."""
+
+
+def side_styles(sides: Sequence[str], models: Iterable[FoundModel]) -> list[SideStyle]:
+    """Return a style for each side of a study.
 
     Args:
-        dark: whether the page is, which the intervals are seen against.
+        sides: name of each side's model.
+        models: all models on this server.
     """
-    ink = "#e4e4e1" if dark else "#1f2023"
-    measured = [(at, side) for at, side in enumerate(found.sides) if side.n_neurons]
-    colours = [COLOURS[at % len(COLOURS)] for at, _ in measured]
+    styles = model_styles(models, missing=sides)
+    return [SideStyle(styles[name].colour, "/" * (name in sides[:k])) for k, name in enumerate(sides)]
+
+
+def share_figure(
+    study: Results, styles: Sequence[SideStyle], *, dark: bool = False, height: int = 330
+) -> go.Figure:
+    """Draw a bar for each side with the interval of its share; with several raters, a circle for each.
+
+    Args:
+        study: its results.
+        styles: of the sides, in their order.
+        dark: the page is dark; intervals are drawn in its ink.
+        height: pixels.
+    """
+    ink = INK_ON_DARK if dark else INK
+    rated = [(k, side) for k, side in enumerate(study.sides) if side.n_neurons]
+    colours = [styles[k].colour for k, _ in rated]
     figure = go.Figure(
         go.Bar(
-            x=[at for at, _ in measured],
-            y=[side.share.value for _, side in measured],
-            width=0.55,
-            marker={"color": colours, "opacity": 0.5, "line": {"color": colours, "width": 2}},
+            x=[k for k, _ in rated],
+            y=[side.share.value for _, side in rated],
+            width=BAR_WIDTH,
+            marker={
+                "color": colours, "opacity": 0.5, "line": {"color": colours, "width": 2},
+                "pattern": {"shape": [styles[k].pattern for k, _ in rated]},
+            },
             error_y={
-                "array": [side.share.high - side.share.value for _, side in measured],
-                "arrayminus": [side.share.value - side.share.low for _, side in measured],
+                "array": [side.share.high - side.share.value for _, side in rated],
+                "arrayminus": [side.share.value - side.share.low for _, side in rated],
                 "color": ink, "thickness": 2, "width": 7,
             },
-            customdata=[[interval(side.share), side.n_neurons] for _, side in measured],
+            customdata=[[format_interval(side.share), side.n_neurons] for _, side in rated],
             hovertemplate="%{customdata[0]} of %{customdata[1]} neurons<extra></extra>",
         )
     )  # fmt: skip
-    if len(found.raters) > 1:
+    if len(study.raters) > 1:
         points = [
-            (at + _BESIDE, rater.shares[at].share.value, escape(rater.rater))  # plotly reads tags in names
-            for at, _ in measured
-            for rater in found.raters
-            if rater.shares[at].n
+            (k + RATER_OFFSET, rater.shares[k].share.value, escape(rater.rater))  # plotly reads tags in names
+            for k, _ in rated
+            for rater in study.raters
+            if rater.shares[k].n
         ]
         figure.add_scatter(
             x=[point[0] for point in points], y=[point[1] for point in points],
@@ -53,50 +83,48 @@ def share_figure(found: Results, *, dark: bool = False, height: int = 330) -> go
             marker={"symbol": "circle-open", "size": 9, "color": ink, "line": {"width": 2}},
             hovertemplate="%{customdata}: %{y:.0%}<extra></extra>",
         )  # fmt: skip
-    _laid_out(figure, height)
+    lay_out(figure, height, top=12)
     figure.update_xaxes(
-        tickvals=[at for at, _ in measured], range=[-0.6, len(found.sides) - 0.4], showgrid=False,
-        ticktext=[f"{escape(side.side)}<br>{side.n_neurons} neurons" for _, side in measured],
+        tickvals=[k for k, _ in rated], range=[-0.6, len(study.sides) - 0.4], showgrid=False,
+        ticktext=[f"{escape(side.side)}<br>{side.n_neurons} neurons" for _, side in rated],
     )  # fmt: skip
     figure.update_yaxes(
-        range=[0, 1], tickformat=".0%", title={"text": "neurons called interpretable", "font_size": 12}
+        range=[0, 1],
+        tickformat=".0%",
+        title={"text": "neurons called interpretable", "font_size": _TITLE_SIZE},
     )
     return figure
 
 
 def power_figure(
-    curve: Sequence[tuple[int, float]], wanted: float, n: int | None, height: int = 190
+    curve: Sequence[tuple[int, float]], required: float, n: int | None, height: int = 190
 ) -> go.Figure:
-    """Power by neurons a model.
+    """Draw power by number of neurons.
 
     Args:
-        curve: neurons a model, and the power with so many.
-        wanted: the power asked for, 0 to 1. n: with how many it is reached; None: with none that was tried.
+        curve: numbers of neurons of each model, with the power of such a study.
+        required: power to reach, 0 to 1.
+        n: number that reaches it; None if no number tried does.
+        height: pixels.
     """
     figure = go.Figure(
         go.Scatter(
             x=[point[0] for point in curve], y=[point[1] for point in curve], mode="lines",
-            line={"color": COLOURS[1], "width": 2},
-            hovertemplate="%{x} neurons a model: %{y:.0%}<extra></extra>",
+            line={"color": QUANTITY, "width": 2},
+            hovertemplate="%{x} neurons of each model: %{y:.0%}<extra></extra>",
         )
     )  # fmt: skip
-    figure.add_hline(y=wanted, line={"color": _INK, "width": 1, "dash": "dash"})
+    figure.add_hline(y=required, line={"color": REFERENCE, "width": 1, "dash": "dash"})
     if n is not None:
-        figure.add_vline(x=n, line={"color": COLOURS[2], "width": 2})
-    _laid_out(figure, height)
-    figure.update_xaxes(title={"text": "neurons a model", "font_size": 12})
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", title={"text": "power", "font_size": 12})
+        figure.add_vline(x=n, line={"color": SELECTED, "width": 2})
+    lay_out(figure, height, top=12)
+    figure.update_xaxes(title={"text": "neurons of each model", "font_size": _TITLE_SIZE})
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", title={"text": "power", "font_size": _TITLE_SIZE})
     return figure
 
 
-def described(found: Results) -> str:
-    """The first figure in words, for who cannot see it."""
+def describe_shares(study: Results) -> str:
+    """Describe the figure of shares in words, for screen readers."""
     return "Neurons called interpretable: " + "; ".join(
-        f"{side.side} {percent(side.share.value)}" for side in found.sides
+        f"{side.side} {format_percent(side.share.value)}" for side in study.sides
     )
-
-
-def _laid_out(figure: go.Figure, height: int) -> None:
-    figure.update_layout(height=height, margin=_MARGIN, showlegend=False, dragmode=False)
-    figure.update_xaxes(fixedrange=True, zeroline=False)
-    figure.update_yaxes(fixedrange=True, zeroline=False)

@@ -169,16 +169,16 @@ def power(
     alpha: Annotated[float, typer.Option(help="p-value from which on it counts as seen.")] = 0.05,
 ) -> None:
     """How many neurons a model a study needs, by the exact test itself."""
-    from analysis.rating import n_for, power_of
+    from analysis.rating import exact_power, neurons_needed
 
     try:
-        n = n_for(first, second, wanted, alpha)
+        n = neurons_needed(first, second, wanted, alpha)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if n is None:
         typer.echo("more than 2,000 neurons a model")
     else:
-        typer.echo(f"{n:,} neurons a model: power {power_of(n, first, second, alpha):.1%}")
+        typer.echo(f"{n:,} neurons a model: power {exact_power(n, first, second, alpha):.1%}")
 
 
 def _store(url: str | None) -> "StudyStore":

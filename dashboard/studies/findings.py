@@ -9,14 +9,14 @@ import pandas as pd
 import streamlit as st
 
 from analysis.formatting import number
-from analysis.rating import Results, in_words, to_json
-from analysis.rating.words import interval, p_value
+from analysis.rating import Results, results_to_json, summary_sentences
+from analysis.rating.report import format_interval, format_p_value
 from dashboard.shared import places
 from dashboard.shared.address import Address
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON
 from dashboard.studies import service as study_results
-from dashboard.studies.charts import described, share_figure
+from dashboard.studies.charts import SideStyle, describe_shares, share_figure
 from dashboard.studies.plan.design import Design, Item, digest
 from dashboard.studies.result_files import recompute_script, share_figure_file
 from dashboard.studies.storage.export import files
@@ -29,26 +29,27 @@ _ROW = 30
 def findings(store: StudyStore, study: Summary) -> None:
     """Everything about a study whose key is open."""
     found, design = study_results.results_of(study.id), store.design(study.id)
+    styles = study_results.side_styles(design)
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.plotly_chart(
-            share_figure(found, dark=st.context.theme.type == "dark"), key="study_figure",
-            config={"displayModeBar": False}, alt=described(found),
+            share_figure(found, styles, dark=st.context.theme.type == "dark"), key="study_figure",
+            config={"displayModeBar": False}, alt=describe_shares(found),
         )  # fmt: skip
         circles = " Circles are single raters." if len(found.raters) > 1 else ""
         st.caption(f"Fraction of neurons called interpretable, with 95% intervals.{circles}")
     with right:
-        for sentence in in_words(found):
+        for sentence in summary_sentences(found):
             st.markdown(plain(sentence))
         if len(found.raters) > 1:
-            shares = "; ".join(f"{side.side} {interval(side.majority)}" for side in found.sides)
+            shares = "; ".join(f"{side.side} {format_interval(side.majority)}" for side in found.sides)
             st.caption(plain(f"Called so by more than half of their raters: {shares}."))
         _agreement(found)
     _by_rater(found)
     if len(found.layers) > len(found.sides):
         _by_layer(found)
     _neurons(design, store.key(study.id), store.ratings(study.id))
-    _downloads(store, study, found, design)
+    _downloads(store, study, found, design, styles)
     with st.expander("How this is computed", icon=":material/functions:", key="study_how"):
         st.markdown(HOW)
 
@@ -74,7 +75,7 @@ def _agreement(found: Results) -> None:
         said = f"{number(alpha.low, 2)} to {number(alpha.high, 2)}" if alpha.value == alpha.value else None
         _figure("Krippendorff's alpha", number(alpha.value, 2), said)
         for label, of in (("Same when shown again", found.consistency), ("Checks passed", found.checks)):
-            _figure(label, f"{of.hits} of {of.n}", interval(of.share) if of.n else None)
+            _figure(label, f"{of.hits} of {of.n}", format_interval(of.share) if of.n else None)
         for side in found.sides:
             _figure(f"{side.side}, median", f"{number(side.seconds, 2)} s", f"{side.n_ratings:,} ratings")
     if found.kappas:
@@ -104,10 +105,10 @@ def _by_rater(found: Results) -> None:
     for rater in found.raters:
         row: dict[str, object] = {"rater": rater.rater, "ratings": rater.n_ratings}
         for side, of in zip(found.sides, rater.shares, strict=True):
-            row[side.side] = interval(of.share)
+            row[side.side] = format_interval(of.share)
         for c in rater.comparisons:
             less = "difference" if len(rater.comparisons) == 1 else f"{c.first} less {c.second}"
-            row[f"{less}, points"], row[f"{less}, p"] = interval(c.difference, ""), p_value(c.p)
+            row[f"{less}, points"], row[f"{less}, p"] = format_interval(c.difference, ""), format_p_value(c.p)
         row["same when shown again"] = f"{rater.consistency.hits} of {rater.consistency.n}"
         row["checks passed"] = f"{rater.checks.hits} of {rater.checks.n}"
         row["median seconds"] = rater.seconds
@@ -124,7 +125,12 @@ def _by_rater(found: Results) -> None:
 def _by_layer(found: Results) -> None:
     st.markdown("##### By layer")
     rows = [
-        {"model": of.side, "layer": of.layer, "neurons": of.n_neurons, "interpretable": interval(of.share)}
+        {
+            "model": of.side,
+            "layer": of.layer,
+            "neurons": of.n_neurons,
+            "interpretable": format_interval(of.share),
+        }
         for of in found.layers
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, row_height=_ROW, key="study_by_layer")
@@ -190,7 +196,9 @@ def _verdict(rating: Rating) -> str:
     return f"{rating.rater} {'no' if rating.verdict == 'not' else 'yes'}"
 
 
-def _downloads(store: StudyStore, study: Summary, found: Results, design: Design) -> None:
+def _downloads(
+    store: StudyStore, study: Summary, found: Results, design: Design, styles: list[SideStyle]
+) -> None:
     """Files, each made when it is asked for."""
     st.markdown("##### Download")
     provenance = f"SoLU Explorer, study {study.id}, pre-registration SHA-256 " + digest(
@@ -203,10 +211,10 @@ def _downloads(store: StudyStore, study: Summary, found: Results, design: Design
     with st.container(horizontal=True, gap="small"):
         _button(study, "Ratings (CSV)", partial(exported, "ratings.csv"), "ratings.csv", "text/csv")
         _button(study, "Ratings (JSON)", partial(exported, "ratings.json"), "ratings.json")
-        _button(study, "Results (JSON)", partial(to_json, found), "results.json")
+        _button(study, "Results (JSON)", partial(results_to_json, found), "results.json")
         kinds: tuple[tuple[Literal["svg", "png"], str], ...] = ("svg", "image/svg+xml"), ("png", "image/png")
         for kind, mime in kinds:
-            figure = partial(share_figure_file, found, study.title, provenance, kind)
+            figure = partial(share_figure_file, found, styles, study.title, provenance, kind)
             _button(study, f"Figure ({kind.upper()})", figure, f"figure.{kind}", mime)
         _button(study, "Key (JSON)", partial(exported, "key.json"), "key.json")
         script = partial(recompute_script, study_results.side_names(design))

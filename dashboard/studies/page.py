@@ -3,12 +3,12 @@
 import streamlit as st
 
 from analysis.formatting import number
-from analysis.rating import power_of
+from analysis.rating import exact_power
 from cache.format.schema import CacheError
 from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDY
 from dashboard.studies import open_store as studies
@@ -145,7 +145,7 @@ def sample_size() -> None:
         alt=f"Power of 2 to {curve[-1][0]} neurons a model",
     )  # fmt: skip
     if n is not None and n > 60:
-        at_60 = power_of(60, p1 / 100, p2 / 100)
+        at_60 = exact_power(60, p1 / 100, p2 / 100)
         st.caption(f"With the paper's 60 neurons a model: {number(100 * at_60, 2)}% power.")
 
 

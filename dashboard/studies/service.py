@@ -5,13 +5,15 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.rating import Results, n_for, power_of, rated, results
-from analysis.rating.rated import side_name
+from analysis.rating import Results, exact_power, neurons_needed, ratings_from_rows, results
+from analysis.rating.ratings import side_name
 from cache.format.schema import CacheError
 from dashboard.shared import places
 from dashboard.shared.annotations import content
 from dashboard.shared.catalog import FoundModel, ModelError
 from dashboard.studies import open_store as studies
+from dashboard.studies.charts import SideStyle
+from dashboard.studies.charts import side_styles as styles_of
 from dashboard.studies.plan.cards import make_cards
 from dashboard.studies.plan.design import Design, StudyError, new_design
 from dashboard.studies.plan.sampling import draw, require_same_text, side_of
@@ -39,13 +41,18 @@ def _results(url: str, study: str) -> Results:  # noqa: ARG001 part of the key; 
     store = studies.store()
     design = store.design(study)
     rows = rating_rows(design, store.ratings(study), store.key(study))
-    return results(rated(rows), side_names(design))
+    return results(ratings_from_rows(rows), side_names(design))
 
 
 def side_names(design: Design) -> list[str]:
     """What the sides are called in results, in their order."""
     models = [side.model for side in design.sides]
     return [side_name(s.model, s.hook, twice=models.count(s.model) > 1) for s in design.sides]
+
+
+def side_styles(design: Design) -> list[SideStyle]:
+    """Return the looks of the sides in figures: their models' colours, as on every page."""
+    return styles_of([side.model for side in design.sides], places.models())
 
 
 def choices() -> dict[Choice, FoundModel]:
@@ -116,9 +123,9 @@ def sample_size(p1: float, p2: float, power: float) -> tuple[int | None, list[tu
     """How many neurons a model show a difference with such a power, and the power of other numbers.
 
     Raises:
-        ValueError: as in `n_for`.
+        ValueError: as in `neurons_needed`.
     """
-    n = n_for(p1, p2, power)
+    n = neurons_needed(p1, p2, power)
     most = min(2 * n, 600) if n else 600
     step = max(1, most // 40)
-    return n, [(k, power_of(k, p1, p2)) for k in range(2, most + 1, step)]
+    return n, [(k, exact_power(k, p1, p2)) for k in range(2, most + 1, step)]

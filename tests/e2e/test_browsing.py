@@ -42,7 +42,7 @@ def test_a_neuron_opens_and_its_first_example_is_read(server: str, page: Page, t
     shown = float(page.locator(".example .value").first.inner_text())
     assert shown == pytest.approx(first.value, rel=1e-3)
     assert page.locator(".example").count() == 20
-    expect(page.get_by_role("group", name="Histogram before the LayerNorm")).to_be_visible()
+    expect(page.get_by_role("group", name="Histogram before LayerNorm")).to_be_visible()
     expect(page.locator(".of")).to_contain_text("hook_mid and hook_post")
     expect(page.locator(".of")).to_contain_text("tokens of")
 
@@ -158,7 +158,7 @@ def test_a_bar_of_a_histogram_shows_its_range(server: str, page: Page, tiny_mode
     open_neuron(page, server, 5)
     # A part drawn anew while the script runs would lose the focus.
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    after = page.get_by_role("group", name="Histogram after the LayerNorm")
+    after = page.get_by_role("group", name="Histogram after LayerNorm")
     after.focus()
     page.keyboard.press("End")
     expect(page.get_by_role("status").filter(has_text="token")).to_be_visible()

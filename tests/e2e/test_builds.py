@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from dashboard.models.build_jobs import build_of
+from dashboard.models.build_jobs import last_build
 
 pytestmark = pytest.mark.browser
 
@@ -23,9 +23,9 @@ def tiny_model(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("bare") / "bare"
     shutil.copytree(tiny_checkpoint, folder, ignore=shutil.ignore_patterns("neurons*"))
     yield folder
-    build = build_of(folder)
-    if build and build.state in ("running", "stopping") and build.job:
-        os.kill(build.job.pid, signal.SIGKILL)
+    build = last_build(folder)
+    if build and build.state in ("running", "stopping") and build.request:
+        os.kill(build.request.pid, signal.SIGKILL)
 
 
 def build_from(card: Locator, text: Path | str) -> None:
@@ -47,14 +47,14 @@ def test_a_cache_is_built_from_the_page(
     expect(card.get_by_text("No neuron cache yet.")).to_be_visible()
     expect(card.get_by_role("heading", name="bare", exact=True)).to_be_visible()
     build_from(card, "relative.txt")
-    expect(card.get_by_role("alert")).to_contain_text("expected a whole path")
+    expect(card.get_by_role("alert")).to_contain_text("expected an absolute path")
 
     bad = tmp_path / "bad.parquet"
     bad.write_bytes(b"no parquet")
     build_from(card, bad)
     expect(card.get_by_role("alert")).to_contain_text("failed")
     expect(card.get_by_role("alert")).to_contain_text("bad.parquet")
-    expect(card.get_by_role("button", name="Begin again")).to_be_visible()
+    expect(card.get_by_role("button", name="Start again")).to_be_visible()
     accessible()
     card.get_by_role("button", name="Discard").click()
     expect(card.get_by_text("No neuron cache yet.")).to_be_visible()
@@ -71,7 +71,7 @@ def test_a_cache_is_built_from_the_page(
     card.get_by_role("button", name="Stop").click()
     expect(card.get_by_text("was stopped after")).to_be_visible()
     assert (tiny_model / "neurons.state").is_file()
-    card.get_by_role("button", name="Go on").click()
+    card.get_by_role("button", name="Resume").click()
     expect(card.get_by_text("tokens/s")).to_be_visible()
     card.get_by_role("button", name="Stop").click()
     card.get_by_role("button", name="Discard").click()

@@ -1,4 +1,4 @@
-"""A layer at a glance by hand: a bar lists its neurons, a point opens one."""
+"""The page of a layer in a browser: a bar lists its neurons, a point opens one."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.layer.spread import interval_around, spread_of
+from dashboard.layer.distributions import bar_limits, distribution_of
 
 pytestmark = pytest.mark.browser
 
@@ -25,15 +25,15 @@ def test_a_bar_lists_its_neurons(server: str, page: Page, tiny_model: Path) -> N
     maxima = (
         NeuronCache.open(tiny_model / "neurons").table(0, "hook_mid")["max"].to_numpy().astype(np.float64)
     )
-    spread = spread_of("max", maxima)
-    bar = int(np.argmax(spread.counts))
+    distribution = distribution_of("max", maxima)
+    bar = int(np.argmax(distribution.counts))
     open_layer(page, server)
     box = page.locator(".js-plotly-plot").nth(2).locator(".bars .point").nth(bar).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 4)
     expect(page).to_have_url(re.compile("/neurons.*max="))
-    expect(page.locator("table tbody tr")).to_have_count(int(spread.counts[bar]))
-    low, high = interval_around(spread, bar)
+    expect(page.locator("table tbody tr")).to_have_count(int(distribution.counts[bar]))
+    low, high = bar_limits(distribution, bar)
     listed = page.locator("table tbody tr a").evaluate_all("all => all.map(a => a.href)")
     numbers = {int(re.search(r"neuron=(\d+)", href)[1]) for href in listed}
     assert numbers == set(np.flatnonzero((maxima >= low) & (maxima <= high)).tolist())

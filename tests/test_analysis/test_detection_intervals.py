@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from analysis.hypothesis.detection import MOST_CLASSES, curve_of, detection
+from analysis.hypothesis.detection import MAX_CLASSES, detection, detection_curve
 
 
 def test_intervals_are_those_of_contexts_drawn_one_by_one() -> None:
@@ -14,12 +14,12 @@ def test_intervals_are_those_of_contexts_drawn_one_by_one() -> None:
     contexts = np.repeat(np.arange(30), 400)
     marks = random.random(12_000) < np.where(contexts % 3 == 0, 0.3, 0.02)
     values = (random.normal(size=12_000) + marks).astype(np.float16)
-    assert len(np.unique(values)) > MOST_CLASSES  # so that neighbours are joined
+    assert len(np.unique(values)) > MAX_CLASSES  # so that neighbours are joined
     found = detection(values, marks, contexts, draws=100, seed=7)
     drawn = []
     for times in np.random.default_rng(7).multinomial(30, np.full(30, 1 / 30), size=100):
         tokens = np.repeat(np.arange(12_000), times[contexts])
-        again = curve_of(values[tokens], marks[tokens])
+        again = detection_curve(values[tokens], marks[tokens])
         drawn.append((again.average_precision, again.auc))
     for k, estimate in enumerate((found.average_precision, found.auc)):
         low, high = np.quantile([row[k] for row in drawn], [0.025, 0.975])

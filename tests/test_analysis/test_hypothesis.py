@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.hypothesis import Context, HypothesisError, consistency, parse
-from analysis.hypothesis.consistency import sampled_consistency
-from analysis.hypothesis.detection import curve_of, detection, ordinals
+from analysis.hypothesis.consistency import consistency_from_contexts
+from analysis.hypothesis.detection import detection, detection_curve, ordinals
 from analysis.hypothesis.language import (
     And,
     First,
@@ -22,14 +22,18 @@ from analysis.hypothesis.language import (
     Source,
     Tokens,
     Within,
-    compiled,
 )
-from analysis.hypothesis.ranking import CLASSES, POSITIONS, before_firing, best_first, proposals, rank
-from analysis.intervals import Estimate, difference, weighted, wilson
+from analysis.hypothesis.ranking import (
+    POSITION_HYPOTHESES,
+    SIMPLE_HYPOTHESES,
+    preceding_text_hypotheses,
+    propose,
+    rank,
+    sort_by_precision,
+)
+from analysis.intervals import Estimate, difference, weighted_mean, wilson
+from analysis.patterns import compile_pattern
 from cache.reader import NeuronCache, RangeSample
-from dashboard.lab.hypothesis_box import FORMS, HELP, inserted
-from dashboard.shared.address import Address, AddressError
-from dashboard.shared.lab_address import LabAddress
 
 TEXT = Context([b"The", b" left", " caf\u00e9".encode(), b"1", b"23", b",", b" x", b"\n"], "prose", "en")
 
@@ -158,29 +162,6 @@ def test_what_cannot_be_read_says_where(text: str, position: int, said: str) -> 
     assert found.value.position == position
 
 
-def test_what_the_page_offers_can_be_read() -> None:
-    for form in [*CLASSES.values(), *(form for name, form in FORMS.items() if form[:1] not in "aonw")]:
-        parse(form)
-    for form, _ in HELP[:5]:
-        parse(form)
-    text = ""
-    for name in ("pattern", "before", "or", "not", "tokens", "within", "source", "after"):
-        text = inserted(text, FORMS[name])
-    assert text == (
-        '/[0-9]+/ and before /,/ or not token " the" "The" within 5 of source "code_python" and after /\\n/'
-    )
-    parse(text)
-
-
-def test_the_address_is_checked() -> None:
-    kept = LabAddress("/a&b=c/", "where")
-    assert LabAddress.parse(kept.params(Address("m", 0, 1))) == kept
-    assert kept.params(Address("m", 0, 1, view="top"))["neuron"] == "1"
-    for params in ({"hypothesis": "x" * 1001}, {"hypothesis": "a\0"}, {"part": "<b>"}):
-        with pytest.raises(AddressError):
-            LabAddress.parse(params)
-
-
 def test_wilsons_interval_is_that_of_the_textbook() -> None:
     found = wilson(81, 263)  # Newcombe 1998, table I, method 3
     assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
@@ -198,7 +179,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     for _ in range(1000):
         found = [wilson(int(random.binomial(k, p)), k) for k, p in zip(n, shares, strict=True)]
         one += found[0].low <= shares[0] <= found[0].high
-        joined = weighted(found, counts)
+        joined = weighted_mean(found, counts)
         whole += joined.low <= truth <= joined.high
         change = difference(found[2], found[1])
         apart += change.low <= shares[2] - shares[1] <= change.high
@@ -207,9 +188,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 
 def test_a_level_that_nobody_looked_at_may_hold_anything() -> None:
     sure = Estimate(1.0, 1.0, 1.0)
-    found = weighted([sure, wilson(0, 0)], [3, 1])
+    found = weighted_mean([sure, wilson(0, 0)], [3, 1])
     assert (found.value, found.low, found.high) == (0.875, 0.75, 1.0)
-    assert math.isnan(weighted([], []).value)
+    assert math.isnan(weighted_mean([], []).value)
 
 
 def test_levels_count_what_fits_at_the_peak(tiny_model) -> None:  # type: ignore[no-untyped-def]
@@ -233,20 +214,20 @@ def test_levels_of_whole_contexts() -> None:
     marks[values > 3] = True
     contexts = np.repeat(np.arange(60), 100)
     ranges = [RangeSample(-np.inf, 0, 9, [])] + [RangeSample(k, k + 1, 9, []) for k in range(4)]
-    levels = sampled_consistency(values, marks, contexts, ranges).levels
+    levels = consistency_from_contexts(values, marks, contexts, ranges).levels
     for k, level in enumerate(levels):
         inside = (values > k) & (values < k + 1)
-        assert (level.n_fit, level.n_seen) == (marks[inside].sum(), inside.sum())
+        assert (level.n_fit, level.n_sampled) == (marks[inside].sum(), inside.sum())
         assert level.share.low < level.share.value <= level.share.high
     assert levels[3].share == wilson(60, 60)
     width = levels[1].share.high - levels[1].share.low  # contexts are no clusters here: as the binomial's
-    assert width == pytest.approx(2 * 1.96 * math.sqrt(0.375 * 0.625 / levels[1].n_seen), rel=0.25)
+    assert width == pytest.approx(2 * 1.96 * math.sqrt(0.375 * 0.625 / levels[1].n_sampled), rel=0.25)
 
 
 def test_contexts_that_are_all_alike_count_as_one() -> None:
     contexts = np.repeat(np.arange(20), 50)
     marks = contexts % 2 == 0
-    (level,) = sampled_consistency(np.ones(1000), marks, contexts, [RangeSample(0, 2, 1000, [])]).levels
+    (level,) = consistency_from_contexts(np.ones(1000), marks, contexts, [RangeSample(0, 2, 1000, [])]).levels
     assert level.share.high - level.share.low > 0.3  # the binomial of 1,000 says 0.06
 
 
@@ -264,7 +245,7 @@ def test_ordinals_sort_as_the_values(values: list[float]) -> None:
 def test_detection_by_brute_force(rows: list[tuple[float, bool]]) -> None:
     values = np.array([v for v, _ in rows], dtype=np.float16)
     marks = np.array([m for _, m in rows])
-    curve = curve_of(values, marks)
+    curve = detection_curve(values, marks)
     fits, others = values[marks].astype(float), values[~marks].astype(float)
     if len(fits) and len(others):
         higher = fits[:, None] > others[None]
@@ -294,7 +275,7 @@ def test_detections_intervals_come_from_contexts_and_cover() -> None:
         found = detection(values, marks, np.repeat(np.arange(40), 10), draws=200, seed=seed)
         hits += found.auc.low <= truth <= found.auc.high
     assert 0.88 <= hits / tries <= 0.99
-    assert (found.n_fit, found.n_tokens, found.base) == (120, 400, 0.3)
+    assert (found.n_fit, found.n_tokens, found.base_rate) == (120, 400, 0.3)
 
 
 def test_all_or_nothing_has_no_interval() -> None:
@@ -309,15 +290,15 @@ def test_the_neuron_that_was_planted_is_found() -> None:
     marks = random.random(2000) < 0.1
     layer = random.normal(size=(70, 2000)).astype(np.float16)
     layer[41] += 3 * marks
-    answers = best_first([*rank(layer[:32], marks), *rank(layer[32:], marks, first=32)])
+    answers = sort_by_precision([*rank(layer[:32], marks), *rank(layer[32:], marks, first=32)])
     assert answers[0].neuron == 41
     assert answers[0].auc > 0.95
     assert len(answers) == 70
     candidates = [("/planted/", marks), ("/other/", random.random(2000) < 0.1), ("/none/", marks & False)]
-    found = proposals(layer[41], candidates, np.repeat(np.arange(20), 100))
+    found = propose(layer[41], candidates, np.repeat(np.arange(20), 100))
     assert [p.text for p in found] == ["/planted/", "/other/"]
     odd = np.repeat(np.arange(20), 100) % 2 == 1
-    assert found[0].average_precision == curve_of(layer[41][odd], marks[odd]).average_precision
+    assert found[0].average_precision == detection_curve(layer[41][odd], marks[odd]).average_precision
 
 
 def test_the_first_tokens_are_those_of_the_context() -> None:
@@ -337,11 +318,11 @@ def test_what_stands_before_firings_is_proposed() -> None:
         token_bytes += words
         values += [0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 3.0, 0.0, 9.0 * (context % 2)]  # odd ones do not choose
         contexts += [context] * len(words)
-    found = before_firing(np.array(values, dtype=np.float16), np.array(contexts), token_bytes)
+    found = preceding_text_hypotheses(np.array(values, dtype=np.float16), np.array(contexts), token_bytes)
     assert set(found) == {"after /x/", "after /\\n/", "after /0x/", "after / b\\n/"}
     marks = [parse(text)(Context(words)) for text in found]
     assert all(m[3] or m[6] for m in marks)
-    assert all(parse(text) for text in (*POSITIONS, *CLASSES.values()))
+    assert all(parse(text) for text in (*POSITION_HYPOTHESES, *SIMPLE_HYPOTHESES.values()))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=4), min_size=2, max_size=6))
@@ -349,10 +330,10 @@ def test_whatever_stands_before_a_firing_can_be_read_and_is_that(words: list[str
     data = [word.encode() for word in words]
     values = np.zeros(len(data), dtype=np.float16)
     values[-1] = 1
-    found = before_firing(values, np.zeros(len(data), dtype=np.int64), data)
+    found = preceding_text_hypotheses(values, np.zeros(len(data), dtype=np.int64), data)
     assert len(found) == min(2, len(data) - 1)
     for length, text in enumerate(found, start=1):
         tree = parse(text)
         assert isinstance(tree, Match)
-        assert compiled(tree.pattern, False).fullmatch(b"".join(data[-1 - length : -1]))
+        assert compile_pattern(tree.pattern, False).fullmatch(b"".join(data[-1 - length : -1]))
         assert "\n" not in text

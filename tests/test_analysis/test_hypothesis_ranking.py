@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.hypothesis import Context, parse
-from analysis.hypothesis.detection import curve_of
+from analysis.hypothesis.detection import detection_curve
 from analysis.hypothesis.language import Marks
-from analysis.hypothesis.ranking import before_firing, best_first, proposals, rank
+from analysis.hypothesis.ranking import preceding_text_hypotheses, propose, rank, sort_by_precision
 
 steps = st.sampled_from([-65504.0, -2.0, -0.0, 0.0, 6e-8, 0.5, 0.50048828125, 3.0, 65504.0])
 
@@ -39,7 +39,9 @@ def test_a_layers_ranks_are_its_neurons_scores_one_by_one(
 ) -> None:
     activations, marks = layer
     expected = [scores(values, marks) for values in activations]
-    answers = best_first([*rank(activations[:4], marks, first=10), *rank(activations[4:], marks, first=14)])
+    answers = sort_by_precision(
+        [*rank(activations[:4], marks, first=10), *rank(activations[4:], marks, first=14)]
+    )
     assert sorted(a.neuron for a in answers) == list(range(10, 16))
     for answer in answers:
         wanted = expected[answer.neuron - 10]
@@ -53,7 +55,7 @@ def test_a_layers_ranks_are_its_neurons_scores_one_by_one(
 def test_precision_and_recall_at_a_threshold_are_counts(
     values: npt.NDArray[np.float16], marks: Marks, threshold: float
 ) -> None:
-    curve = curve_of(values, marks)
+    curve = detection_curve(values, marks)
     assert curve.values.tolist() == sorted(set(values.tolist()), reverse=True)
     at = np.flatnonzero(curve.values == threshold)
     if len(at) and marks.any():
@@ -77,7 +79,7 @@ def test_a_proposal_is_scored_on_text_that_did_not_choose_it() -> None:
         "half": strong & CHOOSING,
         "never": strong & False,
     }
-    found = proposals(values, list(candidates.items()), CONTEXTS, n_shown=2)
+    found = propose(values, list(candidates.items()), CONTEXTS, n_best=2)
     assert [p.text for p in found] == ["so-so", "lucky"]  # chosen by one half, in the other half's order
     for proposal in found:
         marks = candidates[proposal.text]
@@ -85,7 +87,7 @@ def test_a_proposal_is_scored_on_text_that_did_not_choose_it() -> None:
         assert (proposal.average_precision, proposal.auc) == pytest.approx(wanted)
         assert proposal.share == pytest.approx(marks.mean())
     assert found[1].auc == pytest.approx(0.5, abs=0.1)
-    every = [p.text for p in proposals(values, list(candidates.items()), CONTEXTS)]
+    every = [p.text for p in propose(values, list(candidates.items()), CONTEXTS)]
     assert set(every) == {"lucky", "unlucky", "so-so"}
     assert every[0] == "unlucky"
 
@@ -95,7 +97,7 @@ def test_proposals_of_no_neuron_are_better_than_chance() -> None:
     random = np.random.default_rng(6)
     values = random.normal(size=2000).astype(np.float16)
     candidates = [(str(k), random.random(2000) < 0.05) for k in range(300)]
-    found = proposals(values, candidates, CONTEXTS)
+    found = propose(values, candidates, CONTEXTS)
     chosen_by = [scores(values[CHOOSING], dict(candidates)[p.text][CHOOSING])[0] for p in found]
     assert len(found) == 12
     assert min(chosen_by) > 0.065  # of tokens that fit by chance there are 5%
@@ -115,11 +117,11 @@ def test_words_before_firings_come_from_the_half_that_chooses() -> None:
         values[at], token_bytes[at - 1] = 2, b"[a|\n"
     for at in range(50, 2000, 50):  # the first of a context has nothing before it
         values[at], token_bytes[at - 1] = 9, b" other"
-    found = before_firing(values, CONTEXTS, token_bytes)
+    found = preceding_text_hypotheses(values, CONTEXTS, token_bytes)
     assert found[0] == str(parse("after / left\\//"))
     assert not any("right" in text or "other" in text for text in found)
     marks = parse(found[0])(Context(token_bytes))
     assert np.flatnonzero(marks).tolist() == [at for at in range(25, 2000, 50) if CHOOSING[at]]
     after_line = np.flatnonzero(parse(found[1])(Context(token_bytes))).tolist()
     assert after_line == [10, 110, 210]
-    assert before_firing(-abs(values), CONTEXTS, token_bytes) == []
+    assert preceding_text_hypotheses(-abs(values), CONTEXTS, token_bytes) == []

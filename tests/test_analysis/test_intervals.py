@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.hypothesis import Context, Level, consistency
-from analysis.hypothesis.consistency import Consistency, sampled_consistency
+from analysis.hypothesis.consistency import Consistency, consistency_from_contexts
 from analysis.hypothesis.language import Marks
-from analysis.intervals import Estimate, Z, weighted, wilson
+from analysis.intervals import Z_95, Estimate, weighted_mean, wilson
 from cache.format.schema import Provenance
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
@@ -31,7 +31,7 @@ def test_wilsons_ends_are_the_shares_that_a_score_test_just_allows(counts: tuple
     found = wilson(n_fit, n)
     for end, ordinary in ((found.low, n_fit > 0), (found.high, n_fit < n)):
         if ordinary:
-            assert abs(n_fit / n - end) == pytest.approx(Z * math.sqrt(end * (1 - end) / n), rel=1e-6)
+            assert abs(n_fit / n - end) == pytest.approx(Z_95 * math.sqrt(end * (1 - end) / n), rel=1e-6)
     assert 0 <= found.low <= found.value <= found.high <= 1
     assert found.low == pytest.approx(1 - wilson(n - n_fit, n).high)
 
@@ -81,8 +81,8 @@ def test_the_share_of_the_whole_corpus_is_held_from_few_samples_of_each_range() 
             for low, top, part, seen in zip(edges[1:], edges[2:], tokens, drawn, strict=False)
         ]
         found = consistency(says_yes, ranges, VOCABULARY)
-        hits += holds(found.whole, truth)
-        high += holds(found.between(0.4, 1.0), float(np.mean(truths[2:])))
+        hits += holds(found.overall, truth)
+        high += holds(found.mean_share(0.4, 1.0), float(np.mean(truths[2:])))
         levels += [holds(level.share, t) for level, t in zip(found.levels, truths, strict=True)]
     assert 0.93 <= hits / TRIES <= 0.97
     assert 0.93 <= high / TRIES <= 0.97
@@ -110,8 +110,8 @@ def test_shares_of_whole_contexts_are_held_though_tokens_of_one_text_are_alike(
             odds[np.maximum(values, 0).astype(int)] + random.normal(scale=spread, size=n_contexts)[contexts]
         )
         marks = random.random(len(contexts)) < 1 / (1 + np.exp(-liking))
-        found = sampled_consistency(values, marks, contexts, RANGES)
-        hits += holds(found.whole, truth)
+        found = consistency_from_contexts(values, marks, contexts, RANGES)
+        hits += holds(found.overall, truth)
         levels += [holds(level.share, t) for level, t in zip(found.levels, truths.tolist(), strict=True)]
     assert 0.93 <= hits / TRIES <= 0.97
     assert ((levels >= 0.92 * TRIES) & (levels <= 0.98 * TRIES)).all()
@@ -120,29 +120,31 @@ def test_shares_of_whole_contexts_are_held_though_tokens_of_one_text_are_alike(
 def test_levels_of_the_same_texts_are_not_taken_for_independent() -> None:
     contexts = np.repeat(np.arange(40), 3)
     marks, values = contexts % 2 == 0, np.tile([0.5, 1.5, 2.5], 40)
-    found = sampled_consistency(values, marks, contexts, RANGES)
+    found = consistency_from_contexts(values, marks, contexts, RANGES)
     first = found.levels[0].share
     assert all(level.share == first for level in found.levels)
-    assert (found.whole.low, found.whole.high) == pytest.approx((first.low, first.high))
-    apart = weighted([first] * 3, [800, 150, 50])
-    assert apart.high - apart.low < found.whole.high - found.whole.low
+    assert (found.overall.low, found.overall.high) == pytest.approx((first.low, first.high))
+    apart = weighted_mean([first] * 3, [800, 150, 50])
+    assert apart.high - apart.low < found.overall.high - found.overall.low
 
 
 def test_one_text_says_little_however_long_it_is() -> None:
     marks = np.tile([True, False], 500)
-    (level, *others) = sampled_consistency(
+    (level, *others) = consistency_from_contexts(
         np.full(1000, 0.5), marks, np.zeros(1000, dtype=int), RANGES
     ).levels
     assert level.share.value == 0.5
     assert level.share.high - level.share.low > 0.8
-    assert all(math.isnan(other.share.value) and other.n_seen == 0 for other in others)
+    assert all(math.isnan(other.share.value) and other.n_sampled == 0 for other in others)
 
 
 def test_nothing_above_0_gives_no_estimate() -> None:
-    nothing: Sequence[Level] = sampled_consistency(np.zeros(4), np.ones(4, bool), np.arange(4), RANGES).levels
-    assert [level.n_seen for level in nothing] == [0, 0, 0]
-    assert (Consistency(nothing).whole.low, Consistency(nothing).whole.high) == (0, 1)
-    assert math.isnan(Consistency(nothing).between(0.1, 1).value)
-    assert sampled_consistency(np.ones(1), np.ones(1, bool), np.zeros(1, int), []).levels == []
+    nothing: Sequence[Level] = consistency_from_contexts(
+        np.zeros(4), np.ones(4, bool), np.arange(4), RANGES
+    ).levels
+    assert [level.n_sampled for level in nothing] == [0, 0, 0]
+    assert (Consistency(nothing).overall.low, Consistency(nothing).overall.high) == (0, 1)
+    assert math.isnan(Consistency(nothing).mean_share(0.1, 1).value)
+    assert consistency_from_contexts(np.ones(1), np.ones(1, bool), np.zeros(1, int), []).levels == []
     empty = np.zeros(0)
-    assert sampled_consistency(empty, empty > 0, empty.astype(int), RANGES).levels[0].n_seen == 0
+    assert consistency_from_contexts(empty, empty > 0, empty.astype(int), RANGES).levels[0].n_sampled == 0

@@ -7,7 +7,8 @@ import streamlit as st
 from analysis.formatting import number, visible
 from dashboard.editor.desk import Desk, Reading
 from dashboard.editor.service import strongest
-from dashboard.shared.hook_names import HOOK_COLOURS
+from dashboard.shared.chart_layout import lay_out
+from dashboard.shared.palette import HOOK_COLOURS
 
 
 def draw(reading: Reading) -> None:
@@ -86,7 +87,7 @@ def figure(frame: pd.DataFrame, hook: str, highest: float) -> go.Figure:
         y=highest, line={"dash": "dot", "width": 1}, annotation_text="maximum in the corpus",
         annotation_font_size=11,
     )  # fmt: skip
-    made.update_layout(height=190, margin={"l": 8, "r": 8, "t": 14, "b": 8}, dragmode=False)
-    made.update_xaxes(type="category", fixedrange=True, tickfont_size=11)
-    made.update_yaxes(fixedrange=True, tickfont_size=11, title={"text": f"peak {hook}", "font": {"size": 11}})
+    lay_out(made, 190, top=14)
+    made.update_xaxes(type="category")
+    made.update_yaxes(title={"text": f"peak {hook}", "font": {"size": 11}})
     return made

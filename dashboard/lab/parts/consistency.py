@@ -9,19 +9,17 @@ import streamlit as st
 
 from analysis.formatting import number, share
 from analysis.hypothesis import Consistency
-from analysis.hypothesis.consistency import edges_of
 from analysis.intervals import Estimate, difference
 from dashboard.lab import sample_activations
 from dashboard.lab import service as lab
-from dashboard.lab.charts import Levels, consistency_figure
+from dashboard.lab.charts import HookLevels, consistency_figure
 from dashboard.shared.components.token_view import token_view
-from dashboard.shared.hook_names import HOOK_LABELS, hook_title
+from dashboard.shared.display_names import HOOK_LABELS, VIEW_LABELS, hook_title
 from dashboard.shared.page_paths import EDITOR
 from dashboard.shared.place import Place
 
 LOW, MIDDLE, HIGH = 0.1, 0.5, 1.01
 """Parts of the maximum between which activation is called low, and high."""
-VIEWS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
 
 def draw(place: Place, text: str) -> None:
@@ -70,7 +68,7 @@ def said(estimate: Estimate) -> str:
 def _examples(place: Place, text: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         view = st.segmented_control(
-            "Examples", place.views, default="top", required=True, format_func=VIEWS.__getitem__,
+            "Examples", place.views, default="top", required=True, format_func=VIEW_LABELS.__getitem__,
             key="lab_view", label_visibility="collapsed", disabled=len(place.views) == 1,
         )  # fmt: skip
         preview = lab.preview(place, text, view or "top")
@@ -105,21 +103,21 @@ def _shares(place: Place, text: str) -> None:
         )
 
 
-def _panel(place: Place, hook: str, found: Consistency, title: str) -> Levels:
+def _panel(place: Place, hook: str, found: Consistency, title: str) -> HookLevels:
     shares = [level.share for level in found.levels]
     values = np.array([[s.value, s.low, s.high] for s in shares], dtype=np.float64)
-    return Levels(title, lab.bars(place, hook), edges_of(found), *values.T)
+    return HookLevels(title, lab.bars(place, hook), found.edges, *values.T)
 
 
 def _words(found: Mapping[str, Consistency]) -> list[str]:
     """What the figure says, a line each."""
     lines = [
-        f"**At {hook}**, of all tokens above 0: {said(c.whole)} fit. "
-        f"Low activation: {said(c.between(LOW, MIDDLE))}; high: {said(c.between(MIDDLE, HIGH))}."
+        f"**At {hook}**, of all tokens above 0: {said(c.overall)} fit. "
+        f"Low activation: {said(c.mean_share(LOW, MIDDLE))}; high: {said(c.mean_share(MIDDLE, HIGH))}."
         for hook, c in found.items()
     ]
     if len(found) == 2:
-        before, after = (c.between(LOW, MIDDLE) for c in found.values())
+        before, after = (c.mean_share(LOW, MIDDLE) for c in found.values())
         change = difference(after, before)
         points = f"{100 * change.value:+.0f} points ({100 * change.low:+.0f} to {100 * change.high:+.0f})"
         than = "less than" if change.high < 0 else "more than" if change.low > 0 else "not surely other than"
@@ -136,7 +134,7 @@ def _table(found: Consistency) -> pd.DataFrame:
         {
             "activation": [f"{number(v.low)} to {number(v.high)}" for v in found.levels],
             "tokens": [f"{v.count:,}" for v in found.levels],
-            "looked at": [f"{v.n_seen:,}" for v in found.levels],
+            "looked at": [f"{v.n_sampled:,}" for v in found.levels],
             "fit": [f"{v.n_fit:,}" for v in found.levels],
             "share, 95% interval": [said(v.share) for v in found.levels],
         }

@@ -8,9 +8,9 @@ from analysis.formatting import number, share
 from analysis.hypothesis.detection import Detection
 from analysis.intervals import Estimate
 from dashboard.lab import service as lab
-from dashboard.lab.charts import TwoCounts, distributions_figure, precision_recall_figure
+from dashboard.lab.charts import FitCounts, distributions_figure, precision_recall_figure
 from dashboard.lab.sampling import sample_for
-from dashboard.shared.hook_names import hook_title
+from dashboard.shared.display_names import hook_title
 from dashboard.shared.place import Place
 
 _POINTS = 600
@@ -43,7 +43,7 @@ def draw(place: Place, text: str) -> None:
             st.markdown(f"**{hook_title(hook, several)}**")
             _numbers(detection)
             edges = np.linspace(values.min(), values.max() or 1.0, _BARS + 1)
-            counts = TwoCounts(
+            counts = FitCounts(
                 edges, np.histogram(values[marks], edges)[0], np.histogram(values[~marks], edges)[0]
             )
             threshold = float(detection.curve.values[detection.curve.best])
@@ -65,7 +65,7 @@ def draw(place: Place, text: str) -> None:
 def _numbers(found: Detection) -> None:
     curve, best = found.curve, found.curve.best
     st.markdown(
-        f"Fits: {found.n_fit:,} tokens, {share(found.base)} of all.  \n"
+        f"Fits: {found.n_fit:,} tokens, {share(found.base_rate)} of all.  \n"
         f"Average precision **{said(found.average_precision)}**, area under ROC **{said(found.auc)}**.  \n"
         f"Best threshold {number(float(curve.values[best]))}: "
         f"precision {share(float(curve.precision[best]))}, recall {share(float(curve.recall[best]))}."
@@ -81,4 +81,4 @@ def _curve(found: Detection) -> go.Figure:
     curve = found.curve
     kept = np.unique(np.searchsorted(curve.recall, np.linspace(0, 1, _POINTS)).clip(0, len(curve.values) - 1))
     best = float(curve.recall[curve.best]), float(curve.precision[curve.best])
-    return precision_recall_figure(curve.recall[kept], curve.precision[kept], best, found.base)
+    return precision_recall_figure(curve.recall[kept], curve.precision[kept], best, found.base_rate)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from analysis.formatting import number
 from analysis.histogram_bars import Bars, normal_counts
 from dashboard.shared.components.browser_files import script, style
 
@@ -96,9 +95,7 @@ def histogram_view_data(
                 "edges": _short(panel.bars.edges),
                 "counts": panel.bars.counts.tolist(),
                 "normal": _short(normal_counts(panel.bars, panel.mean, panel.std)),
-                "quantiles": [
-                    [label, float(f"{value:.6g}"), number(value)] for label, value in panel.quantiles
-                ],
+                "quantiles": [[label, float(f"{value:.6g}")] for label, value in panel.quantiles],
                 "intervals": _short(np.asarray(panel.intervals, dtype=np.float64)),
                 "over": _over(panel, second),
             }

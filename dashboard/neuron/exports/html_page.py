@@ -11,7 +11,8 @@ from pathlib import Path
 from analysis.formatting import number, share
 from analysis.histogram_bars import Bars
 from dashboard.neuron.exports.neuron_record import Record, provenance_text
-from dashboard.shared.hook_names import HOOK_COLOURS, hook_title
+from dashboard.shared.display_names import hook_title
+from dashboard.shared.palette import HOOK_COLOURS
 
 _STYLE = Path(__file__).with_name("html_page.css").read_text(encoding="utf-8")
 _KINDS = {"strongest": "Strongest examples", "range": "Sampled by range", "weakest": "Weakest examples"}

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.spreadsheet import guarded
+from analysis.spreadsheet import escape_formula
 from dashboard.neuron.exports.neuron_record import Record
 
 EXAMPLES_SCHEMA = pa.schema(
@@ -101,7 +101,7 @@ def rows_to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: guarded(_cell(value)) for name, value in row.items()})
+        writer.writerow({name: escape_formula(_cell(value)) for name, value in row.items()})
     return out.getvalue().encode()
 
 

@@ -12,12 +12,12 @@ from analysis.token_effects import (
     TokenEffect,
     correlation,
     effect_bars,
+    effects_of_tokens,
     find_tokens,
-    in_bar,
-    ordered,
-    percentile,
-    promoted,
-    suppressed,
+    most_promoted,
+    most_suppressed,
+    percentile_rank,
+    tokens_in_bar,
 )
 from dashboard.neuron.ablation import REPLACEMENT, UNDERLINE, Ablation, ablation
 from dashboard.neuron.components.histogram_view import Panel, histogram_view
@@ -86,8 +86,8 @@ def _direct(place: Place, fold: bool) -> None:
     st.caption(f"Change of each logit per {unit}, before the final norm divides by its scale.{path}")
     bar_list(
         [
-            Column("promotes", _rows(promoted(direct, N_DIRECT, vocabulary))),
-            Column("suppresses", _rows(suppressed(direct, N_DIRECT, vocabulary))),
+            Column("promotes", _rows(most_promoted(direct, N_DIRECT, vocabulary))),
+            Column("suppresses", _rows(most_suppressed(direct, N_DIRECT, vocabulary))),
         ],
         key="output_direct",
     )
@@ -95,7 +95,7 @@ def _direct(place: Place, fold: bool) -> None:
         "Find a token", key="output_find", placeholder="Find a token: its effect and rank",
         persist_state="session", live="250ms", label_visibility="collapsed",
     )  # fmt: skip
-    tokens = ordered(direct, find_tokens(vocabulary, text), vocabulary)
+    tokens = effects_of_tokens(direct, find_tokens(vocabulary, text), vocabulary)
     if tokens:
         rows = [
             Row(t.text, t.effect, number(t.effect), f"rank {t.rank:,} of {len(direct):,}") for t in tokens
@@ -125,8 +125,8 @@ def _distribution(place: Place, direct: Effects, marked: Sequence[TokenEffect]) 
     )  # fmt: skip
     neuron, value = st.session_state.get(_BAR, (None, 0.0))
     if neuron == this_neuron:
-        tokens = in_bar(direct, bars, value)
-        shown = ordered(direct, tokens[:N_DIRECT], vocabulary)
+        tokens = tokens_in_bar(direct, bars, value)
+        shown = effects_of_tokens(direct, tokens[:N_DIRECT], vocabulary)
         title = f"tokens of the bar at {number(value)}: the strongest {len(shown)} of {len(tokens):,}"
         bar_list([Column(title, _rows(shown))], key="output_bar_tokens")
 
@@ -149,7 +149,10 @@ def _measured(place: Place) -> None:
         persist_state="session",
     )
     _next_tokens(direct, ablated)
-    most, least = promoted(measured, N_MEASURED, vocabulary), suppressed(measured, N_MEASURED, vocabulary)
+    most, least = (
+        most_promoted(measured, N_MEASURED, vocabulary),
+        most_suppressed(measured, N_MEASURED, vocabulary),
+    )
     bar_list([Column("raises", _rows(most)), Column("lowers", _rows(least))], key="output_measured")
     r = correlation(direct, measured)
     st.caption(
@@ -170,7 +173,7 @@ def _next_tokens(direct: Effects, ablated: Ablation) -> None:
     next_tokens = [token for token in ablated.following if token is not None]
     if not next_tokens:
         return
-    by_weights = np.array([percentile(direct, token) for token in next_tokens])
+    by_weights = np.array([percentile_rank(direct, token) for token in next_tokens])
     measured = np.array([p for p in ablated.percentiles if math.isfinite(p)])
     columns = ["by the weights", "measured", "by chance"]
     most = [share(float(np.mean(p >= 1 - TOP_SHARE))) for p in (by_weights, measured)]
@@ -186,7 +189,7 @@ def _next_tokens(direct: Effects, ablated: Ablation) -> None:
 def _named(direct: Effects, place: Place) -> list[TokenEffect]:
     """Return the tokens to name in the map: the most promoted and the most suppressed."""
     vocabulary = place.cache.vocabulary
-    return promoted(direct, N_MEASURED, vocabulary) + suppressed(direct, N_MEASURED, vocabulary)
+    return most_promoted(direct, N_MEASURED, vocabulary) + most_suppressed(direct, N_MEASURED, vocabulary)
 
 
 def _rows(tokens: list[TokenEffect]) -> list[Row]:

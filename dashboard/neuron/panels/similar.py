@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from analysis.similarity import best
+from analysis.similarity import top_neurons
 from cache.format.schema import CacheError
 from dashboard.neuron import similar_neurons as similar
 from dashboard.neuron.service import NeuronFacts
@@ -107,7 +107,7 @@ def _search(place: Place, measure: Measure, others: Sequence[Place]) -> tuple[li
         scores = similar.scores(place, measure, other, report)
         itself = place.neuron if (other.model, other.layer) == (place.model, place.layer) else None
         for results, n, lowest in ((alike, N_ALIKE, False), (opposed, N_OPPOSED, True)):
-            for neuron in best(scores, n, without=itself, lowest=lowest):
+            for neuron in top_neurons(scores, n, without=itself, lowest=lowest):
                 results.append(_Similar(replace(other, neuron=neuron), float(scores[neuron])))
     progress.empty()
     alike = sorted(alike, key=lambda similar: -similar.score)[:N_ALIKE]

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from analysis.spreadsheet import guarded
+from analysis.spreadsheet import escape_formula
 from dashboard.studies.plan.design import Design, Item
 from dashboard.studies.storage.ratings import Rating
 from dashboard.studies.storage.store import StudyStore
@@ -56,7 +56,7 @@ def to_csv(rows: list[dict[str, Any]], *, opaque: bool) -> bytes:
     columns = _RATED if opaque else _RATED + _KNOWN
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if row[c] is None else guarded(str(row[c])) for c in columns])
+        writer.writerow(["" if row[c] is None else escape_formula(str(row[c])) for c in columns])
     return out.getvalue().encode()
 
 

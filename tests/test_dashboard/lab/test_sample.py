@@ -86,7 +86,7 @@ def test_levels_and_ranks_agree_with_each_other(place: Place, sample: Sample) ->
     marks = lab.sample_marks(place, text, sample.n_contexts)
     for hook, found in lab.examine(place, text, sample).items():
         values = np.array(sample.activations(hook)[5], dtype=np.float32)
-        assert sum(level.n_seen for level in found.levels) == (values > 0).sum()
+        assert sum(level.n_sampled for level in found.levels) == (values > 0).sum()
         assert sum(level.n_fit for level in found.levels) == (marks & (values > 0)).sum()
     told: list[float] = []
     answers = lab.ranked(place, text, sample, told.append)

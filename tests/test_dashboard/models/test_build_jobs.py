@@ -16,7 +16,15 @@ import pytest
 
 from cache.reader import NeuronCache
 from dashboard.models import build_jobs as jobs
-from dashboard.models.build_jobs import Build, JobError, build_of, checked_text, discard, start, stop
+from dashboard.models.build_jobs import (
+    Build,
+    BuildError,
+    check_text_path,
+    discard_build,
+    last_build,
+    start_build,
+    stop_build,
+)
 from dashboard.shared.settings import REPOSITORY, builds_allowed
 
 
@@ -26,9 +34,9 @@ def model(tiny_checkpoint: Path, tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "models" / "tiny"
     shutil.copytree(tiny_checkpoint, folder, ignore=shutil.ignore_patterns("neurons*"))
     yield folder
-    build = build_of(folder)
-    if build and build.state in ("running", "stopping") and build.job:
-        os.kill(build.job.pid, signal.SIGKILL)
+    build = last_build(folder)
+    if build and build.state in ("running", "stopping") and build.request:
+        os.kill(build.request.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -48,31 +56,31 @@ def ended(model: Path) -> Build:
 def until(model: Path, *states: str) -> Build:
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        build = build_of(model)
+        build = last_build(model)
         if build and build.state in states:
             return build
         time.sleep(0.05)
-    raise AssertionError(f"expected {states}, got {build_of(model)}")
+    raise AssertionError(f"expected {states}, got {last_build(model)}")
 
 
 def reading(model: Path) -> Build:
     """Once it has read some text."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        build = build_of(model)
+        build = last_build(model)
         if build and build.progress and build.progress.n_tokens:
             return build
         time.sleep(0.02)
-    raise AssertionError(build_of(model))
+    raise AssertionError(last_build(model))
 
 
 def test_a_build_ends_with_a_cache(model: Path, tiny_model: Path, corpus: Path) -> None:
-    assert build_of(model) is None
-    start(model, corpus, 1.0)
-    with pytest.raises(JobError, match="is running"):
-        start(model, corpus, 1.0)
-    with pytest.raises(JobError, match="is running"):
-        discard(model)
+    assert last_build(model) is None
+    start_build(model, corpus, 1.0)
+    with pytest.raises(BuildError, match="is running"):
+        start_build(model, corpus, 1.0)
+    with pytest.raises(BuildError, match="is running"):
+        discard_build(model)
     build = ended(model)
     assert build.state == "done", build.output
     assert build.progress
@@ -80,35 +88,35 @@ def test_a_build_ends_with_a_cache(model: Path, tiny_model: Path, corpus: Path) 
     mine, expected = NeuronCache.open(model / "neurons"), NeuronCache.open(tiny_model / "neurons")
     assert mine.manifest == expected.manifest
     assert build.progress.n_tokens == expected.manifest.corpus.n_tokens
-    with pytest.raises(JobError, match="no build of this model is running"):
-        stop(model)
+    with pytest.raises(BuildError, match="no build of this model is running"):
+        stop_build(model)
 
 
 def test_a_stopped_build_goes_on_where_it_was(model: Path, long_text: Path) -> None:
-    start(model, long_text, 1.0)
+    start_build(model, long_text, 1.0)
     running = reading(model)
     assert running.state == "running"
     assert running.progress
     assert running.progress.memory > 10_000_000
     assert running.progress.total_bytes
-    stop(model)
+    stop_build(model)
     build = ended(model)
-    assert (build.state, build.can_go_on) == ("stopped", True), build.output
+    assert (build.state, build.can_resume) == ("stopped", True), build.output
     assert "resumes from" in build.output
     assert not (model / "neurons").exists()
-    start(model, long_text, 1.0)
+    start_build(model, long_text, 1.0)
     again = reading(model)
     assert again.progress
     assert again.progress.n_tokens >= running.progress.n_tokens
-    stop(model)
+    stop_build(model)
     ended(model)
-    discard(model)
-    assert build_of(model) is None
+    discard_build(model)
+    assert last_build(model) is None
     assert not list(model.glob("neurons*"))
 
 
 def test_a_killed_build_says_so(model: Path, long_text: Path) -> None:
-    start(model, long_text, 1.0)
+    start_build(model, long_text, 1.0)
     job = reading(model).job
     assert job is not None
     os.kill(job.pid, signal.SIGKILL)
@@ -118,7 +126,7 @@ def test_a_killed_build_says_so(model: Path, long_text: Path) -> None:
 def test_a_build_that_fails_leaves_its_words(model: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.parquet"
     bad.write_bytes(b"no parquet")
-    start(model, bad, 1.0)
+    start_build(model, bad, 1.0)
     build = ended(model)
     assert build.state == "failed"
     assert "bad.parquet" in build.output
@@ -126,8 +134,8 @@ def test_a_build_that_fails_leaves_its_words(model: Path, tmp_path: Path) -> Non
 
 
 def test_a_build_outlives_the_process_that_started_it(model: Path, corpus: Path) -> None:
-    code = "import sys; from pathlib import Path; from dashboard.models.build_jobs import start; "
-    code += "start(Path(sys.argv[1]), Path(sys.argv[2]), 1.0)"
+    code = "import sys; from pathlib import Path; from dashboard.models.build_jobs import start_build; "
+    code += "start_build(Path(sys.argv[1]), Path(sys.argv[2]), 1.0)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code, str(model), str(corpus)], env=environment, check=True)
     assert ended(model).state == "done"
@@ -136,7 +144,7 @@ def test_a_build_outlives_the_process_that_started_it(model: Path, corpus: Path)
 def test_names_are_never_options_or_shell(model: Path, corpus: Path, tmp_path: Path) -> None:
     odd = tmp_path / "--model $(touch x); 'a b'.parquet"
     shutil.copy(corpus, odd)
-    start(model, checked_text(str(odd)), 0.5)
+    start_build(model, check_text_path(str(odd)), 0.5)
     assert ended(model).state == "done"
     assert NeuronCache.open(model / "neurons").manifest.corpus.sample == 0.5
 
@@ -145,9 +153,9 @@ def test_names_are_never_options_or_shell(model: Path, corpus: Path, tmp_path: P
 def test_a_damaged_job_is_no_build(model: Path, damage: bytes) -> None:
     (model / "neurons.job").mkdir()
     (model / "neurons.job" / "job.json").write_bytes(damage)
-    assert build_of(model) is None
-    with pytest.raises(JobError, match="no build of this model is running"):
-        stop(model)
+    assert last_build(model) is None
+    with pytest.raises(BuildError, match="no build of this model is running"):
+        stop_build(model)
 
 
 def test_a_stale_job_never_has_another_process_killed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +165,9 @@ def test_a_stale_job_never_has_another_process_killed(model: Path, monkeypatch: 
     job = {"data": "/x", "sample": 1, "started": time.time(), "pid": os.getpid()}
     (folder / "job.json").write_text(json.dumps(job))
     monkeypatch.setattr(jobs.os, "kill", lambda *_: pytest.fail("killed"))
-    with pytest.raises(JobError):
-        stop(model)
-    build = build_of(model)
+    with pytest.raises(BuildError):
+        stop_build(model)
+    build = last_build(model)
     assert build is not None
     assert build.state == "failed"
 
@@ -167,30 +175,30 @@ def test_a_stale_job_never_has_another_process_killed(model: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "a whole path"),
-        ("relative/path", "a whole path"),
-        ("wikitext", "a whole path"),
-        ("https://example.org/x.parquet", "a whole path"),
-        ("--out", "a whole path"),
-        ("/no/such/file.txt", "there is no"),
-        ("/etc/hostname", "not of a kind"),
-        ("/dev/null", "there is no"),
-        ("a\0b", "a whole path"),
-        ("/a\0b", "there is no"),
+        ("", "an absolute path"),
+        ("relative/path", "an absolute path"),
+        ("wikitext", "an absolute path"),
+        ("https://example.org/x.parquet", "an absolute path"),
+        ("--out", "an absolute path"),
+        ("/no/such/file.txt", "does not exist"),
+        ("/etc/hostname", "unknown format"),
+        ("/dev/null", "does not exist"),
+        ("a\0b", "an absolute path"),
+        ("/a\0b", "does not exist"),
         ("/" + "x" * 5000, "no"),
     ],
 )
 def test_only_text_that_is_there_is_read(text: str, expected: str) -> None:
-    with pytest.raises(JobError, match=expected):
-        checked_text(text)
+    with pytest.raises(BuildError, match=expected):
+        check_text_path(text)
 
 
 def test_a_folder_needs_text(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="no text was found"):
-        checked_text(str(tmp_path))
+    with pytest.raises(BuildError, match="contains no text"):
+        check_text_path(str(tmp_path))
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.txt").write_text("x")
-    assert checked_text(f" {tmp_path} ") == tmp_path
+    assert check_text_path(f" {tmp_path} ") == tmp_path
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from dashboard.models.loss_charts import curves_figure, difference, smoothed, sources_figure
-from dashboard.models.model_marks import marks_of
 from dashboard.models.service import loss_curve, source_losses
 from dashboard.shared.catalog import FoundModel
+from dashboard.shared.palette import model_styles
 
 ONE, OTHER = "one", "<b>other</b>"
-MARKS = marks_of([ONE, OTHER])
+STYLES = model_styles([], missing=[ONE, OTHER])
 LOSSES = {ONE: {"all": 2.0, "code": 1.5, "prose": 2.5}, OTHER: {"all": 2.1, "code": 1.4, "law": 3.0}}
 
 
@@ -30,7 +30,7 @@ def test_a_line_is_of_means_over_stretches_that_no_step_is_left_out_of() -> None
 
 def test_each_model_has_a_line_that_tells_without_its_colour() -> None:
     curve = pd.DataFrame({"tokens": [10, 1000], "loss": [9.0, 4.0]})
-    one, other = curves_figure({ONE: curve, OTHER: curve}, MARKS).data
+    one, other = curves_figure({ONE: curve, OTHER: curve}, STYLES).data
     assert list(one.x) == [10, 1000]
     assert list(one.y) == [9.0, 4.0]
     assert one.line.dash != other.line.dash
@@ -40,7 +40,7 @@ def test_each_model_has_a_line_that_tells_without_its_colour() -> None:
 def test_differences_along_the_run_are_over_what_both_have_seen() -> None:
     long = pd.DataFrame({"tokens": [10, 100, 1000, 10_000], "loss": [9.0, 7.0, 5.0, 4.0]})
     short = pd.DataFrame({"tokens": [10, 100, 1000], "loss": [9.0, 6.5, 4.0]})
-    (line,) = curves_figure({ONE: short, OTHER: long}, MARKS, ONE).data
+    (line,) = curves_figure({ONE: short, OTHER: long}, STYLES, ONE).data
     assert list(line.x) == [10, 100, 1000]
     assert list(line.y) == pytest.approx([0.0, 0.5, 1.0])
 
@@ -61,7 +61,7 @@ def test_a_few_last_steps_are_no_stretch_of_their_own() -> None:
 
 
 def test_losses_are_in_rows_with_the_hardest_on_top() -> None:
-    figure = sources_figure(LOSSES, MARKS)
+    figure = sources_figure(LOSSES, STYLES)
     assert list(figure.layout.yaxis.ticktext) == ["code", "prose", "law", "<b>all text</b>"]
     one, other = figure.data
     assert dict(zip(one.y, one.x, strict=True)) == {0: 1.5, 1: 2.5, 3: 2.0}
@@ -69,26 +69,21 @@ def test_losses_are_in_rows_with_the_hardest_on_top() -> None:
 
 
 def test_differences_are_from_the_baseline_where_both_were_measured() -> None:
-    figure = sources_figure(LOSSES, MARKS, ONE)
+    figure = sources_figure(LOSSES, STYLES, ONE)
     (other,) = figure.data
     assert list(figure.layout.yaxis.ticktext) == ["code", "<b>all text</b>"]
     assert list(other.x) == pytest.approx([-0.1, 0.1])
     assert "more than one" in figure.layout.xaxis.title.text
 
 
-def test_no_two_of_many_models_look_the_same() -> None:
-    marks = marks_of(map(str, range(36)))
-    assert len(set(marks.values())) == 36
-
-
 def test_what_is_no_loss_is_left_out(tmp_path: Path) -> None:
-    said = {
+    evaluation = {
         "all": {"bits_per_byte": 2},
         "a": {"bits_per_byte": "1"},
         "b": [],
         "c": {"bits_per_byte": float("nan")},
     }
-    assert source_losses(FoundModel("m", tmp_path, {}, evaluation=said)) == {"all": 2.0}
+    assert source_losses(FoundModel("m", tmp_path, {}, evaluation=evaluation)) == {"all": 2.0}
     model = FoundModel("m", tmp_path, {})
     assert loss_curve(model) is None
     frame = pd.DataFrame({"tokens": [0, 8, 16], "loss": [9.0, np.nan, 8.0]})

@@ -1,13 +1,13 @@
-"""What models can do beside each other: the figure of the paper's tasks, and files that are none."""
+"""Figure of the paper's tasks, and damaged files of results."""
 
 from pathlib import Path
 
 import pytest
 
-from dashboard.models.model_marks import marks_of
 from dashboard.models.service import task_results
 from dashboard.models.task_charts import tasks_figure
 from dashboard.shared.catalog import FoundModel
+from dashboard.shared.palette import model_styles
 from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
 ARC = TaskResult("arc_easy", "acc_norm", 0.31, 0.01, 2376, 0.25, "a" * 64)
@@ -16,7 +16,7 @@ TRIVIA = TaskResult("triviaqa", "exact_match", 0.002, 0.001, 3000, 0.0, "b" * 64
 
 def test_every_model_has_a_mark_in_each_row_of_its_own() -> None:
     found = {"solu-1l": [ARC, TRIVIA], "<b>other</b>": [ARC]}
-    figure = tasks_figure(found, marks_of(found))
+    figure = tasks_figure(found, model_styles([], missing=found))
     one, other = figure.data
     assert list(one.x) == [0.31, 0.002]
     assert list(one.error_x.array) == pytest.approx([0.0196, 0.00196])

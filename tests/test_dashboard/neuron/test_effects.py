@@ -11,12 +11,12 @@ import torch
 from analysis.token_effects import (
     correlation,
     effect_bars,
+    effects_of_tokens,
     find_tokens,
-    in_bar,
-    ordered,
-    percentile,
-    promoted,
-    suppressed,
+    most_promoted,
+    most_suppressed,
+    percentile_rank,
+    tokens_in_bar,
 )
 from cache.format.vocabulary import Vocabulary
 from dashboard.neuron.ablation import ablation
@@ -140,18 +140,24 @@ def test_a_missing_model_and_another_tokenizer_are_said(place: Place, models: Pa
 
 def test_the_strongest_and_ranks() -> None:
     values = np.array([0.5, -2, 3, 0.5, 0, -1, 0.25, 0.5, 1, -3], dtype=np.float32)
-    assert [t.token for t in promoted(values, 3, WORDS)] == [2, 8, 0]
-    assert [(t.token, t.effect) for t in suppressed(values, 2, WORDS)] == [(9, -3.0), (1, -2.0)]
-    assert [t.rank for t in ordered(values, [2, 0, 3, 7, 9], WORDS)] == [1, 3, 3, 3, 10]
-    assert [t.text for t in ordered(values, [1, 5, 6, 7, 9], WORDS)] == ["·the", "↵", "·", "\\xe2", ""]
-    assert len(promoted(values, 99, WORDS)) == 10
+    assert [t.token for t in most_promoted(values, 3, WORDS)] == [2, 8, 0]
+    assert [(t.token, t.effect) for t in most_suppressed(values, 2, WORDS)] == [(9, -3.0), (1, -2.0)]
+    assert [t.rank for t in effects_of_tokens(values, [2, 0, 3, 7, 9], WORDS)] == [1, 3, 3, 3, 10]
+    assert [t.text for t in effects_of_tokens(values, [1, 5, 6, 7, 9], WORDS)] == [
+        "·the",
+        "↵",
+        "·",
+        "\\xe2",
+        "",
+    ]
+    assert len(most_promoted(values, 99, WORDS)) == 10
 
 
 def test_percentiles_count_ties_half() -> None:
     values = np.array([1, 2, 2, 3, 0], dtype=np.float32)
-    assert [percentile(values, t) for t in range(5)] == [0.25, 0.625, 0.625, 1.0, 0.0]
-    assert percentile(np.zeros(7, dtype=np.float32), 3) == 0.5
-    assert percentile(np.zeros(1, dtype=np.float32), 0) == 0
+    assert [percentile_rank(values, t) for t in range(5)] == [0.25, 0.625, 0.625, 1.0, 0.0]
+    assert percentile_rank(np.zeros(7, dtype=np.float32), 3) == 0.5
+    assert percentile_rank(np.zeros(1, dtype=np.float32), 0) == 0
 
 
 @pytest.mark.parametrize(
@@ -190,19 +196,19 @@ def test_every_token_is_in_the_bar_that_lists_it(n: int) -> None:
     effects = np.random.default_rng(n).normal(size=n).astype(np.float32)
     bars = effect_bars(effects)
     middles = (bars.edges[:-1] + bars.edges[1:]) / 2
-    listed = [in_bar(effects, bars, value) for value in middles]
+    listed = [tokens_in_bar(effects, bars, value) for value in middles]
     assert [len(tokens) for tokens in listed] == bars.counts.tolist()
     assert sorted(token for tokens in listed for token in tokens) == list(range(n))
     for tokens in listed:
         strengths = np.abs(effects[tokens]).tolist()
         assert strengths == sorted(strengths, reverse=True)
-    assert in_bar(effects, bars, 1e9) == listed[-1]
-    assert in_bar(effects, bars, -1e9) == listed[0]
+    assert tokens_in_bar(effects, bars, 1e9) == listed[-1]
+    assert tokens_in_bar(effects, bars, -1e9) == listed[0]
 
 
 def test_token_text_is_no_markup_in_a_figure() -> None:
     values = np.arange(10, dtype=np.float32)
-    figure = effect_map(values, values**2, ordered(values, [8], WORDS))
+    figure = effect_map(values, values**2, effects_of_tokens(values, [8], WORDS))
     assert list(figure.data[1].x) == [8]
     assert list(figure.data[1].y) == [64]
     assert "&lt;b&gt;x" in figure.data[1].customdata[0]

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.histogram_bars import Bars, bars_of
-from analysis.spreadsheet import unguarded
+from analysis.histogram_bars import Bars, bars_from_histogram
+from analysis.spreadsheet import unescape_formula
 from cache.reader import NeuronCache
 from dashboard.neuron.exports.html_page import neuron_page
 from dashboard.neuron.exports.layer_table import layer_table, layer_to_csv, layer_to_parquet
@@ -53,7 +53,7 @@ def record(cache: NeuronCache, neuron: int) -> Record:
 @pytest.fixture(scope="module")
 def bars(cache: NeuronCache, neuron: int) -> dict[str, Bars]:
     one = cache.neuron(0, neuron)
-    return {hook: bars_of(one.histogram(hook), one.moments(hook)) for hook in cache.hooks}
+    return {hook: bars_from_histogram(one.histogram(hook), one.moments(hook)) for hook in cache.hooks}
 
 
 def test_json_holds_what_the_cache_does(cache: NeuronCache, neuron: int, record: Record) -> None:
@@ -98,7 +98,7 @@ def test_tables_agree_with_the_record(record: Record, cache: NeuronCache) -> Non
     assert len(parquet) == len(rows) == len(every)
     for table, line, example in zip(parquet, rows, every, strict=True):
         text = "".join(p.text for p in cache.vocabulary.pieces(example["tokens"]))
-        assert table["text"] == unguarded(line["text"]) == text
+        assert table["text"] == unescape_formula(line["text"]) == text
         assert table["peak_text"] in text
         assert table["tokens"] == json.loads(line["tokens"]) == example["tokens"]
         assert table["value"] == float(line["value"]) == example["value"]
@@ -194,7 +194,7 @@ def test_a_layer_is_listed_with_its_labels(cache: NeuronCache) -> None:
         assert row["checkpoint_sha256"] == cache.manifest.model.sha256
         peaks = [cache.vocabulary.text(int(e.tokens[e.peak])) for e in one.top("hook_post")]
         assert json.loads(row["peak_texts"]) == peaks[: len(json.loads(row["peak_texts"]))]
-    assert [(unguarded(r["label"]), r["star"], r["verdict"]) for r in rows[4:6]] == [
+    assert [(unescape_formula(r["label"]), r["star"], r["verdict"]) for r in rows[4:6]] == [
         ("", "False", ""),
         ("=1+1", "True", "unsure"),
     ]
@@ -210,7 +210,7 @@ def test_older_caches_are_exported_too(older: NeuronCache) -> None:
     layer, hook = older.layers[0], older.hooks[0]
     record = neuron_record(older, "old", layer, 0)
     one = older.neuron(layer, 0)
-    bars = {name: bars_of(one.histogram(name), one.moments(name)) for name in older.hooks}
+    bars = {name: bars_from_histogram(one.histogram(name), one.moments(name)) for name in older.hooks}
     assert json.loads(to_json(record))["provenance"]["cache_version"] == older.manifest.version
     assert examples_to_parquet(record)
     assert examples_to_csv(record)

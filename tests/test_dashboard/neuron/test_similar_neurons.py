@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from analysis.similarity import PeakCounts, best, correlations, cosines, sampled_contexts, standardized
+from analysis.similarity import PeakCounts, correlations, cosines, standardize, take_contexts, top_neurons
 from dashboard.neuron import similar_neurons as similar
 from dashboard.neuron.ablation import begins_its_context
 from dashboard.neuron.recompute import recomputed
@@ -41,7 +41,7 @@ def by_hand(checkpoint: Path, place: Place, layer: int, hook: str, n_tokens: int
     """Activations of a layer over the sample of a place's cache, each context cut at the model's n_ctx."""
     model = load_checkpoint(checkpoint)[0].double()
     rows = []
-    for tokens in sampled_contexts(place.cache.sample(), n_tokens):
+    for tokens in take_contexts(place.cache.sample(), n_tokens):
         step = model.config.n_ctx - 1
         for first in range(0, len(tokens), step):
             row = torch.tensor([[0, *tokens[first : first + step].tolist()]])
@@ -126,7 +126,7 @@ def test_a_neuron_that_never_changes_is_like_no_other() -> None:
     values[:, 2] = 0
     values[7, 2] = 1e30  # one spike
     values[5, 3] = np.nan
-    found = standardized(values)
+    found = standardize(values)
     assert np.isfinite(found).all()
     assert (found[:, 1] == 0).all()
     assert correlations(found[:, 2], found)[2] == pytest.approx(1, abs=2e-3)
@@ -137,26 +137,26 @@ def test_a_neuron_that_never_changes_is_like_no_other() -> None:
 
 
 def test_neurons_without_peaks_overlap_with_none() -> None:
-    counts = PeakCounts.of(pa.chunked_array([[[5, 5, 9], []], [[9]]], pa.list_(pa.int32())))
-    assert counts.of_neuron(0) == {5: 2, 9: 1}
+    counts = PeakCounts.from_column(pa.chunked_array([[[5, 5, 9], []], [[9]]], pa.list_(pa.int32())))
+    assert counts.neuron_counts(0) == {5: 2, 9: 1}
     assert counts.overlaps({5: 1, 9: 3}).tolist() == [0.5, 0, 0.25]
     assert counts.overlaps({}).tolist() == [0, 0, 0]
 
 
 def test_the_best_leave_the_neuron_itself_out() -> None:
     scores = np.array([0.1, 1.0, 0.5, -0.3])
-    assert best(scores, 2, without=1) == [2, 0]
-    assert best(scores, 2) == [1, 2]
-    assert best(scores, 2, without=3, lowest=True) == [0, 2]
-    assert best(scores, 9, without=0) == [1, 2, 3]
+    assert top_neurons(scores, 2, without=1) == [2, 0]
+    assert top_neurons(scores, 2) == [1, 2]
+    assert top_neurons(scores, 2, without=3, lowest=True) == [0, 2]
+    assert top_neurons(scores, 9, without=0) == [1, 2, 3]
 
 
 def test_contexts_are_whole_until_the_tokens_run_out() -> None:
     rows = [list(range(n, 2 * n)) for n in (5, 7, 1, 9)]
     sample = pa.table({"tokens": pa.array(rows, pa.list_(pa.int32()))})
-    everything = [t.tolist() for t in sampled_contexts(sample, 1000)]
+    everything = [t.tolist() for t in take_contexts(sample, 1000)]
     assert sorted(everything) == sorted(rows)
-    some = [t.tolist() for t in sampled_contexts(sample, 10)]
+    some = [t.tolist() for t in take_contexts(sample, 10)]
     assert sum(map(len, some)) == 10
     assert some[:-1] == everything[: len(some) - 1]
     assert some[-1] == everything[len(some) - 1][: len(some[-1])]

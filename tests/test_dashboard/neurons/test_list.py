@@ -11,12 +11,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from analysis.patterns import PatternError
 from cache.format import schema
 from cache.format.histogram import N_BINS, bin_index
 from cache.format.schema import CacheError
 from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
-from dashboard.neurons.token_search import PatternError, peaks_among, tokens_matching
+from dashboard.neurons.token_search import peaks_among, tokens_matching
 from dashboard.shared import settings
 from dashboard.shared.address import AddressError
 from dashboard.shared.list_address import Listing, Search, parse, place_of

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dashboard
-from analysis.spreadsheet import guarded, unguarded
+from analysis.spreadsheet import escape_formula, unescape_formula
 from dashboard.labels.files import COLUMNS, from_file, to_csv, to_json
 from dashboard.shared.annotations import database
 from dashboard.shared.annotations.content import (
@@ -257,8 +257,8 @@ def test_files_give_back_what_they_were_given(found: list[Annotation]) -> None:
 
 @given(texts | st.from_regex(r"\A'*[=+\-@\t\r]?.*\Z"))
 def test_no_cell_of_a_csv_is_a_formula(text: str) -> None:
-    cell = guarded(text)
-    assert unguarded(cell) == text
+    cell = escape_formula(text)
+    assert unescape_formula(cell) == text
     try:
         float(cell)
     except ValueError:
