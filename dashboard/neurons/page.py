@@ -39,7 +39,7 @@ def neuron_address(place: Place, row: Row) -> Address:
 def lines(place: Place, page: Page, found: Found | None) -> list[Line]:
     """The page's neurons as they are shown."""
     previews = layers.page_previews(place, [(row.layer, row.neuron) for row in page.rows])
-    labels = {layer: annotations.of_layer(place.model, layer) for layer in {row.layer for row in page.rows}}
+    labels = {layer: annotations.by_neuron(place.model, layer) for layer in {row.layer for row in page.rows}}
     shown = []
     for row in page.rows:
         said = labels[row.layer].get(row.neuron)

@@ -186,7 +186,7 @@ def _store(url: str | None) -> "StudyStore":
     from dashboard.shared.annotations.database import Database
     from dashboard.studies.storage.store import StudyStore
 
-    return StudyStore(Database(url or database_url(), keeps="studies"))
+    return StudyStore(Database(url or database_url()))
 
 
 def _opened(named: str) -> tuple[str, "NeuronCache", str]:

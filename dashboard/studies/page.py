@@ -6,17 +6,18 @@ from analysis.formatting import number
 from analysis.rating import power_of
 from cache.format.schema import CacheError
 from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDY
-from dashboard.studies import open_store as studies
 from dashboard.studies import service as study_results
 from dashboard.studies.charts import power_figure
 from dashboard.studies.plan.design import Design, StudyError
 from dashboard.studies.service import Choice
 from dashboard.studies.storage.ratings import Summary
+from dashboard.studies.storage.store import StudyStore
 
 SHADES = {"magnitude": "by strength", "rank": "by rank"}
 _FIELDS = Design.__dataclass_fields__
@@ -157,7 +158,7 @@ def page() -> None:
         "explains 80% or more of the strongest firings, as in the paper; models are named only at the end."
     )
     try:
-        everything = studies.store().studies()
+        everything = open_store(StudyStore).studies()
     except AnnotationError as error:
         show_problem("Studies cannot be read", error)
         return

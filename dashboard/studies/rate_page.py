@@ -2,20 +2,20 @@
 
 import streamlit as st
 
-from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.user_name import ask_name, keep_said_name
-from dashboard.studies import open_store as studies
+from dashboard.shared.user_name import ask_name, remember_name, user_name
 from dashboard.studies.components.rating_card import rating_card
 from dashboard.studies.plan.design import StudyError
+from dashboard.studies.storage.store import StudyStore
 
 
 def page() -> None:
     """The card to rate, or what is in the way."""
     study = st.query_params.get("study", "")
     try:
-        store = studies.store()
+        store = open_store(StudyStore)
         summary, instruction = store.summary(study), store.design(study).instruction
     except StudyError as error:
         show_problem("This study cannot be rated", error)
@@ -26,12 +26,12 @@ def page() -> None:
     if summary.closed:
         st.info("This study is closed: it takes no more ratings. Thank you for looking in.")
         return
-    rater = annotations.user_name()
+    rater = user_name()
     if not rater:
         st.subheader("Rate", anchor=False)
         ask_name("to rate under")
         return
-    keep_said_name()
+    remember_name()
     rating_card(study, rater, instruction)
 
 

@@ -9,13 +9,14 @@ from analysis.rating import Results, n_for, power_of, rated, results
 from analysis.rating.rated import side_name
 from cache.format.schema import CacheError
 from dashboard.shared import places
-from dashboard.shared.annotations import content
+from dashboard.shared.annotations.content import database_url
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.catalog import FoundModel, ModelError
-from dashboard.studies import open_store as studies
 from dashboard.studies.plan.cards import make_cards
 from dashboard.studies.plan.design import Design, StudyError, new_design
 from dashboard.studies.plan.sampling import draw, require_same_text, side_of
 from dashboard.studies.storage.export import rating_rows
+from dashboard.studies.storage.store import StudyStore
 
 WINDOW = (16, 8)
 """Tokens shown before and after a snippet's peak, where the caches keep as many."""
@@ -30,13 +31,13 @@ def results_of(study: str) -> Results:
     Raises:
         StudyError: it is blind, or not there.
     """
-    studies.store().key(study)
-    return _results(content.database_url(), study)
+    open_store(StudyStore).key(study)
+    return _results(database_url(), study)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Computing the results…")
 def _results(url: str, study: str) -> Results:  # noqa: ARG001 part of the key; a closed study does not change
-    store = studies.store()
+    store = open_store(StudyStore)
     design = store.design(study)
     rows = rating_rows(design, store.ratings(study), store.key(study))
     return results(rated(rows), side_names(design))
@@ -108,7 +109,7 @@ def create(
         done += n
         progress(done / len(plan.items))
 
-    return studies.store().create(plan, make_cards(plan, caches, made))
+    return open_store(StudyStore).create(plan, make_cards(plan, caches, made))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

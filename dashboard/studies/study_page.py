@@ -6,13 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from analysis.formatting import number
-from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDIES
-from dashboard.shared.user_name import ask_name, keep_said_name
-from dashboard.studies import open_store as studies
+from dashboard.shared.user_name import ask_name, remember_name, user_name
 from dashboard.studies.findings import findings
 from dashboard.studies.plan.design import StudyError, digest
 from dashboard.studies.storage.export import PREREGISTRATION
@@ -88,11 +87,11 @@ def unblinding(store: StudyStore, study: Summary) -> None:
             "This ends the ratings for good and shows which neuron is whose. It cannot be taken back.",
             icon=":material/warning:",
         )
-        user = annotations.user_name()
+        user = user_name()
         if not user:
             ask_name("kept as who unblinded")
             return
-        keep_said_name()
+        remember_name()
         typed = st.text_input(
             "To go on, type the study's title", key="study_typed", placeholder=study.title, live="250ms"
         )
@@ -109,7 +108,7 @@ def unblinding(store: StudyStore, study: Summary) -> None:
 def page() -> None:
     """The study that the address names."""
     try:
-        store = studies.store()
+        store = open_store(StudyStore)
         study = store.summary(st.query_params.get("study", ""))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.subheader(plain(study.title), anchor=False, width="stretch")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.shared.annotations.hypotheses import from_json
+from dashboard.lab.hypothesis_files import from_json
 
 pytestmark = pytest.mark.browser
 

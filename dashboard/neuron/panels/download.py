@@ -24,9 +24,9 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     """Buttons, in rows by what the file is for."""
 
     # Read here: what is asked for later runs without a session, and would not know whose labels come first.
-    labels = annotations.of_layer(place.model, place.layer)
+    labels = annotations.by_neuron(place.model, place.layer)
     try:
-        said = annotations.of_neuron(place)
+        said = annotations.of_place(place)
     except AnnotationError:
         said = []
 

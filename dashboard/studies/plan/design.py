@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from dashboard.shared.annotations.content import Text, problems_of
+from dashboard.shared.annotations.content import Text, validation_message
 
 FORMAT = "solu-explorer-study"
 VERSION = 1
@@ -179,7 +179,7 @@ def new_design(**fields: Any) -> Design:
     try:
         return Design(**fields)
     except ValidationError as error:
-        raise StudyError(f"this design cannot be used: {problems_of(error)}") from error
+        raise StudyError(f"this design cannot be used: {validation_message(error)}") from error
 
 
 def plan_of(public: bytes, key: bytes) -> Plan:
@@ -198,7 +198,7 @@ def plan_of(public: bytes, key: bytes) -> Plan:
     try:
         return TypeAdapter(Plan).validate_python(parts)
     except ValidationError as error:
-        raise StudyError(f"this is no study of version {VERSION}: {problems_of(error)}") from error
+        raise StudyError(f"this is no study of version {VERSION}: {validation_message(error)}") from error
 
 
 def design_of(public: bytes) -> Design:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from cache.reader import NeuronCache
-from dashboard.shared.annotations.content import problems_of
+from dashboard.shared.annotations.content import validation_message
 from dashboard.studies.plan.design import (
     Design,
     Item,
@@ -47,7 +47,7 @@ def side_of(model: str, cache: NeuronCache, hook: str = "", layers: Sequence[int
     try:
         return TypeAdapter(Side).validate_python(parts)
     except ValidationError as error:
-        raise StudyError(f"{model} cannot be studied: {problems_of(error)}") from error
+        raise StudyError(f"{model} cannot be studied: {validation_message(error)}") from error
 
 
 def require_same_text(caches: Sequence[NeuronCache]) -> None:

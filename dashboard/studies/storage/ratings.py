@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from dashboard.shared.annotations.content import Text, UserName, problems_of
+from dashboard.shared.annotations.content import Text, UserName, validation_message
 from dashboard.studies.plan.design import StudyError, Verdict
 
 Confidence = Literal[1, 2, 3]
@@ -73,7 +73,7 @@ def checked_rating(rating: Rating) -> Rating:
     try:
         return _RATING.validate_python({name: getattr(rating, name) for name in Rating.__slots__})
     except ValidationError as error:
-        raise StudyError(f"this rating cannot be kept: {problems_of(error)}") from error
+        raise StudyError(f"this rating cannot be kept: {validation_message(error)}") from error
 
 
 def checked_name(name: str) -> str:
@@ -85,7 +85,7 @@ def checked_name(name: str) -> str:
     try:
         return _NAME.validate_python(name)
     except ValidationError as error:
-        raise StudyError(f"expected a name of at most 80 characters: {problems_of(error)}") from error
+        raise StudyError(f"expected a name of at most 80 characters: {validation_message(error)}") from error
 
 
 _RATING = TypeAdapter(Rating)

@@ -21,16 +21,17 @@ from hypothesis import strategies as st
 import dashboard
 from analysis.spreadsheet import guarded, unguarded
 from dashboard.labels.files import COLUMNS, from_file, to_csv, to_json
-from dashboard.shared.annotations import database
+from dashboard.shared.annotations import database as database_module
+from dashboard.shared.annotations.append_only import Merged
 from dashboard.shared.annotations.content import (
     VERDICTS,
     Annotation,
     AnnotationError,
     Content,
     Key,
-    Merged,
     database_url,
 )
+from dashboard.shared.annotations.database import Database
 from dashboard.shared.annotations.store import AnnotationStore
 
 KEY = Key("ab" * 32, 0, 7)
@@ -44,9 +45,9 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[AnnotationStore]:
-    opened = AnnotationStore(url)
-    yield opened
-    opened.close()
+    database = Database(url)
+    yield AnnotationStore(database)
+    database.close()
 
 
 def test_what_is_saved_is_read_part_by_part(store: AnnotationStore) -> None:
@@ -123,9 +124,10 @@ def test_text_is_data(store: AnnotationStore) -> None:
 WRITER = """
 import sys
 import time
-from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.annotations.content import Key
-store = AnnotationStore(sys.argv[1])
+from dashboard.shared.annotations.database import Database
+from dashboard.shared.annotations.store import AnnotationStore
+store = AnnotationStore(Database(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(10_000):
@@ -166,7 +168,8 @@ def test_two_processes_write_at_once_and_one_is_killed(url: str) -> None:
         process.stdin.close()
         process.stdout.close()
         assert process.wait(60) == -signal.SIGKILL
-    store = AnnotationStore(url)
+    database = Database(url)
+    store = AnnotationStore(database)
     for name, acknowledged in said.items():
         kept = sorted(
             int(r.annotation.content.label)
@@ -176,7 +179,7 @@ def test_two_processes_write_at_once_and_one_is_killed(url: str) -> None:
         )
         assert kept[: len(acknowledged)] == acknowledged
         assert len(kept) <= len(acknowledged) + 1  # one may be written and not yet acknowledged
-    store.close()
+    database.close()
 
 
 def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: Path) -> None:
@@ -185,9 +188,9 @@ def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: 
     other.execute("BEGIN IMMEDIATE")
     done = threading.Timer(0.3, other.execute, ["COMMIT"])
     done.start()
-    store = AnnotationStore(f"sqlite:///{tmp_path}/new.sqlite")
-    assert store.save(KEY, "tiny", "ada", label="x")
-    store.close()
+    database = Database(f"sqlite:///{tmp_path}/new.sqlite")
+    assert AnnotationStore(database).save(KEY, "tiny", "ada", label="x")
+    database.close()
     done.join()
     other.close()
 
@@ -195,8 +198,9 @@ def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: 
 def test_a_locked_database_says_so_and_readers_go_on(
     url: str, store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "WAIT", 0.1)
-    impatient = AnnotationStore(url)
+    monkeypatch.setattr(database_module, "WAIT", 0.1)
+    database = Database(url)
+    impatient = AnnotationStore(database)
     store.save(KEY, "tiny", "ada", label="x")
     other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -206,7 +210,7 @@ def test_a_locked_database_says_so_and_readers_go_on(
     other.execute("ROLLBACK")
     other.close()
     assert impatient.save(KEY, "tiny", "bob", label="y")
-    impatient.close()
+    database.close()
 
 
 def test_a_place_that_cannot_be_written_names_the_next_step(tmp_path: Path) -> None:
@@ -214,15 +218,15 @@ def test_a_place_that_cannot_be_written_names_the_next_step(tmp_path: Path) -> N
     file.write_text("no database, and no folder")
     for url in (f"sqlite:///{file}/labels.sqlite", "no url", "nosuch://x"):
         with pytest.raises(AnnotationError, match="SOLU_ANNOTATIONS"):
-            AnnotationStore(url)
+            AnnotationStore(Database(url))
     with pytest.raises(AnnotationError, match="it is damaged"):
-        AnnotationStore(f"sqlite:///{file}")
+        AnnotationStore(Database(f"sqlite:///{file}"))
     assert file.read_text() == "no database, and no folder"
 
 
 def test_a_password_in_the_address_is_never_said() -> None:
     with pytest.raises(AnnotationError) as error:
-        AnnotationStore("mysql+nosuch://me:secret@host/labels")
+        Database("mysql+nosuch://me:secret@host/labels")
     assert "secret" not in str(error.value)
 
 
@@ -273,11 +277,12 @@ def test_a_merge_adds_changes_and_skips(store: AnnotationStore, tmp_path: Path) 
     fresh = replace(mine, user="bob")
     assert store.merge([older, mine]) == Merged(0, 0, 2)
     assert store.merge([newer, fresh, newer]) == Merged(1, 1, 1)
-    other = AnnotationStore(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    database = Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    other = AnnotationStore(database)
     assert other.merge(from_file(to_csv(store.all()).encode())) == Merged(2, 0, 0)
     assert {a.user: a for a in other.all()} == {"ada": newer, "bob": fresh}
     assert [r.before.label for r in store.history(KEY) if r.annotation == newer] == ["mine"]
-    other.close()
+    database.close()
 
 
 def broken(**changes: object) -> bytes:
@@ -297,7 +302,7 @@ def broken(**changes: object) -> bytes:
         (b"", "line 1: expected the columns model_sha256"),
         (b"\x89PNG\n\x1a", "line 1: expected text in UTF-8"),
         (b'{"format": "other"}', "line 1: expected .*solu-explorer-annotations"),
-        (b'{\n"format": nonsense}', "line 2: no JSON"),
+        (b'{\n"format": nonsense}', "line 2: not valid JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (to_json([]).replace("[\n\n]", '[{"x": 1}]').encode(), "annotation 1: expected an object of"),
         (broken(layer=-1), "line 4: key.layer"),
@@ -308,7 +313,7 @@ def broken(**changes: object) -> bytes:
         (broken(changed="2026-01-01"), "line 4: changed"),
         (broken(label="x" * 201), "line 4: content.label"),
         (broken() + b'"a","b"\n', "line 5: expected 10 cells, found 2"),
-        (broken() + b'"a', "no CSV"),
+        (broken() + b'"a', "not valid CSV"),
     ],
 )
 def test_a_malformed_file_is_refused_and_says_where(data: bytes, expected: str) -> None:

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.lab.hand_label_store import HandLabelStore, Idea, blind_order
-from dashboard.shared.annotations.content import AnnotationError, Key, Merged
+from dashboard.lab.hypothesis_files import from_json, to_json
+from dashboard.lab.judgement_store import Idea, JudgementStore, blind_order
+from dashboard.shared.annotations.append_only import Merged
+from dashboard.shared.annotations.content import AnnotationError, Key
 from dashboard.shared.annotations.database import Database
-from dashboard.shared.annotations.hypotheses import MAX_TEXT, Hypothesis, HypothesisStore, from_json, to_json
+from dashboard.shared.annotations.hypotheses import MAX_TEXT, Hypothesis, HypothesisStore
 
 KEY = Key("ab" * 32, 0, 7)
 IDEA = Idea(KEY, "ada", "base64")
@@ -96,36 +98,36 @@ def test_of_two_of_one_name_the_newer_stays(database: Database) -> None:
 
 
 def test_judgements_are_replaced_taken_back_and_resumed(database: Database) -> None:
-    store = HandLabelStore(database)
+    store = JudgementStore(database)
     store.judge(IDEA, (5713303362488049331, 4), "consistent")
     store.judge(IDEA, (2, 9), "inconsistent")
     store.judge(IDEA, (5713303362488049331, 4), "unsure")
-    resumed = HandLabelStore(database)
-    assert list(resumed.judged(IDEA).items()) == [
+    resumed = JudgementStore(database)
+    assert list(resumed.judgements(IDEA).items()) == [
         ((2, 9), "inconsistent"),
         ((5713303362488049331, 4), "unsure"),
     ]
     assert resumed.undo(IDEA) == (5713303362488049331, 4)
     assert resumed.undo(IDEA) == (2, 9)
     assert resumed.undo(IDEA) is None
-    assert store.judged(IDEA) == {}
+    assert store.judgements(IDEA) == {}
     assert store.ideas(KEY, "ada") == ["base64"]
 
 
 def test_ideas_neurons_and_people_are_apart(database: Database) -> None:
-    store = HandLabelStore(database)
+    store = JudgementStore(database)
     store.judge(IDEA, (1, 1), "consistent")
     store.judge(replace(IDEA, idea="hex"), (1, 1), "inconsistent")
     store.judge(replace(IDEA, user="bob"), (1, 2), "unsure")
-    assert store.judged(IDEA) == {(1, 1): "consistent"}
+    assert store.judgements(IDEA) == {(1, 1): "consistent"}
     assert store.ideas(KEY, "ada") == ["hex", "base64"]
-    assert store.judged(replace(IDEA, key=replace(KEY, neuron=8))) == {}
+    assert store.judgements(replace(IDEA, key=replace(KEY, neuron=8))) == {}
     with pytest.raises(AnnotationError, match="idea"):
         store.judge(replace(IDEA, idea=""), (1, 1), "consistent")
 
 
 def test_many_judge_at_once_and_nothing_is_lost(database: Database) -> None:
-    store = HandLabelStore(database)
+    store = JudgementStore(database)
 
     def judge(person: int) -> None:
         for position in range(20):
@@ -136,7 +138,7 @@ def test_many_judge_at_once_and_nothing_is_lost(database: Database) -> None:
         person.start()
     for person in people:
         person.join()
-    assert [len(store.judged(replace(IDEA, user=f"p{n}"))) for n in range(4)] == [20] * 4
+    assert [len(store.judgements(replace(IDEA, user=f"p{n}"))) for n in range(4)] == [20] * 4
 
 
 def test_the_order_is_blind_and_stays() -> None:

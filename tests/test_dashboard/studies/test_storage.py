@@ -4,10 +4,8 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,35 +24,14 @@ RATER = Path(__file__).with_name("study_rater.py")
 ROOT = RATER.parent.parent.parent
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL of the tests' own; skips with the reason where there can be none."""
-    pytest.importorskip("psycopg", reason="no PostgreSQL driver here: pip install 'psycopg[binary]'")
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL here: pip install pgserver")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a runtime folder that a bare machine has not
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="solu-postgres-"), cleanup_mode="delete")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/studies.sqlite"
-    address = sa.make_url(request.getfixturevalue("postgres"))
-    name = f"t{random.randrange(2**60)}"
-    admin = sa.create_engine(address, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    return address.set(database=name).render_as_string(hide_password=False)
+@pytest.fixture
+def url(empty_database: str) -> str:
+    return empty_database
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[StudyStore]:
-    database = Database(url, keeps="studies")
+    database = Database(url)
     yield StudyStore(database)
     database.close()
 
@@ -262,6 +239,6 @@ def test_a_killed_process_loses_nothing_acknowledged(
 
 
 def test_a_database_that_cannot_be_used_is_named_without_its_password():
-    with pytest.raises(AnnotationError, match="studies cannot be kept in") as error:
-        StudyStore(Database("postgresql+psycopg://me:secret@127.0.0.1:1/none", keeps="studies"))
+    with pytest.raises(AnnotationError, match=r"the database postgresql.* cannot be used") as error:
+        StudyStore(Database("postgresql+psycopg://me:secret@127.0.0.1:1/none"))
     assert "secret" not in str(error.value)
