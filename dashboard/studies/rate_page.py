@@ -1,4 +1,4 @@
-"""Rating a study: a name, then card after card. Nothing here says which model a card is of."""
+"""The page for raters: a name, then card after card. Nothing on it tells the model."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from dashboard.studies.storage.store import StudyStore
 
 
 def page() -> None:
-    """The card to rate, or what is in the way."""
+    """Draw the next card, or the reason why there is none."""
     study = st.query_params.get("study", "")
     try:
         store = open_store(StudyStore)
@@ -24,12 +24,12 @@ def page() -> None:
         show_problem("Studies cannot be read", error)
         return
     if summary.closed:
-        st.info("This study is closed: it takes no more ratings. Thank you for looking in.")
+        st.info("This study is closed and takes no more ratings. Thank you for coming.")
         return
     rater = user_name()
     if not rater:
         st.subheader("Rate", anchor=False)
-        ask_name("to rate under")
+        ask_name("to save your ratings")
         return
     remember_name()
     rating_card(study, rater, instruction)

@@ -48,10 +48,10 @@ def test_a_study_from_plan_to_results(
     expect(page.get_by_text("No study yet")).to_be_visible()
 
     # How many neurons a difference needs follows what is asked.
-    expect(page.get_by_text("70 neurons a model")).to_be_visible()
-    page.get_by_label("against, in %").fill("80")
-    page.get_by_label("against, in %").press("Enter")
-    expect(page.get_by_text("22 neurons a model")).to_be_visible()
+    expect(page.get_by_text("70 neurons per model")).to_be_visible()
+    page.get_by_label("Second model, in %").fill("80")
+    page.get_by_label("Second model, in %").press("Enter")
+    expect(page.get_by_text("22 neurons per model")).to_be_visible()
     accessible()
 
     # Created only with a title that names no model.
@@ -66,11 +66,11 @@ def test_a_study_from_plan_to_results(
         ("Snippets", 4),
         ("Shown twice", 1),
         ("Attention checks", 0),
-        ("Neurons a model", 3),
+        ("Neurons per model", 3),
     ):
         page.get_by_label(label, exact=True).fill(str(value))
         page.get_by_label(label, exact=True).press("Enter")
-    expect(page.get_by_text("7 items a rater: about 0.2 hours")).to_be_visible()
+    expect(page.get_by_text("7 items per rater: about 0.2 hours")).to_be_visible()
     title = page.get_by_label("Title", exact=True)
     title.fill("Other neurons")
     title.press("Enter")
@@ -92,7 +92,7 @@ def test_a_study_from_plan_to_results(
 
     # Rated to the end by keys; a second rater stops half-way.
     page.goto(f"{server}/rate?study={study}")
-    page.get_by_role("textbox", name="Your name, to rate under").fill("ada")
+    page.get_by_role("textbox", name="Your name, to save your ratings").fill("ada")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Go on")).to_be_focused()
     page.keyboard.press("Enter")
@@ -158,7 +158,7 @@ def test_a_study_from_plan_to_results(
     expect(page.get_by_role("heading", name=f"Layer {first.layer} · neuron {first.neuron}")).to_be_visible()
     page.get_by_role("link", name="Studies").click()
     expect(page.get_by_text("unblinded")).to_be_visible()
-    expect(page.get_by_text(re.compile("7 items a rater · 2 raters · 10 ratings"))).to_be_visible()
+    expect(page.get_by_text(re.compile("7 items per rater · 2 raters · 10 ratings"))).to_be_visible()
     page.get_by_role("link", name="Results").click()
     expect(page.get_by_role("heading", name=TITLE)).to_be_visible()
 

@@ -46,7 +46,7 @@ class StudyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create_tables(METADATA)
-        self._plan = lru_cache(maxsize=8)(self._read_plan)  # a plan never changes, and takes long to check
+        self._plan = lru_cache(maxsize=8)(self._read_plan)  # a plan never changes
 
     def create(self, plan: Plan, cards: Mapping[str, bytes]) -> str:
         """Save a study. It is on the disk when this returns.

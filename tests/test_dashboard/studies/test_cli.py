@@ -64,7 +64,7 @@ def test_a_study_from_the_command_line(url: str, tmp_path: Path, two_models: Pat
     ).read_text()
     assert not any(word in ratings for word in ("tiny", "other", "hook_", "neuron", "layer", "check"))
 
-    assert "cannot be taken back" in solu("unblind", study, *at, told="n\n")
+    assert "cannot be undone" in solu("unblind", study, *at, told="n\n")
     assert store.summary(study).closed is None
     solu("unblind", study, "--by", "Ann", "--yes", *at)
     solu("export", study, "--out", str(tmp_path / "open"), *at)

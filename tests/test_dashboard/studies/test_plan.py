@@ -24,7 +24,7 @@ from dashboard.studies.plan.design import (
     plan_of,
 )
 from dashboard.studies.plan.sampling import draw, live_neurons, require_same_text, side_of
-from dashboard.studies.plan.snippets import Snippet, drawn, steps_of
+from dashboard.studies.plan.snippets import Snippet, card_snippet, steps_of
 from tests.test_dashboard.studies.study_rater import SALT, small_plan
 
 SIZES = {"n_neurons": 5, "n_repeats": 3, "n_checks": 4, "n_snippets": 4, "n_before": 3, "n_after": 2}
@@ -241,7 +241,7 @@ def test_a_neurons_card_is_its_strongest_examples(
 
 def test_tokens_that_share_a_character_keep_their_places():
     vocabulary = Vocabulary([b"a", "é".encode()[:1], "é".encode()[1:], b"b"])
-    card = drawn(vocabulary, np.array([0, 1, 2, 3]), np.array([1, 4, 9, 2]))
+    card = card_snippet(vocabulary, np.array([0, 1, 2, 3]), np.array([1, 4, 9, 2]))
     assert card == {"t": ["a", "é", "", "b"], "s": [1, 9, 9, 2]}
 
 
@@ -284,7 +284,7 @@ def test_windows_that_no_text_is_long_enough_for(design: Design, caches: list[Ne
 
 
 def test_another_cache_than_the_designs_is_refused(design: Design, caches: list[NeuronCache]):
-    with pytest.raises(StudyError, match="another than the design names"):
+    with pytest.raises(StudyError, match="not the one in the design"):
         draw(design, caches[::-1])
     with pytest.raises(StudyError, match="holds hook_post, not 'hook_mid'"):
         side_of("other", caches[1], "hook_mid")

@@ -1,4 +1,4 @@
-"""What an unblinded study found: figure, words, tables, every neuron, and files."""
+"""The results of an unblinded study: figure, sentences, tables, every neuron, and files."""
 
 from collections.abc import Callable
 from dataclasses import astuple
@@ -15,7 +15,7 @@ from dashboard.shared import places
 from dashboard.shared.address import Address
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON
-from dashboard.studies import service as study_results
+from dashboard.studies import service
 from dashboard.studies.charts import described, share_figure
 from dashboard.studies.plan.design import Design, Item, digest
 from dashboard.studies.result_files import recompute_script, share_figure_file
@@ -26,61 +26,69 @@ from dashboard.studies.storage.store import StudyStore
 _ROW = 30
 
 
-def findings(store: StudyStore, study: Summary) -> None:
-    """Everything about a study whose key is open."""
-    found, design = study_results.results_of(study.id), store.design(study.id)
+def draw_results(store: StudyStore, study: Summary) -> None:
+    """Draw the results of a study that is unblinded."""
+    results, design = service.results_of(study.id), store.design(study.id)
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.plotly_chart(
-            share_figure(found, dark=st.context.theme.type == "dark"), key="study_figure",
-            config={"displayModeBar": False}, alt=described(found),
+            share_figure(results, dark=st.context.theme.type == "dark"), key="study_figure",
+            config={"displayModeBar": False}, alt=described(results),
         )  # fmt: skip
-        circles = " Circles are single raters." if len(found.raters) > 1 else ""
-        st.caption(f"Fraction of neurons called interpretable, with 95% intervals.{circles}")
+        circles = " Circles show single raters." if len(results.raters) > 1 else ""
+        st.caption(f"Share of neurons called interpretable, with 95% intervals.{circles}")
     with right:
-        for sentence in in_words(found):
+        for sentence in in_words(results):
             st.markdown(plain(sentence))
-        if len(found.raters) > 1:
-            shares = "; ".join(f"{side.side} {interval(side.majority)}" for side in found.sides)
-            st.caption(plain(f"Called so by more than half of their raters: {shares}."))
-        _agreement(found)
-    _by_rater(found)
-    if len(found.layers) > len(found.sides):
-        _by_layer(found)
+        if len(results.raters) > 1:
+            shares = "; ".join(f"{side.side} {interval(side.majority)}" for side in results.sides)
+            st.caption(plain(f"Called interpretable by more than half of their raters: {shares}."))
+        _agreement(results)
+    _by_rater(results)
+    if len(results.layers) > len(results.sides):
+        _by_layer(results)
     _neurons(design, store.key(study.id), store.ratings(study.id))
-    _downloads(store, study, found, design)
+    _downloads(store, study, results, design)
     with st.expander("How this is computed", icon=":material/functions:", key="study_how"):
         st.markdown(HOW)
 
 
 HOW = """
 - **The neuron is the unit.** Its score is the share of its raters who called it interpretable; a model's
-  fraction is the mean score. The interval is Wilson's, with as many neurons as would vary as much (Korn and
-  Graubard, 1998). It speaks of other neurons of the model, judged by the same raters.
-- **The difference** has Newcombe's hybrid interval (1998). The test is exact: neurons were drawn at random,
-  so every choice of which of them are one model's is equally likely if the models do not differ, while each
-  neuron keeps all its verdicts. With more than two models the p-values are raised by Holm's rule (1979).
-- **By rater**, Fisher's exact test.
-- **Agreement**: Krippendorff's alpha for nominal data, its interval from 1,000 resamples of neurons; Cohen's
-  kappa for every two raters. Both are undefined where all verdicts are the same.
-- Repeats count for self-consistency alone, attention checks for attention alone.
+  share is the mean score. The interval is Wilson's with the effective number of neurons, at which single
+  verdicts would have the same variance (Korn and Graubard, 1998). It holds for other neurons of the model,
+  rated by the same raters.
+- **The difference** has Newcombe's hybrid interval (1998). The test is an exact permutation test: if the
+  models do not differ, every assignment of the neurons to the models is equally likely. Each neuron keeps all
+  its verdicts. With more than two models the p-values are corrected by Holm's method (1979).
+- **By rater**: Fisher's exact test.
+- **Agreement**: Krippendorff's alpha for nominal data, with an interval from 1,000 resamples of neurons, and
+  Cohen's kappa for each pair of raters. Both are undefined where all verdicts are the same.
+- Repeats are used only to measure how far raters agree with themselves, and attention checks only to measure
+  attention.
 """
 
 
-def _agreement(found: Results) -> None:
-    """The whole study's agreement, consistency, attention and time."""
+def _agreement(results: Results) -> None:
+    """Draw the raters' agreement, self-consistency, attention and time."""
     with st.container(horizontal=True, gap="small"):
-        alpha = found.alpha
-        said = f"{number(alpha.low, 2)} to {number(alpha.high, 2)}" if alpha.value == alpha.value else None
-        _figure("Krippendorff's alpha", number(alpha.value, 2), said)
-        for label, of in (("Same when shown again", found.consistency), ("Checks passed", found.checks)):
-            _figure(label, f"{of.hits} of {of.n}", interval(of.share) if of.n else None)
-        for side in found.sides:
-            _figure(f"{side.side}, median", f"{number(side.seconds, 2)} s", f"{side.n_ratings:,} ratings")
-    if found.kappas:
-        with st.expander(f"Cohen's kappa of {len(found.kappas)} pairs of raters", key="study_kappas"):
-            columns = ("rater", "and", "neurons both rated", "agree", "kappa")
-            rows = [dict(zip(columns, astuple(k), strict=True)) for k in found.kappas]
+        alpha = results.alpha
+        is_defined = alpha.value == alpha.value  # NaN where all verdicts are the same
+        bounds = f"{number(alpha.low, 2)} to {number(alpha.high, 2)}" if is_defined else None
+        _number("Krippendorff's alpha", number(alpha.value, 2), bounds)
+        for label, part in (
+            ("Same when shown again", results.consistency),
+            ("Checks passed", results.checks),
+        ):
+            _number(label, f"{part.hits} of {part.n}", interval(part.share) if part.n else None)
+        for side in results.sides:
+            _number(
+                f"{side.side}, median time", f"{number(side.seconds, 2)} s", f"{side.n_ratings:,} ratings"
+            )
+    if results.kappas:
+        with st.expander(f"Cohen's kappa of {len(results.kappas)} pairs of raters", key="study_kappas"):
+            columns = ("rater", "other rater", "neurons both rated", "agree", "kappa")
+            rows = [dict(zip(columns, astuple(k), strict=True)) for k in results.kappas]
             st.dataframe(
                 pd.DataFrame(rows), hide_index=True, row_height=_ROW, key="study_kappa_table",
                 column_config={
@@ -90,7 +98,7 @@ def _agreement(found: Results) -> None:
             )  # fmt: skip
 
 
-def _figure(label: str, value: str, note: str | None) -> None:
+def _number(label: str, value: str, note: str | None) -> None:
     with st.container(width=138, gap=None):
         st.caption(plain(label))
         st.markdown(f"**{plain(value)}**")
@@ -98,16 +106,16 @@ def _figure(label: str, value: str, note: str | None) -> None:
             st.caption(plain(note))
 
 
-def _by_rater(found: Results) -> None:
+def _by_rater(results: Results) -> None:
     st.markdown("##### By rater")
     rows = []
-    for rater in found.raters:
+    for rater in results.raters:
         row: dict[str, object] = {"rater": rater.rater, "ratings": rater.n_ratings}
-        for side, of in zip(found.sides, rater.shares, strict=True):
-            row[side.side] = interval(of.share)
+        for side, share in zip(results.sides, rater.shares, strict=True):
+            row[side.side] = interval(share.share)
         for c in rater.comparisons:
-            less = "difference" if len(rater.comparisons) == 1 else f"{c.first} less {c.second}"
-            row[f"{less}, points"], row[f"{less}, p"] = interval(c.difference, ""), p_value(c.p)
+            name = "difference" if len(rater.comparisons) == 1 else f"{c.first} minus {c.second}"
+            row[f"{name}, points"], row[f"{name}, p"] = interval(c.difference, ""), p_value(c.p)
         row["same when shown again"] = f"{rater.consistency.hits} of {rater.consistency.n}"
         row["checks passed"] = f"{rater.checks.hits} of {rater.checks.n}"
         row["median seconds"] = rater.seconds
@@ -121,37 +129,40 @@ def _by_rater(found: Results) -> None:
         st.caption("Nobody rated.")
 
 
-def _by_layer(found: Results) -> None:
+def _by_layer(results: Results) -> None:
     st.markdown("##### By layer")
     rows = [
-        {"model": of.side, "layer": of.layer, "neurons": of.n_neurons, "interpretable": interval(of.share)}
-        for of in found.layers
+        {"model": v.side, "layer": v.layer, "neurons": v.n_neurons, "interpretable": interval(v.share)}
+        for v in results.layers
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, row_height=_ROW, key="study_by_layer")
 
 
 def _neurons(design: Design, items: list[Item], ratings: list[Rating]) -> None:
-    """Every neuron with its verdicts and rules; a selected row opens its page."""
+    """Draw every neuron with its verdicts and rules. Selecting a row opens the neuron."""
     st.markdown("##### Every neuron")
-    of: dict[str, list[Rating]] = {item.name: [] for item in items}
+    by_item: dict[str, list[Rating]] = {item.name: [] for item in items}
     for rating in ratings:
-        of[rating.item].append(rating)
-    shown = [item for item in items if item.kind == "neuron" and of[item.name]]
-    if not shown:
+        by_item[rating.item].append(rating)
+    rated = [item for item in items if item.kind == "neuron" and by_item[item.name]]
+    if not rated:
         st.caption("None was rated.")
         return
-    names = study_results.side_names(design)
+    names = service.side_names(design)
     rows = pd.DataFrame(
         {
-            "model": [names[item.side or 0] for item in shown],
-            "layer": [item.layer for item in shown],
-            "neuron": [item.neuron for item in shown],
-            "interpretable": [sum(r.verdict != "not" for r in of[item.name]) for item in shown],
-            "raters": [len(of[item.name]) for item in shown],
-            "verdicts": [", ".join(_verdict(r) for r in of[item.name]) for item in shown],
-            "rules": [" · ".join(f"{r.rater}: {r.rule}" for r in of[item.name] if r.rule) for item in shown],
+            "model": [names[item.side or 0] for item in rated],
+            "layer": [item.layer for item in rated],
+            "neuron": [item.neuron for item in rated],
+            "interpretable": [sum(r.verdict != "not" for r in by_item[item.name]) for item in rated],
+            "raters": [len(by_item[item.name]) for item in rated],
+            "verdicts": [", ".join(_verdict(r) for r in by_item[item.name]) for item in rated],
+            "rules": [
+                " · ".join(f"{r.rater}: {r.rule}" for r in by_item[item.name] if r.rule) for item in rated
+            ],
         }
     )
+    # A new key after each visit to a neuron: else the old selection would open that neuron again.
     visit = st.session_state.setdefault("study_visit", 0)
     event = st.dataframe(
         rows, key=f"study_neurons_{visit}", hide_index=True, row_height=_ROW,
@@ -169,7 +180,7 @@ def _neurons(design: Design, items: list[Item], ratings: list[Rating]) -> None:
     st.caption("Select a row to open its neuron.")
     for row in event["selection"]["rows"]:
         st.session_state["study_visit"] = visit + 1
-        _open(design, shown[row])
+        _open(design, rated[row])
 
 
 def _open(design: Design, item: Item) -> None:
@@ -180,8 +191,8 @@ def _open(design: Design, item: Item) -> None:
         st.switch_page(NEURON, query_params=address.params())
     st.warning(
         plain(
-            f"No model here has the weights {side.model_sha256[:12]}… of {side.model}. Start with "
-            "`solu dashboard --models FOLDER`, where FOLDER holds it with its cache."
+            f"The model {side.model}, with the weights {side.model_sha256[:12]}…, is not here. Start "
+            "`solu dashboard --models FOLDER`, where FOLDER holds that model and its cache."
         )
     )
 
@@ -190,8 +201,8 @@ def _verdict(rating: Rating) -> str:
     return f"{rating.rater} {'no' if rating.verdict == 'not' else 'yes'}"
 
 
-def _downloads(store: StudyStore, study: Summary, found: Results, design: Design) -> None:
-    """Files, each made when it is asked for."""
+def _downloads(store: StudyStore, study: Summary, results: Results, design: Design) -> None:
+    """Draw the buttons that download files. Each file is made when its button is pressed."""
     st.markdown("##### Download")
     provenance = f"SoLU Explorer, study {study.id}, pre-registration SHA-256 " + digest(
         store.preregistration(study.id)
@@ -203,13 +214,13 @@ def _downloads(store: StudyStore, study: Summary, found: Results, design: Design
     with st.container(horizontal=True, gap="small"):
         _button(study, "Ratings (CSV)", partial(exported, "ratings.csv"), "ratings.csv", "text/csv")
         _button(study, "Ratings (JSON)", partial(exported, "ratings.json"), "ratings.json")
-        _button(study, "Results (JSON)", partial(to_json, found), "results.json")
+        _button(study, "Results (JSON)", partial(to_json, results), "results.json")
         kinds: tuple[tuple[Literal["svg", "png"], str], ...] = ("svg", "image/svg+xml"), ("png", "image/png")
         for kind, mime in kinds:
-            figure = partial(share_figure_file, found, study.title, provenance, kind)
+            figure = partial(share_figure_file, results, study.title, provenance, kind)
             _button(study, f"Figure ({kind.upper()})", figure, f"figure.{kind}", mime)
         _button(study, "Key (JSON)", partial(exported, "key.json"), "key.json")
-        script = partial(recompute_script, study_results.side_names(design))
+        script = partial(recompute_script, service.side_names(design))
         _button(study, "Code (Python)", script, "recompute.py", "text/x-python")
 
 
