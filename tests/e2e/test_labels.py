@@ -67,8 +67,8 @@ def test_all_parts_are_saved_as_they_change(
     page.get_by_label("Note").press_sequentially("two hj?x0")  # keys that mean something elsewhere
     page.get_by_label("Note").press("Control+Enter")
     expect(page.get_by_text("History, 4 changes")).to_be_visible()
-    (found,) = store.of_neuron(key)
-    assert found.content == Content(HOSTILE, "two hj?x0", True, "unsure")
+    (annotation,) = store.of_neuron(key)
+    assert annotation.content == Content(HOSTILE, "two hj?x0", True, "unsure")
     page.reload()
     expect(page.get_by_label("Label", exact=True)).to_have_value(HOSTILE)
     expect(page.get_by_label("Note")).to_have_value("two hj?x0")

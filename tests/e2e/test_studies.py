@@ -47,7 +47,7 @@ def test_a_study_from_plan_to_results(
     page.goto(f"{server}/studies")
     expect(page.get_by_text("No study yet")).to_be_visible()
 
-    # How many neurons a difference needs follows what is asked.
+    # The number of neurons follows the shares.
     expect(page.get_by_text("70 neurons per model")).to_be_visible()
     page.get_by_label("Second model, in %").fill("80")
     page.get_by_label("Second model, in %").press("Enter")
@@ -138,9 +138,9 @@ def test_a_study_from_plan_to_results(
     code.write_bytes(downloaded(page, "Code (Python)"))
     again = subprocess.run([sys.executable, code, ratings], capture_output=True, check=True)
     assert again.stdout == downloaded(page, "Results (JSON)")
-    found = json.loads(again.stdout)
-    assert [side["side"] for side in found["sides"]] == ["tiny", "other"]
-    assert sum(rater["n_ratings"] for rater in found["raters"]) == 10
+    results = json.loads(again.stdout)
+    assert [side["side"] for side in results["sides"]] == ["tiny", "other"]
+    assert sum(rater["n_ratings"] for rater in results["raters"]) == 10
     assert len(json.loads(downloaded(page, "Ratings (JSON)"))) == 10
     key = downloaded(page, "Key (JSON)")
     assert hashlib.sha256(key).hexdigest() == json.loads(registered)["commitment"]

@@ -50,8 +50,8 @@ def test_a_layer_gives_ones_own_or_else_the_newest(store: AnnotationStore) -> No
     store.save(key(3), "tiny", "ada", label="x")
     store.undo(key(3), "ada")
     (model,) = places.models()
-    found: dict[int, Annotation] = annotations.by_neuron(model, 0)
-    assert {n: a.content.label for n, a in found.items()} == {1: "mine", 2: "newer"}
+    by_neuron: dict[int, Annotation] = annotations.by_neuron(model, 0)
+    assert {n: a.content.label for n, a in by_neuron.items()} == {1: "mine", 2: "newer"}
     assert annotations.by_neuron(model, 1) == {}
 
 

@@ -58,7 +58,7 @@ def test_the_instruction_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"title": ""}, "title"),
         ({"title": "x" * 121}, "title"),
@@ -74,8 +74,8 @@ def test_the_instruction_is_the_papers():
         ({"sides": ()}, "sides"),
     ],
 )
-def test_designs_out_of_their_limits_are_refused(design: Design, wrong: dict, said: str):
-    with pytest.raises(StudyError, match=said):
+def test_designs_out_of_their_limits_are_refused(design: Design, wrong: dict, message: str):
+    with pytest.raises(StudyError, match=message):
         new_design(**{**asdict(design), **wrong})
 
 
@@ -98,13 +98,13 @@ def test_the_registration_says_nothing_of_the_key(plan: Plan, design: Design, ca
     assert plan.salt not in public
     for item in plan.items:
         assert item.name not in public
-    found = json.loads(public)
-    assert sorted(found) == ["commitment", "design", "format", "left_out", "n_items", "version"]
-    assert set(found["design"]) == set(asdict(design))
+    registered = json.loads(public)
+    assert sorted(registered) == ["commitment", "design", "format", "left_out", "n_items", "version"]
+    assert set(registered["design"]) == set(asdict(design))
     other = draw(design, caches, "00" * 32)  # the same neurons under another salt
-    told = json.loads(other.public())
-    assert told.pop("commitment") != found.pop("commitment")
-    assert told == found
+    salted = json.loads(other.public())
+    assert salted.pop("commitment") != registered.pop("commitment")
+    assert salted == registered
     assert {i.name for i in other.items}.isdisjoint(i.name for i in plan.items)
 
 
@@ -139,8 +139,8 @@ def test_each_rater_has_an_order_of_their_own():
     plan = small_plan(n_neurons=30, n_repeats=20, n_checks=10)
     names = sorted(item.name for item in plan.items)
     orders = {rater: order(plan, rater) for rater in ("Ann", "Béla", "ann", "", "Ann ")}
-    assert all(sorted(found) == names for found in orders.values())
-    assert len({tuple(found) for found in orders.values()}) == len(orders)
+    assert all(sorted(sequence) == names for sequence in orders.values())
+    assert len({tuple(sequence) for sequence in orders.values()}) == len(orders)
     assert order(plan, "Ann") == orders["Ann"]
     assert order(replace(plan, salt="00" * 32), "Ann") != orders["Ann"]
 

@@ -170,10 +170,14 @@ def test_twenty_raters_at_once(url: str, store: StudyStore):
     study = begun(store)
     names = [f"rater{i}" for i in range(20)]
     processes = [raters(url, study, *names[i::4]) for i in range(4)]
-    said = [line for process in processes for line in process.communicate(timeout=120)[0].splitlines()]
+    acknowledged = [
+        line for process in processes for line in process.communicate(timeout=120)[0].splitlines()
+    ]
     assert all(process.returncode == 0 for process in processes)
-    assert Counter(said) == Counter({f"{n} {item.name}": 1 for n in names for item in small_plan().items})
-    assert Counter(f"{r.rater} {r.item}" for r in store.ratings(study)) == Counter(said)
+    assert Counter(acknowledged) == Counter(
+        {f"{n} {item.name}": 1 for n in names for item in small_plan().items}
+    )
+    assert Counter(f"{r.rater} {r.item}" for r in store.ratings(study)) == Counter(acknowledged)
     assert {p.done for p in store.progress(study).values()} == {12}
     assert store.studies()[0].n_raters == 20
 
@@ -203,12 +207,12 @@ def test_one_person_in_eight_tabs_rates_an_item_once(store: StudyStore):
 def test_nothing_is_taken_after_unblinding_however_close(url: str, store: StudyStore):
     study = begun(store, n_neurons=60)
     process = raters(url, study, "Ann", "Béla", "Cléo")
-    said = [process.stdout.readline() for _ in range(5)]
+    acknowledged = [process.stdout.readline() for _ in range(5)]
     store.unblind(study, "me")
     held = {f"{r.rater} {r.item}\n" for r in store.ratings(study)}
-    said += process.communicate(timeout=60)[0].splitlines(keepends=True)
-    assert 5 <= len(said) == len(held) < 3 * len(store.key(study))
-    assert set(said) == held == {f"{r.rater} {r.item}\n" for r in store.ratings(study)}
+    acknowledged += process.communicate(timeout=60)[0].splitlines(keepends=True)
+    assert 5 <= len(acknowledged) == len(held) < 3 * len(store.key(study))
+    assert set(acknowledged) == held == {f"{r.rater} {r.item}\n" for r in store.ratings(study)}
 
 
 def test_a_killed_process_loses_nothing_acknowledged(
@@ -229,7 +233,7 @@ def test_a_killed_process_loses_nothing_acknowledged(
         assert set(kept.values()) == {1}
         assert Counter(acknowledged) <= kept, "lost or said twice"
         unsaid = len(kept) - len(acknowledged)
-        assert unsaid <= 2 * kills  # one a rater: kept, and killed before it could be said
+        assert unsaid <= 2 * kills  # one a rater: kept, and killed before it was acknowledged
     with capsys.disabled():
         backend = sa.make_url(url).get_backend_name()
         sys.stdout.write(
