@@ -1,10 +1,9 @@
 """Records of annotations: a person's label, note, star and verdict on a neuron. No Streamlit, no database."""
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -93,16 +92,16 @@ def checked(kind: type[_Record], parts: Mapping[str, Any]) -> _Record:
     Raises:
         AnnotationError: a part does not; names the parts.
     """
+    if kind not in _adapters:  # building one takes longer than a check
+        _adapters[kind] = TypeAdapter(kind)
     try:
-        record: _Record = _adapter(kind).validate_python(parts)
+        record: _Record = _adapters[kind].validate_python(parts)
     except ValidationError as error:
         raise AnnotationError(validation_message(error)) from error
     return record
 
 
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)  # building one takes longer than a check
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}
 
 
 def database_url(environment: Mapping[str, str] = os.environ) -> str:
