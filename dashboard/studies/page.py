@@ -19,8 +19,7 @@ from dashboard.studies.service import Choice
 from dashboard.studies.storage.ratings import Summary
 from dashboard.studies.storage.store import StudyStore
 
-SHADES = {"magnitude": "by strength", "rank": "by rank"}
-"""Labels of `Design.shading`."""
+SHADES = {"magnitude": "by strength", "rank": "by rank"}  # labels of Design.shading
 
 _FIELDS = Design.__dataclass_fields__
 

@@ -86,7 +86,8 @@ def _agreement(results: Results) -> None:
                 f"{side.side}, median time", f"{number(side.seconds, 2)} s", f"{side.n_ratings:,} ratings"
             )
     if results.kappas:
-        with st.expander(f"Cohen's kappa of {len(results.kappas)} pairs of raters", key="study_kappas"):
+        pairs = "1 pair" if len(results.kappas) == 1 else f"{len(results.kappas):,} pairs"
+        with st.expander(f"Cohen's kappa of {pairs} of raters", key="study_kappas"):
             columns = ("rater", "other rater", "neurons both rated", "agree", "kappa")
             rows = [dict(zip(columns, astuple(k), strict=True)) for k in results.kappas]
             st.dataframe(

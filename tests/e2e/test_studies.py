@@ -129,7 +129,7 @@ def test_a_study_from_plan_to_results(
     ).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_be_visible()
     expect(page.get_by_test_id("stDataFrame")).to_have_count(4)  # raters, layers, neurons, kappas
-    page.get_by_text("Cohen's kappa of 1 pairs").click()
+    page.get_by_text("Cohen's kappa of 1 pair of raters").click()
     page.get_by_text("How this is computed").click()
     expect(page.get_by_text("The neuron is the unit.")).to_be_visible()
     accessible()
