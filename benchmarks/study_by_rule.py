@@ -86,7 +86,7 @@ def unblind(page: Page, address: str, picture: Path | None) -> None:
     """Unblind the study on its page, as a person does."""
     page.goto(address)
     page.get_by_text("Unblind and end the study").click()
-    page.get_by_label("To go on, type the study's title").fill(TITLE)
+    page.get_by_label("To continue, type the study's title").fill(TITLE)
     page.get_by_role("button", name="Unblind", exact=True).click()
     page.locator(".js-plotly-plot").first.wait_for(timeout=60_000)
     page.wait_for_timeout(3000)

@@ -1,1 +1,1 @@
-"""The page of labels: search, export and import of what people say of neurons."""
+"""The page of labels: search, export and import the labels, notes, stars and verdicts of everyone."""

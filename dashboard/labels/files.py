@@ -1,4 +1,4 @@
-"""Annotations as CSV and JSON: what is written can be read back without loss."""
+"""Annotations as CSV and JSON files, which read back without loss. No Streamlit."""
 
 import csv
 import io
@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import ValidationError
-
 from analysis.spreadsheet import escape_formula, unescape_formula
-from dashboard.shared.annotations.content import Annotation, AnnotationError, checked, problems_of
+from dashboard.shared.annotations.content import Annotation, AnnotationError, checked
 
 FORMAT = "solu-explorer-annotations"
 VERSION = 1
@@ -18,17 +16,17 @@ COLUMNS = ("model_sha256", "model", "layer", "neuron", "user", "label", "note", 
 LARGEST = 64 * 2**20
 """Bytes of the largest file that is read."""
 
-_MOST_PROBLEMS = 5
+_MOST_ERRORS = 5  # named in a message
 
 
 def to_json(annotations: Iterable[Annotation]) -> str:
-    """One annotation a line, in an array under a heading that says what it is."""
+    """Return an object with format and version, and an array with one annotation a line."""
     rows = ",\n".join("  " + json.dumps(_flat(a), ensure_ascii=False) for a in annotations)
     return f'{{"format": "{FORMAT}", "version": {VERSION}, "annotations": [\n{rows}\n]}}\n'
 
 
 def to_csv(annotations: Iterable[Annotation]) -> str:
-    """A line each, after the names of the columns; cells that look like formulas are guarded."""
+    """Return a heading and a row for each annotation. Cells that look like formulas are guarded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
@@ -38,17 +36,17 @@ def to_csv(annotations: Iterable[Annotation]) -> str:
 
 
 def from_file(data: bytes) -> list[Annotation]:
-    """The annotations in a file that `to_json` or `to_csv` wrote, or one made like it.
+    """Read the annotations in a file in the format of `to_json` or `to_csv`.
 
     Raises:
-        AnnotationError: it is neither, or a part of it is wrong; says where.
+        AnnotationError: the file has another format, or a row of it is wrong; says which line.
     """
     if len(data) > LARGEST:
         raise AnnotationError(
             f"expected a file of at most {LARGEST:,} bytes, found {len(data):,}: import it in parts"
         )
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise AnnotationError(f"line {line}: expected text in UTF-8: save the file as UTF-8") from error
@@ -57,24 +55,23 @@ def from_file(data: bytes) -> list[Annotation]:
 
 def _from_json(text: str) -> list[Annotation]:
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise AnnotationError(f"line {error.lineno}: no JSON ({error.msg})") from error
+        raise AnnotationError(f"line {error.lineno}: not valid JSON ({error.msg})") from error
     except RecursionError as error:
         raise AnnotationError("line 1: JSON nested too deeply for annotations") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise AnnotationError(
             f'line 1: expected {{"format": "{FORMAT}", "version": {VERSION}, "annotations": [...]}}'
         )
-    rows = found.get("annotations")
+    rows = content.get("annotations")
     if not isinstance(rows, list):
         raise AnnotationError("line 1: expected an array under annotations")
-    lines = _lines_of_entries(text, len(rows))
-    return _checked((lines[i], row) for i, row in enumerate(rows))
+    return _checked(zip(_positions(text, len(rows)), rows, strict=True))
 
 
-def _lines_of_entries(text: str, n: int) -> list[str]:
-    """Where each entry of the array begins: its line where there is one entry a line, else its number."""
+def _positions(text: str, n: int) -> list[str]:
+    """Return, for messages, the line of each entry of the array, or its number where lines hold several."""
     starts = [
         i for i, line in enumerate(text.split("\n"), start=1) if line.lstrip().startswith('{"model_sha256')
     ]
@@ -90,7 +87,7 @@ def _from_csv(text: str) -> list[Annotation]:
             raise AnnotationError(
                 f"line 1: expected the columns {', '.join(COLUMNS)}; found {_short(header)}"
             )
-        line = reader.line_num + 1
+        line = reader.line_num + 1  # of the next row's beginning: a note may hold line breaks
         for cells in reader:
             if cells and len(cells) != len(header):
                 raise AnnotationError(f"line {line}: expected {len(header)} cells, found {len(cells)}")
@@ -99,37 +96,44 @@ def _from_csv(text: str) -> list[Annotation]:
                 rows.append((f"line {line}", dict(named)))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise AnnotationError(f"line {reader.line_num}: no CSV ({error})") from error
+        raise AnnotationError(f"line {reader.line_num}: not valid CSV ({error})") from error
     return _checked(rows)
 
 
 def _checked(rows: Iterable[tuple[str, Any]]) -> list[Annotation]:
-    """Rows as annotations, or what is wrong with the first few."""
-    found, problems = [], []
-    for where, row in rows:
+    """Return rows as annotations.
+
+    Args:
+        rows: each with its position in the file, for messages.
+
+    Raises:
+        AnnotationError: rows are wrong; names the first few.
+    """
+    annotations, errors = [], []
+    for position, row in rows:
         if not isinstance(row, dict) or sorted(row) != sorted(COLUMNS):
-            problems.append(f"{where}: expected an object of {', '.join(COLUMNS)}")
+            errors.append(f"{position}: expected an object of {', '.join(COLUMNS)}")
             continue
         try:
-            found.append(checked(_nested(row)))
-        except ValidationError as error:
-            problems.append(f"{where}: {problems_of(error)}")
-    if problems:
-        more = len(problems) - _MOST_PROBLEMS
-        shown = problems[:_MOST_PROBLEMS] + ([f"and {more:,} more"] if more > 0 else [])
-        raise AnnotationError(f"nothing was imported. {'. '.join(shown)}")
-    return found
+            annotations.append(checked(Annotation, _nested(row)))
+        except AnnotationError as error:
+            errors.append(f"{position}: {error}")
+    if errors:
+        more = len(errors) - _MOST_ERRORS
+        named = errors[:_MOST_ERRORS] + ([f"and {more:,} more"] if more > 0 else [])
+        raise AnnotationError(f"nothing was imported. {'. '.join(named)}")
+    return annotations
 
 
 def _flat(annotation: Annotation) -> dict[str, Any]:
-    """By column."""
+    """Return an annotation's values by column."""
     parts = asdict(annotation)
     row = {**parts, **parts["key"], **parts["content"], "changed": annotation.changed.isoformat()}
     return {name: row[name] for name in COLUMNS}
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
-    """What `Annotation` is made of."""
+    """Return the values of a row by field of `Annotation`."""
     return {
         "key": {name: row[name] for name in ("model_sha256", "layer", "neuron")},
         "content": {name: row[name] for name in ("label", "note", "star", "verdict")},

@@ -1,4 +1,4 @@
-"""What people say of neurons: search, open, export, import."""
+"""The page of labels: everyone's labels, notes, stars and verdicts, to search, open, export and import."""
 
 from functools import partial
 
@@ -8,18 +8,19 @@ import streamlit as st
 from dashboard.labels.files import LARGEST, from_file, to_csv, to_json
 from dashboard.shared import places
 from dashboard.shared.address import Address
-from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import VERDICTS, Annotation, AnnotationError
+from dashboard.shared.annotations.open_store import open_store
+from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON
 
-_SHOWN = 5_000  # rows of the table; a search finds the others
+_MOST_ROWS = 5_000  # of the table; a search reaches the others
 
 
-def chosen(everything: list[Annotation]) -> list[Annotation]:
-    """The controls, and the annotations they leave."""
-    people = sorted({a.user for a in everything})
+def filtered(annotations: list[Annotation]) -> list[Annotation]:
+    """Draw the filters, and return the annotations that pass them."""
+    people = sorted({a.user for a in annotations})
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         text = st.text_input(
             "Search", key="labels_text", placeholder="in labels and notes", live="250ms",
@@ -30,11 +31,11 @@ def chosen(everything: list[Annotation]) -> list[Annotation]:
             persist_state="session", width=180,
         )  # fmt: skip
         user = st.selectbox("By", people, index=None, placeholder="anyone", key="labels_user", width=160)
-        starred = st.checkbox("Starred alone", key="labels_starred", persist_state="session")
+        starred = st.checkbox("Only starred", key="labels_starred", persist_state="session")
     wanted = (text or "").casefold()
     return [
         a
-        for a in everything
+        for a in annotations
         if wanted in f"{a.content.label}\n{a.content.note}".casefold()
         and (verdict is None or a.content.verdict == verdict)
         and (user is None or a.user == user)
@@ -42,23 +43,29 @@ def chosen(everything: list[Annotation]) -> list[Annotation]:
     ]
 
 
-def table(found: list[Annotation], names: dict[str, str]) -> None:
-    """The annotations; a selected row opens its neuron."""
+def table(annotations: list[Annotation], names: dict[str, str]) -> None:
+    """Draw the annotations. Selecting a row opens its neuron.
+
+    Args:
+        names: of the models here, by the SHA-256 of their weights.
+    """
+    drawn = annotations[:_MOST_ROWS]
     rows = pd.DataFrame(
         {
-            "model": [names.get(a.key.model_sha256, f"{a.model} (not here)") for a in found[:_SHOWN]],
-            "layer": [a.key.layer for a in found[:_SHOWN]],
-            "neuron": [a.key.neuron for a in found[:_SHOWN]],
-            "star": ["★" if a.content.star else "" for a in found[:_SHOWN]],
-            "label": [a.content.label for a in found[:_SHOWN]],
-            "verdict": [a.content.verdict for a in found[:_SHOWN]],
-            "note": [a.content.note for a in found[:_SHOWN]],
-            "by": [a.user for a in found[:_SHOWN]],
-            "changed": pd.to_datetime([a.changed for a in found[:_SHOWN]], utc=True),
+            "model": [names.get(a.key.model_sha256, f"{a.model} (not here)") for a in drawn],
+            "layer": [a.key.layer for a in drawn],
+            "neuron": [a.key.neuron for a in drawn],
+            "star": ["★" if a.content.star else "" for a in drawn],
+            "label": [a.content.label for a in drawn],
+            "verdict": [a.content.verdict for a in drawn],
+            "note": [a.content.note for a in drawn],
+            "by": [a.user for a in drawn],
+            "changed": pd.to_datetime([a.changed for a in drawn], utc=True),
         }
     )
     event = st.dataframe(
         rows,
+        # A new key after each visit to a neuron: else the old selection would open that neuron again.
         key=f"labels_{st.session_state.get('labels_visit', 0)}",
         hide_index=True,
         row_height=30,
@@ -78,86 +85,94 @@ def table(found: list[Annotation], names: dict[str, str]) -> None:
         },
     )
     for row in event["selection"]["rows"]:
-        key = found[row].key
+        key = drawn[row].key
         if key.model_sha256 in names:
             st.session_state["labels_visit"] = st.session_state.get("labels_visit", 0) + 1
             address = Address(names[key.model_sha256], key.layer, key.neuron, panel="notes")
             st.switch_page(NEURON, query_params=address.params())
         st.warning(
             plain(
-                f"No model here has the weights {key.model_sha256[:12]}… that this label is of. Start with "
-                "`solu dashboard --models FOLDER`, where FOLDER holds it with its cache."
+                f"This neuron's model, with the weights {key.model_sha256[:12]}…, is not here. Start "
+                "`solu dashboard --models FOLDER`, where FOLDER holds that model and its cache."
             )
         )
 
 
-def exports(found: list[Annotation]) -> None:
-    """What is shown, as files."""
+def exports(annotations: list[Annotation]) -> None:
+    """Draw the buttons that download annotations as files."""
     with st.container(horizontal=True, gap="small"):
         for name, write in (("CSV", to_csv), ("JSON", to_json)):
             st.download_button(
-                f"Download {len(found):,} as {name}",
-                partial(write, found),
+                f"Download {len(annotations):,} as {name}",
+                partial(write, annotations),
                 f"solu-explorer-labels.{name.lower()}",
                 key=f"labels_{name}",
                 icon=":material/download:",
                 on_click="ignore",
-                disabled=not found,
+                disabled=not annotations,
             )
 
 
 def imports() -> None:
-    """Take in a file that was exported here or elsewhere."""
+    """Draw the form that imports a file."""
     with st.expander("Import", icon=":material/upload:", key="labels_import"):
         with st.form("labels_import_form", clear_on_submit=True, border=False):
             file = st.file_uploader(
-                "A CSV or JSON file that was exported here or elsewhere",
+                "A CSV or JSON file exported from here or elsewhere",
                 type=["csv", "json"],
                 max_upload_size=LARGEST // 2**20,
             )
             submitted = st.form_submit_button("Import")
         st.caption(
-            "Where a file and this list both hold something by one person on one neuron, the newer stays; "
-            "the older is in the history. A file with any mistake in it changes nothing."
+            "Where the file and this list both hold an annotation by the same person on the same neuron, the "
+            "newer one counts and the older one stays in the history. A file with an error changes nothing."
         )
         if submitted and file is None:
             st.info("Choose a file first.")
         elif submitted and file is not None:
             try:
-                merged = annotations.store().merge(from_file(file.getvalue()))
+                merged = open_store(AnnotationStore).merge(from_file(file.getvalue()))
             except AnnotationError as error:
-                st.session_state["labels_import_problem"] = str(error)
+                st.session_state["labels_import_error"] = str(error)
             else:
                 st.session_state["labels_import_outcome"] = (
-                    f"{merged.added:,} added, {merged.changed:,} changed, {merged.skipped:,} skipped: "
-                    "the same or something newer is here"
+                    f"{merged.added:,} added, {merged.changed:,} changed, {merged.skipped:,} skipped, "
+                    "which were here already in the same or a newer version"
                 )
             st.rerun()
-        if problem := st.session_state.pop("labels_import_problem", ""):
-            show_problem("This file was not imported", problem)
+        if reason := st.session_state.pop("labels_import_error", ""):
+            show_problem("This file was not imported", reason)
         if outcome := st.session_state.pop("labels_import_outcome", ""):
             st.success(plain(outcome))
 
 
 def page() -> None:
-    """All labels, or how to write the first."""
+    """Draw all annotations, or how to write the first one."""
     try:
-        everything = annotations.store().all()
+        annotations = open_store(AnnotationStore).all()
     except AnnotationError as error:
         show_problem("Labels cannot be read", error)
         return
     st.subheader("Labels", anchor=False)
-    if everything:
-        found = chosen(everything)
-        if found:
-            table(found, places.names_by_weights())
-            more = f"; the table shows the newest {_SHOWN:,}" if len(found) > _SHOWN else ""
-            st.caption(f"{len(found):,} of {len(everything):,} labels{more}. Select one to open its neuron.")
+    st.caption(
+        "Labels, notes, stars and verdicts of everyone. What a person wrote about a neuron is one annotation."
+    )
+    if annotations:
+        matches = filtered(annotations)
+        if matches:
+            table(matches, places.names_by_weights())
+            cut = f" The table shows the newest {_MOST_ROWS:,}." if len(matches) > _MOST_ROWS else ""
+            st.caption(
+                f"{len(matches):,} of {len(annotations):,} annotations.{cut} Select a row to open its neuron."
+            )
         else:
-            st.info("No label fits: search for less.")
-        exports(found)
+            st.info("No annotation matches. Change the search or a filter.")
+        exports(matches)
     else:
-        st.info("No label yet. Open a neuron, choose Notes beside its examples, and say what it responds to.")
+        st.info(
+            "No annotation yet. Open a neuron, choose Notes beside its examples, and write what the neuron "
+            "responds to."
+        )
         st.page_link(NEURON, label="Open a neuron", icon=":material/adjust:", query_params={"panel": "notes"})
     imports()
 

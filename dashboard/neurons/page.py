@@ -46,7 +46,7 @@ def neuron_address(place: Place, row: Row) -> Address:
 def lines(place: Place, page: Page, result: SearchResult | None) -> list[Line]:
     """Return the lines of a page of the list."""
     previews = layers.page_previews(place, [(row.layer, row.neuron) for row in page.rows])
-    labels = {layer: annotations.of_layer(place.model, layer) for layer in {row.layer for row in page.rows}}
+    labels = {layer: annotations.by_neuron(place.model, layer) for layer in {row.layer for row in page.rows}}
     shown = []
     for row in page.rows:
         annotation = labels[row.layer].get(row.neuron)

@@ -151,7 +151,7 @@ def _by_peaks(place: Place, layers: Sequence[int], pattern: str) -> SearchResult
 def _by_label(place: Place, layers: Sequence[int], text: str) -> SearchResult:
     wanted, tables = text.casefold().strip(), []
     for layer in layers:
-        labels = {n: a.content.label.casefold() for n, a in annotations.of_layer(place.model, layer).items()}
+        labels = {n: a.content.label.casefold() for n, a in annotations.by_neuron(place.model, layer).items()}
         fits = {n: len(wanted) / len(label) for n, label in sorted(labels.items()) if wanted in label}
         tables.append(
             _table(layer, np.array(list(fits), np.int64), np.array(list(fits.values()), np.float64))

@@ -1,4 +1,4 @@
-"""`solu study create | status | export | unblind | power`: a blinded rating study from the command line."""
+"""`solu study create | status | export | unblind | power`: blinded rating studies from the command line."""
 
 import getpass
 import os
@@ -14,50 +14,58 @@ if TYPE_CHECKING:
     from dashboard.studies.storage.store import StudyStore
 
 app = typer.Typer(
-    no_args_is_help=True, help="Have people rate neurons without knowing the model, and compare models."
+    no_args_is_help=True, help="Compare models by people who rate neurons without knowing the model."
 )
 
 DatabaseOption = Annotated[
     str | None,
-    typer.Option("--annotations", help="The database, as a URL; without it that of the dashboard's labels."),
+    typer.Option("--annotations", help="URL of the database. Default: that of the dashboard's labels."),
 ]
-StudyArgument = Annotated[str, typer.Argument(help="A study's id, as `solu study status` lists it.")]
+StudyArgument = Annotated[str, typer.Argument(help="Id of a study, from `solu study status`.")]
 
 
 @app.command()
 def create(
-    title: Annotated[str, typer.Argument(help="What raters see over the study: name no model in it.")],
+    title: Annotated[str, typer.Argument(help="Title that raters see. Name no model in it.")],
     model: Annotated[
         list[str],
         typer.Option(
-            help="A model with a cache: its name on the dashboard or its folder, then :hook_mid or "
-            ":hook_post where it is to be that one. Two or more."
+            help="Name or folder of a model with a cache, and optionally :hook_mid (before LayerNorm) or "
+            ":hook_post (after LayerNorm). Give the option for two models or more."
         ),
     ],
     layers: Annotated[
-        str, typer.Option(help="Layers to draw from, by commas; all that a cache holds without it.")
+        str, typer.Option(help="Layers to draw neurons from, as 0,3,5. Default: all layers in the cache.")
     ] = "",
-    neurons: Annotated[int, typer.Option(help="Neurons a model.")] = 60,
-    repeats: Annotated[int, typer.Option(help="Neurons shown twice, over all models.")] = 6,
+    neurons: Annotated[int, typer.Option(help="Neurons per model.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Neurons, over all models, that are shown twice.")] = 6,
     checks: Annotated[int, typer.Option(help="Attention checks: items with a known answer.")] = 6,
-    seed: Annotated[int, typer.Option(help="Of the neurons and the orders.")] = 0,
-    snippets: Annotated[int, typer.Option(help="Strongest snippets shown of a neuron.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn neurons and of the orders.")] = 0,
+    snippets: Annotated[int, typer.Option(help="Strongest snippets shown for each neuron.")] = 20,
     window: Annotated[
         tuple[int, int], typer.Option(help="Tokens shown before and after a snippet's peak.")
     ] = (16, 8),
     min_firing: Annotated[
-        float, typer.Option(help="Dead is whose maximum is below this share of its layer's median maximum.")
+        float,
+        typer.Option(help="A neuron is dead if its maximum is below this share of its layer's median."),
     ] = 0.01,
     shading: Annotated[
-        str, typer.Option(help="What shades of red say: magnitude, as in the paper, or rank: less telling.")
+        str,
+        typer.Option(
+            help="Meaning of the shades of red: magnitude, as in the paper, or rank, which tells less about "
+            "the model."
+        ),
     ] = "magnitude",
     different_corpora: Annotated[
-        bool, typer.Option("--different-corpora", help="Allow caches over different texts: less blind.")
+        bool,
+        typer.Option(
+            "--different-corpora", help="Allow caches over different texts, which can tell the models apart."
+        ),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the pre-registration, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the pre-registration to, as JSON.")] = None,
     annotations: DatabaseOption = None,
 ) -> None:
-    """Draw the neurons, seal which is which, and store all of it before the first rating."""
+    """Draw the neurons of a study, seal the key that assigns items to neurons, and save all of it."""
     from tqdm import tqdm
 
     from dashboard.studies.plan.cards import make_cards
@@ -89,11 +97,11 @@ def create(
     for left in plan.left_out:
         console.print(
             f"{design.sides[left.side].model}: {neurons:,} of {left.n_live:,} neurons drawn; "
-            f"{left.n_dead:,} dead, {left.n_short:,} passed over for want of text around their firings",
+            f"{left.n_dead:,} dead, {left.n_short:,} passed over with too little text around their peaks",
             markup=False,
         )
     size = len(next(iter(cards.values())))
-    console.print(f"{len(plan.items):,} items a rater, each a card of {size:,} bytes", markup=False)
+    console.print(f"{len(plan.items):,} items per rater, each a card of {size:,} bytes", markup=False)
     console.print(f"SHA-256 of the pre-registration  {digest(registered)}", markup=False)
     console.print(f"study                            {study}", markup=False)
     console.print(f"rate at                          http://localhost:8501/rate?study={study}", markup=False)
@@ -101,15 +109,15 @@ def create(
 
 @app.command()
 def status(
-    study: Annotated[str | None, typer.Argument(help="A study's id; all studies without it.")] = None,
+    study: Annotated[str | None, typer.Argument(help="Id of a study. Default: list all studies.")] = None,
     annotations: DatabaseOption = None,
 ) -> None:
-    """The studies that are kept; or how far the raters of one are."""
+    """List the studies, or the raters of one study with their progress."""
     store = _store(annotations)
     console = Console(soft_wrap=True, highlight=False)
     table = Table(box=None, pad_edge=False)
     if study is None:
-        table.add_column("study", no_wrap=True)  # whole, to be copied
+        table.add_column("study", no_wrap=True)  # never cut: it is copied
         for column in ("title", "items", "raters", "ratings", "state"):
             table.add_column(column)
         for s in store.studies():
@@ -126,10 +134,10 @@ def status(
 @app.command()
 def export(
     study: StudyArgument,
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
     annotations: DatabaseOption = None,
 ) -> None:
-    """Write the pre-registration and the ratings; after unblinding also the key, and what it says of each."""
+    """Write the pre-registration and the ratings; after unblinding also the key and each rating's neuron."""
     from dashboard.studies.storage.export import files
     from solu_model.files import written_aside
 
@@ -142,17 +150,20 @@ def export(
 @app.command()
 def unblind(
     study: StudyArgument,
-    by: Annotated[str | None, typer.Option(help="Who does; without it SOLU_USER or the account.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Name of the person who unblinds. Default: SOLU_USER, else the account."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     annotations: DatabaseOption = None,
 ) -> None:
-    """Close a study for good and open its key."""
+    """Close a study for good and reveal its key."""
     store = _store(annotations)
-    found = store.summary(study)
+    summary = store.summary(study)
     if not yes:
         typer.confirm(
-            f"{found.n_ratings:,} ratings by {found.n_raters:,} raters are in. Unblinding takes no more, "
-            "and cannot be taken back. Go on?",
+            f"The study has {summary.n_ratings:,} ratings by {summary.n_raters:,} raters. After unblinding "
+            "it takes no more ratings. This cannot be undone. Continue?",
             abort=True,
         )
     store.unblind(study, by or os.environ.get("SOLU_USER") or getpass.getuser())
@@ -163,12 +174,14 @@ def unblind(
 
 @app.command()
 def power(
-    first: Annotated[float, typer.Argument(help="Fraction interpretable of one model, as 0.35.")],
-    second: Annotated[float, typer.Argument(help="Of the other, as 0.6.")],
-    wanted: Annotated[float, typer.Option("--power", help="Chance of seeing the difference.")] = 0.8,
-    alpha: Annotated[float, typer.Option(help="p-value from which on it counts as seen.")] = 0.05,
+    first: Annotated[float, typer.Argument(help="Share of interpretable neurons of one model, as 0.35.")],
+    second: Annotated[float, typer.Argument(help="Share of the other model, as 0.6.")],
+    wanted: Annotated[float, typer.Option("--power", help="Chance that the test sees the difference.")] = 0.8,
+    alpha: Annotated[
+        float, typer.Option(help="The test sees a difference if its p-value is at most this.")
+    ] = 0.05,
 ) -> None:
-    """How many neurons a model a study needs, by the exact test itself."""
+    """Print the number of neurons per model that a study needs to see a difference, by the exact test."""
     from analysis.rating import exact_power, neurons_needed
 
     try:
@@ -176,9 +189,9 @@ def power(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if n is None:
-        typer.echo("more than 2,000 neurons a model")
+        typer.echo("more than 2,000 neurons per model")
     else:
-        typer.echo(f"{n:,} neurons a model: power {exact_power(n, first, second, alpha):.1%}")
+        typer.echo(f"{n:,} neurons per model: power {exact_power(n, first, second, alpha):.1%}")
 
 
 def _store(url: str | None) -> "StudyStore":
@@ -186,11 +199,11 @@ def _store(url: str | None) -> "StudyStore":
     from dashboard.shared.annotations.database import Database
     from dashboard.studies.storage.store import StudyStore
 
-    return StudyStore(Database(url or database_url(), keeps="studies"))
+    return StudyStore(Database(url or database_url()))
 
 
 def _opened(named: str) -> tuple[str, "NeuronCache", str]:
-    """A model's name, its cache and the hook asked for, of NAME_OR_PATH[:hook].
+    """Open the model NAME_OR_PATH[:hook]; return its name, its cache and the hook, empty without one.
 
     Raises:
         StudyError: there is no such model.
@@ -206,22 +219,22 @@ def _opened(named: str) -> tuple[str, "NeuronCache", str]:
     before, _, after = named.rpartition(":")
     name, hook = (before, after) if after in get_args(Hook) else (named, "")
     models = find_models(model_roots())
-    found = next((m for m in models if m.name == name), None)
-    if found is None and Path(name).is_dir():
-        found = next(iter(find_models([Path(name)])), None)
-    if found is None:
+    model = next((m for m in models if m.name == name), None)
+    if model is None and Path(name).is_dir():
+        model = next(iter(find_models([Path(name)])), None)
+    if model is None:
         raise StudyError(
             f"expected a model's name ({', '.join(m.name for m in models)}) or folder, found {name!r}: "
-            "SOLU_MODELS names more folders"
+            "add its folder to SOLU_MODELS"
         )
-    return found.name, NeuronCache.open(found.cache), hook
+    return model.name, NeuronCache.open(model.cache), hook
 
 
 def _layers(text: str) -> list[int]:
-    """Numbers by commas.
+    """Read numbers separated by commas.
 
     Raises:
-        typer.BadParameter: they are none.
+        typer.BadParameter: a part is not a number.
     """
     try:
         return [int(part) for part in text.split(",") if part.strip()]
@@ -230,7 +243,7 @@ def _layers(text: str) -> list[int]:
 
 
 def _row(table: Table, *cells: object) -> None:
-    """A row in which nothing is taken for markup."""
+    """Add a row whose brackets are not read as markup."""
     from rich.text import Text
 
     table.add_row(*(Text(str(cell)) for cell in cells))

@@ -1,4 +1,4 @@
-"""Rating studies: those that there are, a new one, and how many neurons it needs."""
+"""The page of studies: a list, a form for a new one, and the number of neurons that it needs."""
 
 import streamlit as st
 
@@ -6,24 +6,26 @@ from analysis.formatting import number
 from analysis.rating import exact_power
 from cache.format.schema import CacheError
 from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.display_names import HOOK_LABELS
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDY
-from dashboard.studies import open_store as studies
-from dashboard.studies import service as study_results
+from dashboard.studies import service
 from dashboard.studies.charts import power_figure
 from dashboard.studies.plan.design import Design, StudyError
 from dashboard.studies.service import Choice
 from dashboard.studies.storage.ratings import Summary
+from dashboard.studies.storage.store import StudyStore
 
-SHADES = {"magnitude": "by strength", "rank": "by rank"}
+SHADES = {"magnitude": "by strength", "rank": "by rank"}  # labels of Design.shading
+
 _FIELDS = Design.__dataclass_fields__
 
 
 def card(study: Summary) -> None:
-    """One study, and the ways to it."""
+    """Draw one study of the list, with links to its results or progress, and to rating it."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f"**{plain(study.title)}**", width="stretch")
@@ -33,7 +35,7 @@ def card(study: Summary) -> None:
                 st.badge("blind, open", icon=":material/lock:", color="gray")
         people = "1 rater" if study.n_raters == 1 else f"{study.n_raters:,} raters"
         st.caption(
-            f"Created {study.created:%Y-%m-%d %H:%M} UTC · {study.n_items:,} items a rater · {people} · "
+            f"Created {study.created:%Y-%m-%d %H:%M} UTC · {study.n_items:,} items per rater · {people} · "
             f"{study.n_ratings:,} ratings"
         )
         with st.container(horizontal=True, gap="medium"):
@@ -43,67 +45,71 @@ def card(study: Summary) -> None:
                 st.page_link(RATE, label="Rate", icon=":material/rule:", query_params={"study": study.id})
 
 
-def named(choice: Choice) -> str:
-    """A model and a hook, in a list of them."""
+def choice_label(choice: Choice) -> str:
+    """Return the label of a model and a hook."""
     return f"{choice[0]} · {HOOK_LABELS[choice[1]]}"
 
 
 def new_study() -> None:
-    """What a study is made of, and the button that makes it."""
-    found = study_results.choices()
-    if len(found) < 2:
+    """Draw the form for a new study, and the button that creates it."""
+    choices = service.choices()
+    if len(choices) < 2:
         st.info(
-            "A study compares two models or more, each with a cache over the same text: see Models for what "
-            "is missing."
+            "A study compares two models or more. Each needs a cache, and all caches must be over the same "
+            "text. The page Models shows what is missing."
         )
         return
     title = st.text_input(
         "Title", key="study_title", max_chars=120, placeholder="Shown to raters: name no model in it"
     )
     chosen = st.multiselect(
-        "Models, each with what is read of its neurons", list(found), format_func=named, key="study_models",
-        placeholder="Two or more", max_selections=8,
+        "Models, each before or after its LayerNorm", list(choices), format_func=choice_label,
+        key="study_models", placeholder="Two or more", max_selections=8,
     )  # fmt: skip
-    common = study_results.layers_of([found[choice] for choice in chosen])
+    common = service.common_layers([choices[choice] for choice in chosen])
     layers: list[int] = []
     if len(common) > 1:
-        layers = st.multiselect("Layers", common, key="study_layers", placeholder="All that each cache holds")
+        layers = st.multiselect("Layers", common, key="study_layers", placeholder="All layers in each cache")
     with st.container(horizontal=True, gap="small"):
-        n_neurons = _whole("Neurons a model", "n_neurons", 1, 2000, "The paper took 60.")
+        n_neurons = _whole("Neurons per model", "n_neurons", 1, 2000, "The paper used 60.")
         n_repeats = _whole(
-            "Shown twice", "n_repeats", 0, 1000, "Over all models: whether raters agree with themselves."
-        )
+            "Shown twice", "n_repeats", 0, 1000,
+            "Neurons, over all models, that are shown a second time to see if raters agree with themselves.",
+        )  # fmt: skip
         n_checks = _whole(
             "Attention checks", "n_checks", 0, 1000,
-            "Items with a known answer: half plainly one token, half without any rule.",
+            "Items with a known answer: half show one word, half follow no rule.",
         )  # fmt: skip
-        n_snippets = _whole("Snippets", "n_snippets", 1, 100, "The strongest ones, shown of each neuron.")
-        seed = _whole(
-            "Seed", "seed", 0, 2**53 - 1, "Fixes which neurons are drawn; with a secret, the orders."
+        n_snippets = _whole(
+            "Snippets", "n_snippets", 1, 100, "Number of strongest examples shown for each neuron."
         )
+        seed = _whole(
+            "Seed", "seed", 0, 2**53 - 1,
+            "Determines the neurons and, with a secret, the order for each rater.",
+        )  # fmt: skip
     shading = st.segmented_control(
         "Shades of red", list(SHADES), format_func=lambda s: SHADES[s], default="magnitude",
         key="study_shading", required=True,
-        help="By strength, as in the paper: a GELU neuron is pale on most tokens and a SoLU neuron red on "
-        "few, so that a rater who learns the look can tell them apart. By rank only the three strongest "
-        "tokens of a snippet are shaded, alike for every neuron.",
+        help="By strength, as in the paper: a GELU neuron is pale on most tokens and a SoLU neuron is red on "
+        "few, so a rater who knows this can tell the models apart. By rank: only the three strongest tokens "
+        "of a snippet are shaded, in the same way for every neuron.",
     )  # fmt: skip
     n_items = max(2, len(chosen)) * n_neurons + n_repeats + n_checks
     st.caption(
-        f"{n_items:,} items a rater: about {n_items * 1.5 / 60:.1f} hours at 90 seconds each. "
-        "Dead neurons are left out: those whose largest activation over the corpus is below "
-        f"{number(100 * float(_FIELDS['min_firing'].default), 1)}% of the median of their layer's. "
-        "The plan is stored, with a seal over which item is which neuron, before anybody rates."
+        f"{n_items:,} items per rater: about {n_items * 1.5 / 60:.1f} hours at 90 seconds each. "
+        "Dead neurons are left out: their largest activation over the corpus is below "
+        f"{number(100 * float(_FIELDS['min_firing'].default), 1)}% of their layer's median. "
+        "The plan is saved before the first rating, with a hash of the key that assigns items to neurons."
     )
     ready = bool(title.strip()) and len(chosen) > 1
     if st.button(
         "Create the study", icon=":material/lock:", key="study_create", disabled=not ready,
-        help="Give it a title and two models first." if not ready else None,
+        help="Enter a title and choose two models first." if not ready else None,
     ):  # fmt: skip
         bar = st.progress(0.0, "Drawing neurons and cutting their snippets…")
         try:
-            study = study_results.create(
-                [(found[choice], choice[1]) for choice in chosen], layers,
+            study = service.create(
+                [(choices[choice], choice[1]) for choice in chosen], layers,
                 lambda part: bar.progress(part, "Drawing neurons and cutting their snippets…"),
                 title=title, n_neurons=n_neurons, n_repeats=n_repeats, n_checks=n_checks,
                 n_snippets=n_snippets, seed=seed, shading=shading,
@@ -123,49 +129,50 @@ def _whole(label: str, name: str, least: int, most: int, help_text: str) -> int:
 
 
 def sample_size() -> None:
-    """How many neurons a difference needs."""
-    st.markdown("##### How many neurons?")
+    """Draw the number of neurons that it takes to see a difference between two models."""
+    st.markdown("##### How many neurons are needed?")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        p1 = st.number_input("To see, in %", 0, 100, 35, key="study_p1", width=115)
-        p2 = st.number_input("against, in %", 0, 100, 60, key="study_p2", width=115)
-        power = st.number_input("with power, in %", 50, 99, 80, key="study_power", width=130)
+        p1 = st.number_input("First model, in %", 0, 100, 35, key="study_p1", width=115)
+        p2 = st.number_input("Second model, in %", 0, 100, 60, key="study_p2", width=115)
+        power = st.number_input("Power, in %", 50, 99, 80, key="study_power", width=130)
     if p1 == p2:
-        st.info("Two equal shares cannot be told apart: choose different ones.")
+        st.info("There is no difference between equal shares. Choose different ones.")
         return
-    n, curve = study_results.sample_size(p1 / 100, p2 / 100, power / 100)
+    n, curve = service.sample_size(p1 / 100, p2 / 100, power / 100)
     if n is None:
-        st.info("More than 2,000 neurons a model.")
+        st.info("More than 2,000 neurons per model.")
     else:
         st.markdown(
-            f"**{n:,} neurons a model** show {p1}% against {p2}% with {power}% power, at a 5% level. "
-            "It is the power of the exact test itself, for one rater's verdicts."
+            f"**{n:,} neurons per model** show a difference between {p1}% and {p2}% interpretable neurons "
+            f"with {power}% power at the 5% level, by the exact test on one rater's verdicts."
         )
     st.plotly_chart(
         power_figure(curve, power / 100, n), key="study_power_curve", config={"displayModeBar": False},
-        alt=f"Power of 2 to {curve[-1][0]} neurons a model",
+        alt=f"Power of 2 to {curve[-1][0]} neurons per model",
     )  # fmt: skip
     if n is not None and n > 60:
         at_60 = exact_power(60, p1 / 100, p2 / 100)
-        st.caption(f"With the paper's 60 neurons a model: {number(100 * at_60, 2)}% power.")
+        st.caption(f"With the paper's 60 neurons per model: {number(100 * at_60, 2)}% power.")
 
 
 def page() -> None:
-    """The studies of the database, or how to begin."""
+    """Draw the list of studies, and the form for a new one."""
     st.subheader("Studies", anchor=False)
     st.caption(
-        "Neurons of two models or more, shuffled and shown without their names. Raters say whether one rule "
-        "explains 80% or more of the strongest firings, as in the paper; models are named only at the end."
+        "A study shows raters the neurons of two models or more, shuffled and without the models' names. "
+        "Raters decide for each neuron whether one rule explains 80% or more of its strongest firings, as in "
+        "the paper. The models are named when the study is unblinded."
     )
     try:
-        everything = studies.store().studies()
+        studies = open_store(StudyStore).studies()
     except AnnotationError as error:
         show_problem("Studies cannot be read", error)
         return
-    for study in everything:
+    for study in studies:
         card(study)
-    if not everything:
+    if not studies:
         st.info("No study yet. Plan the first one below.")
-    with st.expander("New study", expanded=not everything, icon=":material/add:", key="study_new"):
+    with st.expander("New study", expanded=not studies, icon=":material/add:", key="study_new"):
         left, right = st.columns([3, 2], gap="large")
         with left:
             new_study()

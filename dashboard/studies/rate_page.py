@@ -1,21 +1,21 @@
-"""Rating a study: a name, then card after card. Nothing here says which model a card is of."""
+"""The page for raters: a name, then card after card. Nothing on it tells the model."""
 
 import streamlit as st
 
-from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.user_name import ask_name, keep_said_name
-from dashboard.studies import open_store as studies
+from dashboard.shared.user_name import ask_name, remember_name, user_name
 from dashboard.studies.components.rating_card import rating_card
 from dashboard.studies.plan.design import StudyError
+from dashboard.studies.storage.store import StudyStore
 
 
 def page() -> None:
-    """The card to rate, or what is in the way."""
+    """Draw the next card, or the reason why there is none."""
     study = st.query_params.get("study", "")
     try:
-        store = studies.store()
+        store = open_store(StudyStore)
         summary, instruction = store.summary(study), store.design(study).instruction
     except StudyError as error:
         show_problem("This study cannot be rated", error)
@@ -24,14 +24,14 @@ def page() -> None:
         show_problem("Studies cannot be read", error)
         return
     if summary.closed:
-        st.info("This study is closed: it takes no more ratings. Thank you for looking in.")
+        st.info("This study is closed and takes no more ratings. Thank you for coming.")
         return
-    rater = annotations.user_name()
+    rater = user_name()
     if not rater:
         st.subheader("Rate", anchor=False)
-        ask_name("to rate under")
+        ask_name("to save your ratings")
         return
-    keep_said_name()
+    remember_name()
     rating_card(study, rater, instruction)
 
 

@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboard.shared.annotations.content import Text, UserName
-from dashboard.studies import open_store as studies
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.studies.storage.ratings import MOST_RULE, RatedAlready, Rating
+from dashboard.studies.storage.store import StudyStore
 
 HEAD = 160
 """Bytes of an answer before its card, filled up with blanks."""
@@ -57,7 +58,7 @@ def answer(asked: Asked) -> bytes:
         StudyError: there is no such study, it is closed, or it has no such card.
         AnnotationError: the database does not answer.
     """
-    store = studies.store()
+    store = open_store(StudyStore)
     if asked.rating:
         with suppress(RatedAlready):  # the same once more
             store.rate(asked.study, Rating(rater=asked.rater, **asked.rating.model_dump()))

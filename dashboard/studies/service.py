@@ -1,4 +1,4 @@
-"""Results of unblinded studies, and studies made of the models that are here."""
+"""Studies for the pages: results kept between reruns, and new studies of the models here."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,43 +9,44 @@ from analysis.rating import Results, exact_power, neurons_needed, ratings_from_r
 from analysis.rating.ratings import side_name
 from cache.format.schema import CacheError
 from dashboard.shared import places
-from dashboard.shared.annotations import content
+from dashboard.shared.annotations.content import database_url
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.catalog import FoundModel, ModelError
-from dashboard.studies import open_store as studies
 from dashboard.studies.charts import SideStyle
 from dashboard.studies.charts import side_styles as styles_of
 from dashboard.studies.plan.cards import make_cards
 from dashboard.studies.plan.design import Design, StudyError, new_design
 from dashboard.studies.plan.sampling import draw, require_same_text, side_of
 from dashboard.studies.storage.export import rating_rows
+from dashboard.studies.storage.store import StudyStore
 
 WINDOW = (16, 8)
-"""Tokens shown before and after a snippet's peak, where the caches keep as many."""
+"""Tokens before and after a snippet's peak, where the caches hold that many."""
 
 Choice = tuple[str, str]
 """A model's name and a hook."""
 
 
 def results_of(study: str) -> Results:
-    """The results of an unblinded study.
+    """Return the results of an unblinded study.
 
     Raises:
-        StudyError: it is blind, or not there.
+        StudyError: the study is blind, or does not exist.
     """
-    studies.store().key(study)
-    return _results(content.database_url(), study)
+    open_store(StudyStore).key(study)  # refuses a blind study
+    return _results(database_url(), study)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Computing the results…")
-def _results(url: str, study: str) -> Results:  # noqa: ARG001 part of the key; a closed study does not change
-    store = studies.store()
+def _results(url: str, study: str) -> Results:  # noqa: ARG001 the key; a closed study does not change
+    store = open_store(StudyStore)
     design = store.design(study)
     rows = rating_rows(design, store.ratings(study), store.key(study))
     return results(ratings_from_rows(rows), side_names(design))
 
 
 def side_names(design: Design) -> list[str]:
-    """What the sides are called in results, in their order."""
+    """Return the names of the sides in results, in their order."""
     models = [side.model for side in design.sides]
     return [side_name(s.model, s.hook, twice=models.count(s.model) > 1) for s in design.sides]
 
@@ -56,22 +57,22 @@ def side_styles(design: Design) -> list[SideStyle]:
 
 
 def choices() -> dict[Choice, FoundModel]:
-    """What a study can compare: the hooks of the models whose cache can be read."""
-    found: dict[Choice, FoundModel] = {}
+    """Return every model with a readable cache, once for each of its hooks."""
+    by_choice: dict[Choice, FoundModel] = {}
     for model in places.models():
         if model.has_cache:
             try:
                 cache = places.cache_of(model)
             except (ModelError, CacheError):
                 continue
-            found |= {(model.name, hook): model for hook in cache.hooks}
-    return found
+            by_choice |= {(model.name, hook): model for hook in cache.hooks}
+    return by_choice
 
 
-def layers_of(chosen: Sequence[FoundModel]) -> list[int]:
-    """The layers that the caches of all these models hold."""
-    held = [set(places.cache_of(model).layers) for model in chosen]
-    return sorted(set.intersection(*held)) if held else []
+def common_layers(models: Sequence[FoundModel]) -> list[int]:
+    """Return the layers that the caches of all these models hold."""
+    layers = [set(places.cache_of(model).layers) for model in models]
+    return sorted(set.intersection(*layers)) if layers else []
 
 
 def create(
@@ -80,25 +81,26 @@ def create(
     progress: Callable[[float], object],
     **fields: Any,
 ) -> str:
-    """Draw, seal and keep a study.
+    """Draw the neurons of a study, make its cards and save it.
 
     Args:
-        chosen: models with a hook each. layers: none of them is all.
-        progress: told a part, 0 to 1.
+        chosen: models, each with a hook.
+        layers: to draw from; without any, all that a cache holds.
+        progress: called with the part that is done, 0 to 1.
         fields: of the design.
 
     Returns:
-        Its id.
+        The study's id.
 
     Raises:
-        StudyError: it cannot be made of these.
+        StudyError: these models and fields make no study.
         ModelError, CacheError: a cache cannot be read.
         AnnotationError: the database cannot be written.
     """
     title = str(fields.get("title", "")).casefold()
     if named := next((m.name for m, _ in chosen if m.name.casefold() in title), ""):
         raise StudyError(
-            f"the title names the model {named}, and raters may read it: choose one that names none"
+            f"the title names the model {named}, and raters may read it: choose a title that names no model"
         )
     caches = [places.cache_of(model) for model, _ in chosen]
     require_same_text(caches)
@@ -108,22 +110,30 @@ def create(
         "n_after": min(WINDOW[1], *(c.manifest.window_after for c in caches)),
     }
     plan = draw(new_design(sides=tuple(sides), **window, **fields), caches)
-    done = 0
+    n_done = 0
 
-    def made(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(done / len(plan.items))
+    def advance(n: int) -> None:
+        nonlocal n_done
+        n_done += n
+        progress(n_done / len(plan.items))
 
-    return studies.store().create(plan, make_cards(plan, caches, made))
+    return open_store(StudyStore).create(plan, make_cards(plan, caches, advance))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def sample_size(p1: float, p2: float, power: float) -> tuple[int | None, list[tuple[int, float]]]:
-    """How many neurons a model show a difference with such a power, and the power of other numbers.
+    """Return the neurons per model that a study needs, and the power of other numbers, for a figure.
+
+    Args:
+        p1: share of interpretable neurons of one model, 0 to 1.
+        p2: of the other model.
+        power: chance that the exact test sees the difference, 0 to 1.
+
+    Returns:
+        The number, None above 2,000; and points (number, power).
 
     Raises:
-        ValueError: as in `neurons_needed`.
+        ValueError: see `neurons_needed`.
     """
     n = neurons_needed(p1, p2, power)
     most = min(2 * n, 600) if n else 600

@@ -1,4 +1,4 @@
-"""One rating study: how far its raters are, its unblinding, and then its results."""
+"""The page of one study: the raters' progress and the unblinding, and after it the results."""
 
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -6,25 +6,26 @@ import pandas as pd
 import streamlit as st
 
 from analysis.formatting import number
-from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import AnnotationError
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDIES
-from dashboard.shared.user_name import ask_name, keep_said_name
-from dashboard.studies import open_store as studies
-from dashboard.studies.findings import findings
+from dashboard.shared.user_name import ask_name, remember_name, user_name
 from dashboard.studies.plan.design import StudyError, digest
+from dashboard.studies.results import draw_results
 from dashboard.studies.storage.export import PREREGISTRATION
 from dashboard.studies.storage.ratings import Summary
 from dashboard.studies.storage.store import StudyStore
 
 
 def invitation(study: Summary) -> None:
-    """The address to send to raters."""
+    """Draw the address to send to raters."""
     here = urlsplit(st.context.url or "")
     path = here.path.rsplit("/", 1)[0] + "/rate"
-    st.markdown("Send this address to raters. Each says a name, and gets an order of their own:")
+    st.markdown(
+        "Send this address to raters. Each enters a name and sees the neurons in an order of their own:"
+    )
     st.code(
         urlunsplit((here.scheme, here.netloc, path, urlencode({"study": study.id}), "")),
         language=None,
@@ -33,7 +34,7 @@ def invitation(study: Summary) -> None:
 
 
 def registration(store: StudyStore, study: Summary) -> None:
-    """What was stored before the first rating, with its hash."""
+    """Draw the download of the pre-registration, with its hash."""
     data = store.preregistration(study.id)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.download_button(
@@ -42,25 +43,25 @@ def registration(store: StudyStore, study: Summary) -> None:
         )  # fmt: skip
         st.caption(f"SHA-256 `{digest(data)}`")
     st.caption(
-        "Publish the hash before the first rating: it binds the design, and through it which item is which "
-        "neuron, though the file does not say so."
+        "Publish the hash before the first rating. It fixes the design and the neurons: a change of either "
+        "would change the hash. The file does not tell which item is which neuron."
     )
 
 
 def progress(store: StudyStore, study: Summary) -> None:
-    """How far everyone is: nothing by model."""
-    found, checks = store.progress(study.id), store.checks_passed(study.id)
-    if not found:
+    """Draw everyone's progress, without anything by model."""
+    by_rater, checks = store.progress(study.id), store.checks_passed(study.id)
+    if not by_rater:
         st.info("Nobody has rated yet.")
         return
     rows = pd.DataFrame(
         {
-            "rater": list(found),
-            "done": [100 * p.done / p.total for p in found.values()],
-            "items": [f"{p.done:,} of {p.total:,}" for p in found.values()],
-            "minutes": [p.seconds / 60 for p in found.values()],
-            "seconds": [p.seconds / max(p.done, 1) for p in found.values()],
-            "checks": ["{} of {}".format(*checks[rater]) for rater in found],
+            "rater": list(by_rater),
+            "done": [100 * p.done / p.total for p in by_rater.values()],
+            "items": [f"{p.done:,} of {p.total:,}" for p in by_rater.values()],
+            "minutes": [p.seconds / 60 for p in by_rater.values()],
+            "seconds": [p.seconds / max(p.done, 1) for p in by_rater.values()],
+            "checks": ["{} of {}".format(*checks[rater]) for rater in by_rater],
         }
     )
     st.dataframe(
@@ -69,35 +70,35 @@ def progress(store: StudyStore, study: Summary) -> None:
             "rater": st.column_config.TextColumn(width=160),
             "done": st.column_config.ProgressColumn(format="%.0f%%", min_value=0, max_value=100),
             "items": st.column_config.TextColumn(width=100),
-            "minutes": st.column_config.NumberColumn("minutes in all", format="%.0f", width=100),
-            "seconds": st.column_config.NumberColumn("seconds an item", format="%.0f", width=110),
+            "minutes": st.column_config.NumberColumn("total minutes", format="%.0f", width=100),
+            "seconds": st.column_config.NumberColumn("seconds per item", format="%.0f", width=110),
             "checks": st.column_config.TextColumn("checks passed", width=110),
         },
     )  # fmt: skip
-    total = sum(p.seconds for p in found.values())
+    total = sum(p.seconds for p in by_rater.values())
     st.caption(
-        f"{study.n_ratings:,} ratings, {number(total / 3600, 2)} hours in all. Until it is unblinded "
-        "nothing is counted by model."
+        f"{study.n_ratings:,} ratings in {number(total / 3600, 2)} hours. Nothing is counted by model until "
+        "the study is unblinded."
     )
 
 
 def unblinding(store: StudyStore, study: Summary) -> None:
-    """The deliberate act that ends a study."""
+    """Draw the form that unblinds and ends a study."""
     with st.expander("Unblind and end the study", icon=":material/lock_open:", key="study_end"):
         st.warning(
-            "This ends the ratings for good and shows which neuron is whose. It cannot be taken back.",
+            "This ends the ratings for good and shows each neuron's model. It cannot be undone.",
             icon=":material/warning:",
         )
-        user = annotations.user_name()
+        user = user_name()
         if not user:
-            ask_name("kept as who unblinded")
+            ask_name("to record who unblinded")
             return
-        keep_said_name()
+        remember_name()
         typed = st.text_input(
-            "To go on, type the study's title", key="study_typed", placeholder=study.title, live="250ms"
+            "To continue, type the study's title", key="study_typed", placeholder=study.title, live="250ms"
         )
-        fits = " ".join((typed or "").split()) == " ".join(study.title.split())
-        if st.button("Unblind", key="study_unblind", disabled=not fits):
+        is_title = " ".join((typed or "").split()) == " ".join(study.title.split())
+        if st.button("Unblind", key="study_unblind", disabled=not is_title):
             try:
                 store.unblind(study.id, user)
             except (StudyError, AnnotationError) as error:
@@ -107,19 +108,19 @@ def unblinding(store: StudyStore, study: Summary) -> None:
 
 
 def page() -> None:
-    """The study that the address names."""
+    """Draw the study in the address."""
     try:
-        store = studies.store()
+        store = open_store(StudyStore)
         study = store.summary(st.query_params.get("study", ""))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.subheader(plain(study.title), anchor=False, width="stretch")
             st.page_link(STUDIES, label="All studies", icon=":material/arrow_back:", query_params={})
         st.caption(
-            f"{study.n_items:,} items a rater · created {study.created:%Y-%m-%d %H:%M} UTC · "
+            f"{study.n_items:,} items per rater · created {study.created:%Y-%m-%d %H:%M} UTC · "
             + (f"unblinded {study.closed:%Y-%m-%d %H:%M} UTC" if study.closed else "blind")
         )
         if study.closed:
-            findings(store, study)
+            draw_results(store, study)
         else:
             left, right = st.columns([3, 2], gap="large")
             with left:
@@ -132,7 +133,7 @@ def page() -> None:
                 )
                 registration(store, study)
             return
-        with st.expander("What was registered", icon=":material/lock:", key="study_registered"):
+        with st.expander("Pre-registration", icon=":material/lock:", key="study_registered"):
             registration(store, study)
     except StudyError as error:
         show_problem("This address opens no study", error)

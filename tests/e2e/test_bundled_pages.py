@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 import dashboard
 from cache.reader import NeuronCache
 from dashboard.shared.annotations.content import Key
+from dashboard.shared.annotations.database import Database
 from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.neuron_query import PAGE_SIZE, Query, page_of
 
@@ -69,9 +70,10 @@ def test_one_of_several_tokens_is_picked(server: str, page: Page) -> None:
 
 def test_a_label_is_found(server: str, page: Page, labels: Path) -> None:
     manifest = json.loads((MODEL / "neurons" / "cache.json").read_text())
-    store = AnnotationStore(f"sqlite:///{labels}")
-    store.save(Key(manifest["model"]["sha256"], 0, 539), "solu-1l", "ada", label="base64 in mixed case")
-    store.close()
+    database = Database(f"sqlite:///{labels}")
+    key = Key(manifest["model"]["sha256"], 0, 539)
+    AnnotationStore(database).save(key, "solu-1l", "ada", label="base64 in mixed case")
+    database.close()
     page.goto(f"{server}/neurons?by=label")
     page.wait_for_selector(".row")
     page.get_by_label("Search for").fill("Base64")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.shared.annotations.hypotheses import from_json
+from dashboard.lab.hypothesis_files import from_json
 
 pytestmark = pytest.mark.browser
 
@@ -147,9 +147,9 @@ def test_examples_are_judged_by_key_and_resumed(server: str, page: Page) -> None
     expect(page.get_by_text(re.compile("^3 of [0-9]+ examples judged"))).to_be_visible()
     page.reload()
     expect(page.get_by_text(re.compile("^3 of [0-9]+ examples judged"))).to_be_visible()
-    page.get_by_text("Show the figure of what is judged so far").click()
+    page.get_by_text("Show the judgements so far in a figure").click()
     expect(page.locator(".js-plotly-plot")).to_be_visible()
-    expect(page.get_by_text("1 unsure, in no share.")).to_be_visible()
+    expect(page.get_by_text("1 unsure, not counted.")).to_be_visible()
     for left in (2, 1, 0):
         page.get_by_role("button", name="Undo").click()
         expect(page.get_by_text(re.compile(f"^{left} of [0-9]+ examples judged"))).to_be_visible()
@@ -160,8 +160,8 @@ def test_hypotheses_are_kept_shared_and_taken_back(server: str, page: Page, tmp_
     opened(page, server, 9, "saved", "/<b>x/")
     page.get_by_role("textbox", name="Your name").fill("ada")
     page.get_by_role("textbox", name="Your name").press("Enter")
-    page.get_by_role("textbox", name="Keep the hypothesis above as").fill("*bold* <i>")
-    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_role("textbox", name="Save the hypothesis above as").fill("*bold* <i>")
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("link", name="*bold* <i>")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download this neuron's 1 as JSON").click()

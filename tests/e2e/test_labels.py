@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from dashboard.labels.files import from_file, to_json
 from dashboard.shared.annotations.content import Annotation, Content, Key
+from dashboard.shared.annotations.database import Database
 from dashboard.shared.annotations.store import AnnotationStore
 
 pytestmark = pytest.mark.browser
@@ -19,9 +20,9 @@ HOSTILE = "<img src=x onerror=alert(1)> *a* `b` $c$ [d](e)"
 
 @pytest.fixture
 def store(labels: Path) -> Iterator[AnnotationStore]:
-    opened = AnnotationStore(f"sqlite:///{labels}")
-    yield opened
-    opened.close()
+    database = Database(f"sqlite:///{labels}")
+    yield AnnotationStore(database)
+    database.close()
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def test_all_parts_are_saved_as_they_change(
     page.get_by_label("Note").press_sequentially("two hj?x0")  # keys that mean something elsewhere
     page.get_by_label("Note").press("Control+Enter")
     expect(page.get_by_text("History, 4 changes")).to_be_visible()
-    (found,) = store.of_neuron(key)
-    assert found.content == Content(HOSTILE, "two hj?x0", True, "unsure")
+    (annotation,) = store.of_neuron(key)
+    assert annotation.content == Content(HOSTILE, "two hj?x0", True, "unsure")
     page.reload()
     expect(page.get_by_label("Label", exact=True)).to_have_value(HOSTILE)
     expect(page.get_by_label("Note")).to_have_value("two hj?x0")
@@ -148,7 +149,7 @@ def test_the_page_of_labels_searches_opens_exports_and_imports(
     page.locator("input[type=file]").set_input_files(broken)
     expect(page.get_by_text("broken.json")).to_be_visible()
     page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
-    expect(page.get_by_role("alert")).to_contain_text("line 1: no JSON")
+    expect(page.get_by_role("alert")).to_contain_text("line 1: not valid JSON")
 
     table = page.get_by_test_id("stDataFrame")
     page.wait_for_timeout(1000)  # the canvas has no element to wait for

@@ -24,7 +24,7 @@ def shown_models(two_models: Path) -> Path:
 def begin(page: Page, server: str, study: str, rater: str) -> None:
     """To the first card, by the rater's name and the instruction, with the keyboard alone."""
     page.goto(f"{server}/rate?study={study}")
-    name = page.get_by_role("textbox", name="Your name, to rate under")
+    name = page.get_by_role("textbox", name="Your name, to save your ratings")
     name.fill(rater)
     name.press("Enter")
     expect(page.get_by_text("80% or more of the strongest firings")).to_be_visible()

@@ -47,11 +47,11 @@ def test_a_study_from_plan_to_results(
     page.goto(f"{server}/studies")
     expect(page.get_by_text("No study yet")).to_be_visible()
 
-    # How many neurons a difference needs follows what is asked.
-    expect(page.get_by_text("70 neurons a model")).to_be_visible()
-    page.get_by_label("against, in %").fill("80")
-    page.get_by_label("against, in %").press("Enter")
-    expect(page.get_by_text("22 neurons a model")).to_be_visible()
+    # The number of neurons follows the shares.
+    expect(page.get_by_text("70 neurons per model")).to_be_visible()
+    page.get_by_label("Second model, in %").fill("80")
+    page.get_by_label("Second model, in %").press("Enter")
+    expect(page.get_by_text("22 neurons per model")).to_be_visible()
     accessible()
 
     # Created only with a title that names no model.
@@ -66,11 +66,11 @@ def test_a_study_from_plan_to_results(
         ("Snippets", 4),
         ("Shown twice", 1),
         ("Attention checks", 0),
-        ("Neurons a model", 3),
+        ("Neurons per model", 3),
     ):
         page.get_by_label(label, exact=True).fill(str(value))
         page.get_by_label(label, exact=True).press("Enter")
-    expect(page.get_by_text("7 items a rater: about 0.2 hours")).to_be_visible()
+    expect(page.get_by_text("7 items per rater: about 0.2 hours")).to_be_visible()
     title = page.get_by_label("Title", exact=True)
     title.fill("Other neurons")
     title.press("Enter")
@@ -92,7 +92,7 @@ def test_a_study_from_plan_to_results(
 
     # Rated to the end by keys; a second rater stops half-way.
     page.goto(f"{server}/rate?study={study}")
-    page.get_by_role("textbox", name="Your name, to rate under").fill("ada")
+    page.get_by_role("textbox", name="Your name, to save your ratings").fill("ada")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Go on")).to_be_focused()
     page.keyboard.press("Enter")
@@ -129,7 +129,7 @@ def test_a_study_from_plan_to_results(
     ).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_be_visible()
     expect(page.get_by_test_id("stDataFrame")).to_have_count(4)  # raters, layers, neurons, kappas
-    page.get_by_text("Cohen's kappa of 1 pairs").click()
+    page.get_by_text("Cohen's kappa of 1 pair of raters").click()
     page.get_by_text("How this is computed").click()
     expect(page.get_by_text("The neuron is the unit.")).to_be_visible()
     accessible()
@@ -138,9 +138,9 @@ def test_a_study_from_plan_to_results(
     code.write_bytes(downloaded(page, "Code (Python)"))
     again = subprocess.run([sys.executable, code, ratings], capture_output=True, check=True)
     assert again.stdout == downloaded(page, "Results (JSON)")
-    found = json.loads(again.stdout)
-    assert [side["side"] for side in found["sides"]] == ["tiny", "other"]
-    assert sum(rater["n_ratings"] for rater in found["raters"]) == 10
+    results = json.loads(again.stdout)
+    assert [side["side"] for side in results["sides"]] == ["tiny", "other"]
+    assert sum(rater["n_ratings"] for rater in results["raters"]) == 10
     assert len(json.loads(downloaded(page, "Ratings (JSON)"))) == 10
     key = downloaded(page, "Key (JSON)")
     assert hashlib.sha256(key).hexdigest() == json.loads(registered)["commitment"]
@@ -158,7 +158,7 @@ def test_a_study_from_plan_to_results(
     expect(page.get_by_role("heading", name=f"Layer {first.layer} · neuron {first.neuron}")).to_be_visible()
     page.get_by_role("link", name="Studies").click()
     expect(page.get_by_text("unblinded")).to_be_visible()
-    expect(page.get_by_text(re.compile("7 items a rater · 2 raters · 10 ratings"))).to_be_visible()
+    expect(page.get_by_text(re.compile("7 items per rater · 2 raters · 10 ratings"))).to_be_visible()
     page.get_by_role("link", name="Results").click()
     expect(page.get_by_role("heading", name=TITLE)).to_be_visible()
 

@@ -9,7 +9,7 @@ PARTS: Parts = {
     "fires": Part("Given that it fires, is it that?", "dashboard.lab.parts.consistency"),
     "detects": Part("Given that, does it fire?", "dashboard.lab.parts.detection"),
     "counterexamples": Part("Counterexamples", "dashboard.lab.parts.counterexamples"),
-    "hand": Part("By hand", "dashboard.lab.parts.hand_labels"),
+    "hand": Part("By hand", "dashboard.lab.parts.judgements"),
     "where": Part("Where to look", "dashboard.lab.parts.rankings"),
     "saved": Part("Saved", "dashboard.lab.parts.saved"),
 }

@@ -24,9 +24,9 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     """Draw the buttons, in rows by the use of the file."""
 
     # Read now: a download runs later, without a session, and would not know whose labels come first.
-    labels = annotations.of_layer(place.model, place.layer)
+    labels = annotations.by_neuron(place.model, place.layer)
     try:
-        of_neuron = annotations.of_neuron(place)
+        of_neuron = annotations.of_place(place)
     except AnnotationError:
         of_neuron = []
 

@@ -10,10 +10,10 @@ from dashboard.neuron.service import NeuronFacts
 from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hypothesis_links import hypothesis_links as hypothesis_links
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
-from dashboard.shared.user_name import ask_name, keep_said_name
+from dashboard.shared.saved_hypotheses import hypothesis_links
+from dashboard.shared.user_name import ask_name, remember_name, set_user_name, user_name
 
 _SHOWN = 50
 """Maximum number of changes shown in the history."""
@@ -34,12 +34,12 @@ class _Outcome:
 def draw(place: Place, facts: NeuronFacts) -> None:
     """Draw fields that save when they change, then the annotations of others."""
     try:
-        everyone = annotations.of_neuron(place)
+        everyone = annotations.of_place(place)
         history = annotations.store().history(annotations.key_of(place))
     except AnnotationError as error:
         show_problem("Labels cannot be read", error)
         return
-    me = annotations.user_name()
+    me = user_name()
     if me:
         mine = next((a.content for a in everyone if a.user == me), Content())
         _fields(place, mine)
@@ -57,7 +57,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
 
 def _fields(place: Place, mine: Content) -> None:
     """Draw star, verdict, label and note. A value that could not be saved stays in its field."""
-    keep_said_name()
+    remember_name()
     name = f"{place.model.name}_{place.layer}_{place.neuron}"
     keys = {part: f"notes_{part}_{name}" for part in ("star", "verdict", "label", "note")}
     outcome = _outcome(place)
@@ -108,7 +108,7 @@ def _status(place: Place, me: str) -> None:
             _remember(place, f"Undone {_clock()}")
 
     def other_name() -> None:
-        annotations.set_user_name("")
+        set_user_name("")
 
     last = annotations.store().last_change(annotations.key_of(place), me)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -1,1 +1,4 @@
-"""Labels, notes, stars and verdicts: what they are, where they are kept, how they travel. No Streamlit."""
+"""Annotations and hypotheses: records, the database that holds them, and their stores.
+
+`service` and `open_store` are for the pages. The other modules import no Streamlit.
+"""

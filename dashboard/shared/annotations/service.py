@@ -1,133 +1,87 @@
-"""Annotations for the pages: the open database, and under whose name a session writes."""
+"""Annotations for the pages: of a place and of a layer, with those of this session's user first."""
 
-import os
 from typing import Any
-from urllib.parse import unquote
-
-import streamlit as st
-from pydantic import TypeAdapter, ValidationError
 
 from dashboard.shared import places
-from dashboard.shared.annotations import content
-from dashboard.shared.annotations.content import Annotation, AnnotationError, Key, UserName
+from dashboard.shared.annotations.content import Annotation, AnnotationError, Key
+from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.catalog import FoundModel
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
+from dashboard.shared.user_name import user_name
 
-USER_VARIABLE = "SOLU_USER"
-"""Environment: the name to write under, where one person alone uses the dashboard."""
-
-COOKIE = "solu_user"
-"""Where a browser keeps the name, percent-encoded."""
-
-_SESSION_KEY = "user_name"
 _HEADING = 60  # characters of a label beside a title
 
 
 def store() -> AnnotationStore:
-    """The database, opened once.
+    """Return the open store of annotations.
 
     Raises:
-        AnnotationError: it cannot be opened.
+        AnnotationError: the database cannot be opened.
     """
-    return _store(content.database_url())
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _store(url: str) -> AnnotationStore:
-    return AnnotationStore(url)
+    return open_store(AnnotationStore)
 
 
 def key_of(place: Place) -> Key:
-    """What a place's annotations are kept under."""
+    """Return the key of a place's neuron in the database."""
     return Key(place.cache.manifest.model.sha256, place.layer, place.neuron)
 
 
-def of_layer(model: FoundModel, layer: int) -> dict[int, Annotation]:
-    """One annotation for each annotated neuron of a layer: this session's own, or else the newest.
+def by_neuron(model: FoundModel, layer: int) -> dict[int, Annotation]:
+    """Return one annotation for each annotated neuron of a layer: the user's own, else the newest.
 
-    Empty where labels cannot be read: the page of labels says why.
+    Empty where the database cannot be read. The page of labels shows the error.
     """
-    found: dict[int, Annotation] = {}
-    me = user_name()
+    annotations: dict[int, Annotation] = {}
+    user = user_name()
     try:
-        everyones = store().of_layer(places.cache_of(model).manifest.model.sha256, layer)
+        newest_first = store().of_layer(places.cache_of(model).manifest.model.sha256, layer)
     except AnnotationError:
-        return found
-    for annotation in everyones:  # the newest first
-        if annotation.user == me:
-            found[annotation.key.neuron] = annotation
+        return annotations
+    for annotation in newest_first:
+        if annotation.user == user:
+            annotations[annotation.key.neuron] = annotation
         else:
-            found.setdefault(annotation.key.neuron, annotation)
-    return found
+            annotations.setdefault(annotation.key.neuron, annotation)
+    return annotations
 
 
-def of_neuron(place: Place) -> list[Annotation]:
-    """What everyone says of a neuron, the session's own first, then the newest.
+def of_place(place: Place) -> list[Annotation]:
+    """Return everyone's annotation of a place's neuron: the user's own first, then the newest.
 
     Raises:
         AnnotationError: the database cannot be read.
     """
-    me = user_name()
-    return sorted(store().of_neuron(key_of(place)), key=lambda a: a.user != me)
+    user = user_name()
+    return sorted(store().of_neuron(key_of(place)), key=lambda a: a.user != user)
 
 
 def heading_marks(place: Place) -> str:
-    """The star and label beside a neuron's title, as Markdown; empty where there are none.
+    """Return the star and the label beside a neuron's title, as Markdown; empty without either.
 
-    The session's own, or else the newest of others.
+    The label is the user's own, else the newest. A star of anybody counts.
     """
     try:
-        found = of_neuron(place)
+        annotations = of_place(place)
     except AnnotationError:
         return ""
-    star = "★" if any(a.content.star for a in found) else ""
-    label = next((a.content.label for a in found if a.content.label), "")
+    star = "★" if any(a.content.star for a in annotations) else ""
+    label = next((a.content.label for a in annotations if a.content.label), "")
     short = label if len(label) <= _HEADING else label[: _HEADING - 1] + "…"
     return " ".join(filter(None, [star, plain(short)]))
 
 
 def save(place: Place, **changes: Any) -> Annotation | None:
-    """Change parts of what this session's person says of a neuron: fields of `Content`.
+    """Change parts of the user's annotation of a place's neuron.
+
+    Args:
+        changes: fields of `Content`.
 
     Raises:
-        AnnotationError: it has no name yet, or the database cannot be written.
+        AnnotationError: the user has no name yet, or the database cannot be written.
     """
     user = user_name()
     if not user:
-        raise AnnotationError("labels are kept under a name: say yours first")
+        raise AnnotationError("annotations are saved under a name: enter yours first")
     return store().save(key_of(place), place.model.name, user, **changes)
-
-
-def user_name() -> str:
-    """The name this session writes under: said in it, or SOLU_USER, or what the browser kept; else empty."""
-    said = st.session_state.get(_SESSION_KEY)
-    if isinstance(said, str):
-        return said
-    candidates = os.environ.get(USER_VARIABLE, ""), unquote(st.context.cookies.get(COOKIE, ""))
-    return next((name for text in candidates if (name := _valid(text))), "")
-
-
-def set_user_name(name: str) -> str:
-    """Write under a name from now on in this session; empty for none.
-
-    Raises:
-        AnnotationError: it is too long or no text.
-    """
-    valid = _valid(name)
-    if name.strip() and not valid:
-        raise AnnotationError("expected a name of at most 80 characters on one line")
-    st.session_state[_SESSION_KEY] = valid
-    return valid
-
-
-def _valid(name: str) -> str:
-    """A name as it is kept, or empty."""
-    try:
-        return _NAME.validate_python(" ".join(name.split()))
-    except ValidationError:
-        return ""
-
-
-_NAME: TypeAdapter[str] = TypeAdapter(UserName)

@@ -1,1 +1,1 @@
-"""The design of a study: its sampling, cards and sealed key."""
+"""The plan of a study: design, drawn neurons, attention checks, cards and sealed key. No Streamlit."""

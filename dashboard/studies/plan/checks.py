@@ -1,7 +1,7 @@
-"""Attention checks: neurons that are none, with a known answer, in the shading of one that is.
+"""Attention checks: cards with a known answer, made of random text and the shading of a real neuron.
 
-Where no rule is to be found, a real neuron's shading lies on windows drawn from the corpus; where one is
-plain, each window has the same word at the shading's peak.
+For the answer “not interpretable” the windows are drawn from anywhere in the corpus. For “interpretable” each
+window has the same word at the shading's peak.
 """
 
 import random
@@ -21,26 +21,26 @@ Tokens = npt.NDArray[np.int32]
 
 _WORD = re.compile(" [A-Za-z]{4,}")
 _BACKGROUND = 2
-"""The highest step of a plain check where its word is not."""
+"""The highest step of the other tokens in a check with one word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shading:
-    """What a real neuron's card looks like without its text."""
+    """The shades of a real neuron's card, without its text."""
 
     steps: npt.NDArray[np.int64]
     """`[n_snippets, n_tokens]`."""
     peaks: Sequence[int]
     """`[n_snippets]` index of the token that each window was cut around."""
     by_rank: bool = False
-    """Whether its steps are of ranks, so that every card has the same few."""
+    """True if the steps are ranks, so that every card has the same few."""
 
 
 class Sample:
-    """A cache's sample of whole contexts, in which activation had no part.
+    """A cache's sample of whole contexts, which were drawn without regard to activations.
 
     Args:
-        n_tokens: of the windows that will be cut.
+        n_tokens: of each window to cut.
     """
 
     def __init__(self, cache: NeuronCache, n_tokens: int) -> None:
@@ -49,7 +49,7 @@ class Sample:
         self._contexts: list[Tokens] = [row for row in rows if len(row) >= 2 * n_tokens - 1]
 
     def without_rule(self, shading: Shading, chance: random.Random) -> tuple[list[Tokens], Shading]:
-        """Windows from anywhere, in the shading as it is.
+        """Return windows from anywhere, and the shading as it is.
 
         Raises:
             StudyError: the sample has too few contexts.
@@ -61,19 +61,19 @@ class Sample:
         return windows, shading
 
     def with_word(self, shading: Shading, chance: random.Random) -> tuple[list[Tokens], Shading]:
-        """Windows with one word at the shading's peaks, which alone is shaded strongly.
+        """Return windows with one word at the shading's peaks, and shading in which it alone is strong.
 
         Raises:
-            StudyError: no token comes in enough of the sample's contexts.
+            StudyError: no token occurs in enough of the sample's contexts.
         """
         often = [token for token, n in self._n_contexts.items() if n >= len(shading.peaks)]
         words = [token for token in often if _WORD.fullmatch(self._vocabulary.text(token))]
         token = chance.choice(words or often or [-1])
-        having = [row for row in self._contexts if token in self._inside(row)]
+        with_token = [row for row in self._contexts if token in self._inside(row)]
         windows = []
-        for row, peak in zip(_some(having, shading, chance), shading.peaks, strict=True):
-            found: list[int] = np.flatnonzero(self._inside(row) == token).tolist()
-            start = chance.choice(found) + self._n_tokens - 1 - peak
+        for row, peak in zip(_some(with_token, shading, chance), shading.peaks, strict=True):
+            places: list[int] = np.flatnonzero(self._inside(row) == token).tolist()
+            start = chance.choice(places) + self._n_tokens - 1 - peak
             windows.append(row[start : start + self._n_tokens])
         strongest = shading.steps.max(axis=1, keepdims=True)
         weak = shading.steps if shading.by_rank else np.minimum(shading.steps, _BACKGROUND)
@@ -82,15 +82,16 @@ class Sample:
 
     @cached_property
     def _n_contexts(self) -> Counter[int]:
-        """By token: contexts with it where any window around it fits."""
+        """Return, by token, the number of contexts with the token far enough from their ends."""
         return Counter(t for row in self._contexts for t in np.unique(self._inside(row)).tolist())
 
     def _inside(self, row: Tokens) -> Tokens:
+        # Around these tokens a window fits, whatever its peak.
         return row[self._n_tokens - 1 : len(row) - self._n_tokens + 1]
 
 
 def _some(contexts: Sequence[Tokens], shading: Shading, chance: random.Random) -> list[Tokens]:
-    """As many different contexts as there are windows in the shading."""
+    """Draw a different context for each window of the shading."""
     n = len(shading.peaks)
     if len(contexts) < n:
         raise StudyError(

@@ -1,8 +1,8 @@
-"""What a study is before anybody rates: its design, its items, and the commitment to which item is which.
+"""The plan of a study before the first rating: its design, its items, and a commitment to the key.
 
-Two texts in canonical JSON are made of a plan. The public one, the pre-registration, holds the design and the
-SHA-256 of the other one, the key, which says which item is which neuron and is closed until the study is
-unblinded. `sha256sum` of the revealed key is what the pre-registration says, or the key was changed.
+A plan is stored as two texts in canonical JSON. The public one, the pre-registration, holds the design and
+the SHA-256 of the other one, the key. The key assigns each item to its neuron, and is closed until the study
+is unblinded. If `sha256sum` of the revealed key differs from the pre-registration, the key was changed.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from dashboard.shared.annotations.content import Text, problems_of
+from dashboard.shared.annotations.content import Text, validation_message
 
 FORMAT = "solu-explorer-study"
 VERSION = 1
@@ -26,7 +26,7 @@ INSTRUCTION = (
     "category (e.g. the word “apple,” or any phrase relating to music),” and NOT INTERPRETABLE otherwise. "
     "Take 1–2 minutes a neuron."
 )
-"""To raters: Softmax Linear Units, section 6.1."""
+"""Instruction to raters, from Softmax Linear Units, section 6.1."""
 
 MOST_ITEMS = 5_000
 
@@ -40,62 +40,64 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 class StudyError(ValueError):
-    """A study that cannot be made, rated or read, with what was expected, what was found and what to do."""
+    """A study that cannot be made, rated or read: what was expected, what was found, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Side:
-    """One model of a study, as one of its caches holds it."""
+    """One model of a study at one hook."""
 
     model: Annotated[Text, Field(min_length=1, max_length=500)]
     model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """Of its weights."""
+    """SHA-256 of the weights."""
     corpus: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """SHA-256 of the text that its cache was read from."""
+    """SHA-256 of the text that the cache was built from."""
     hook: Literal["hook_mid", "hook_post"]
     layers: Annotated[
         tuple[Annotated[int, Field(ge=0, lt=10_000)], ...], Field(min_length=1, max_length=1_000)
     ]
-    """Layers that neurons are drawn from, evenly."""
+    """Neurons are drawn evenly from these."""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Design:
-    """What is decided before the first rating."""
+    """The decisions made before the first rating."""
 
     title: Annotated[Text, Field(min_length=1, max_length=120)]
     sides: Annotated[tuple[Side, ...], Field(min_length=2, max_length=8)]
     n_neurons: Annotated[int, Field(ge=1, le=2_000)] = 60
-    """A side."""
+    """Neurons of each side."""
     n_repeats: Annotated[int, Field(ge=0, le=1_000)] = 6
     """Neurons shown a second time, over all sides."""
     n_checks: Annotated[int, Field(ge=0, le=1_000)] = 6
-    """Items with a known answer: half of them plain, half of them without any rule."""
+    """Attention checks: items with a known answer, half of them with an obvious rule and half without any."""
     n_snippets: Annotated[int, Field(ge=1, le=100)] = 20
     n_before: Annotated[int, Field(ge=0, le=500)] = 16
-    """Tokens before a snippet's peak; where the text begins earlier, as many more come after it."""
+    """Tokens before a snippet's peak; where the text holds fewer, more follow the peak."""
     n_after: Annotated[int, Field(ge=0, le=500)] = 8
-    """Tokens after it, likewise."""
+    """Tokens after the peak; where the text holds fewer, more precede it."""
     min_firing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
-    """A neuron is dead, and is never drawn, if its largest activation over the corpus is not above 0, or is
-    below this share of the median of its layer's that are, or if any was no number."""
+    """A neuron is dead, and is never drawn, in three cases: its largest activation over the corpus is not
+    above 0; it is below this share of the median of its layer's that are above 0; any activation was NaN or
+    infinity."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of the neurons, the checks and, with the salt, the orders."""
+    """Seed of the neurons, the checks and, with the salt, the orders."""
     shading: Shades = "magnitude"
-    """What the shades of red say: the activation above 0, in units of the largest on the card, as in the
-    paper; or its rank in the snippet, which tells less of the model and nothing of how strong a firing is."""
+    """Meaning of the shades of red. `magnitude`: the activation above 0, in units of the largest on the card,
+    as in the paper. `rank`: the rank in the snippet, which tells less about the model, and nothing about the
+    strength of a firing."""
     instruction: Annotated[Text, Field(min_length=1, max_length=2_000)] = INSTRUCTION
     threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.8
     """Share of the strongest firings that one rule has to explain."""
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of each snippet."""
+        """Tokens in each snippet."""
         return self.n_before + 1 + self.n_after
 
     @property
     def n_items(self) -> int:
-        """Items a rater is shown."""
+        """Items that each rater is shown."""
         return len(self.sides) * self.n_neurons + self.n_repeats + self.n_checks
 
     @model_validator(mode="after")
@@ -115,17 +117,17 @@ class Design:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Item:
-    """One card of a study, and what it is of."""
+    """One card of a study, and the neuron on it."""
 
     name: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    """Says nothing without the salt."""
+    """Random without the salt."""
     kind: Kind
     side: int | None = None
     """Index in the design's sides; None for a check."""
     layer: int | None = None
     neuron: int | None = None
     repeat_of: str | None = None
-    """The item of the neuron's other showing."""
+    """The other item with the same neuron."""
     expected: Verdict | None = None
     """The answer to a check."""
 
@@ -136,11 +138,11 @@ class LeftOut:
 
     side: int
     n_dead: int
-    """By the design's `min_firing`."""
+    """Dead by the rule of `Design.min_firing`."""
     n_live: int
-    """The others."""
+    """Not dead."""
     n_short: int
-    """Of those, passed over in drawing: with too few examples that `n_tokens` can be cut from."""
+    """Live neurons that were drawn and passed over: too few of their examples have `n_tokens` tokens."""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -153,7 +155,7 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
 
     def public(self) -> bytes:
-        """The pre-registration: canonical JSON of the design and the commitment; nothing of an item."""
+        """Return the pre-registration: canonical JSON of the design and the commitment, without any item."""
         return canonical(
             {
                 "format": FORMAT,
@@ -166,54 +168,54 @@ class Plan:
         )
 
     def key(self) -> bytes:
-        """The sealed part: canonical JSON of salt and items."""
+        """Return the sealed part: canonical JSON of the salt and the items."""
         return canonical({"salt": self.salt, "items": [asdict(item) for item in self.items]})
 
 
 def new_design(**fields: Any) -> Design:
-    """A design of its fields.
+    """Make a design of its fields.
 
     Raises:
-        StudyError: a field is missing, of the wrong kind or out of its limits.
+        StudyError: a field is missing, has the wrong kind, or is out of its limits.
     """
     try:
         return Design(**fields)
     except ValidationError as error:
-        raise StudyError(f"this design cannot be used: {problems_of(error)}") from error
+        raise StudyError(f"this design cannot be used: {validation_message(error)}") from error
 
 
 def plan_of(public: bytes, key: bytes) -> Plan:
-    """The plan that a pre-registration and its key are of.
+    """Read a plan from its pre-registration and its key.
 
     Raises:
-        StudyError: one of them is none, or the key is not the one committed to.
+        StudyError: one of them has another format, or the key is not the one committed to.
     """
-    found, sealed = _read(public), _read(key)
-    if found.get("commitment") != digest(key):
+    registered, sealed = _read(public), _read(key)
+    if registered.get("commitment") != digest(key):
         raise StudyError(
-            f"expected a key with SHA-256 {found.get('commitment')}, found {digest(key)}: "
+            f"expected a key with SHA-256 {registered.get('commitment')}, found {digest(key)}: "
             "it is another study's, or was changed after it was registered"
         )
-    parts = {"design": found.get("design"), "left_out": found.get("left_out"), **sealed}
+    parts = {"design": registered.get("design"), "left_out": registered.get("left_out"), **sealed}
     try:
         return TypeAdapter(Plan).validate_python(parts)
     except ValidationError as error:
-        raise StudyError(f"this is no study of version {VERSION}: {problems_of(error)}") from error
+        raise StudyError(f"this is not a study of version {VERSION}: {validation_message(error)}") from error
 
 
 def design_of(public: bytes) -> Design:
-    """The design in a pre-registration.
+    """Read the design in a pre-registration.
 
     Raises:
-        StudyError: it is none.
+        StudyError: the text is not a pre-registration.
     """
     return new_design(**dict(_read(public).get("design") or {}))
 
 
 def order(plan: Plan, rater: str) -> list[str]:
-    """The names of all items as one rater is shown them: by seed, salt and the rater's name, always the same.
+    """Return the names of all items in a rater's order, which depends on seed, salt and the rater's name.
 
-    The two showings of a repeated neuron lie in the first and in the last third.
+    A repeated neuron is shown once in the first third and once in the last.
     """
     name = f"{plan.design.seed}\n{rater}"
     chance = random.Random(_keyed(plan.salt, name))
@@ -233,30 +235,30 @@ def order(plan: Plan, rater: str) -> list[str]:
 
 
 def item_name(salt: str, number: int) -> str:
-    """The name of a plan's item: random to whoever lacks the salt."""
+    """Return the name of a plan's item, random without the salt."""
     return _keyed(salt, f"item {number}").hex()[:16]
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """JSON with sorted names and no blanks, in UTF-8: equal values have equal bytes."""
+    """Return JSON with sorted names and no blanks, in UTF-8, so that equal values have equal bytes."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 as hex digits."""
+    """Return the SHA-256 as hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _keyed(salt: str, text: str) -> bytes:
-    """Bytes that follow from both, and look random to whoever lacks the salt."""
+    """Return bytes that follow from both, and are random without the salt."""
     return hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).digest()
 
 
 def _read(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        content = json.loads(data)
     except ValueError as error:
         raise StudyError(f"expected a study in JSON, found something else ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise StudyError("expected a study as a JSON object")
-    return found
+    return content

@@ -1,4 +1,4 @@
-"""What a study shows, drawn from caches by its seed: neurons, repeats, checks. Needs no model."""
+"""Draw the items of a study from caches: neurons, repeats and checks. No model is run."""
 
 import random
 import secrets
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from cache.reader import NeuronCache
-from dashboard.shared.annotations.content import problems_of
+from dashboard.shared.annotations.content import validation_message
 from dashboard.studies.plan.design import (
     Design,
     Item,
@@ -23,7 +23,12 @@ from dashboard.studies.plan.snippets import snippets_of
 
 
 def side_of(model: str, cache: NeuronCache, hook: str = "", layers: Sequence[int] = ()) -> Side:
-    """A model as a study names it; without more, its first hook and all layers of its cache.
+    """Return a model as a side of a study.
+
+    Args:
+        model: its name.
+        hook: without one, the first of the cache.
+        layers: without any, all of the cache.
 
     Raises:
         StudyError: the cache does not hold that hook or a layer.
@@ -47,11 +52,11 @@ def side_of(model: str, cache: NeuronCache, hook: str = "", layers: Sequence[int
     try:
         return TypeAdapter(Side).validate_python(parts)
     except ValidationError as error:
-        raise StudyError(f"{model} cannot be studied: {problems_of(error)}") from error
+        raise StudyError(f"{model} cannot be studied: {validation_message(error)}") from error
 
 
 def require_same_text(caches: Sequence[NeuronCache]) -> None:
-    """Refuse caches whose snippets could be told apart by what was read, or by how it was cut into tokens.
+    """Refuse caches over different texts or tokenizers, which would tell the models apart.
 
     Raises:
         StudyError: two differ in text or tokenizer.
@@ -61,28 +66,29 @@ def require_same_text(caches: Sequence[NeuronCache]) -> None:
         named = ", ".join(f"{c.manifest.model.name} ({c.manifest.corpus.sha256[:8]})" for c in caches)
         raise StudyError(
             f"expected caches over one text with one tokenizer, found {named}: build them from the same "
-            "text, or allow it (--different-corpora) and say so beside the results: texts may be told apart"
+            "text, or allow it (--different-corpora) and report it with the results: texts can tell the "
+            "models apart"
         )
 
 
 def draw(design: Design, caches: Sequence[NeuronCache], salt: str | None = None) -> Plan:
-    """The plan of a design: the same seed and salt give the same.
+    """Draw the plan of a design. The same seed and salt give the same plan.
 
     Args:
         caches: of the sides, in their order.
-        salt: 64 hex digits that nobody knows before the study is unblinded; without one, fresh.
+        salt: 64 hex digits, secret until the study is unblinded; without one, random.
 
     Raises:
-        StudyError: a cache is another than the design's, or has too few neurons that can be shown.
+        StudyError: a cache is not the design's, or has too few neurons that can be shown.
     """
     salt = secrets.token_hex(32) if salt is None else salt
-    found: list[tuple[int, int, int]] = []
+    drawn: list[tuple[int, int, int]] = []  # side, layer, neuron
     left_out = []
     for which, (side, cache) in enumerate(zip(design.sides, caches, strict=True)):
         neurons, left = _neurons(design, which, side, cache)
-        found += [(which, layer, neuron) for layer, neuron in neurons]
+        drawn += [(which, layer, neuron) for layer, neuron in neurons]
         left_out.append(left)
-    items = [Item(item_name(salt, i), "neuron", *place) for i, place in enumerate(found)]
+    items = [Item(item_name(salt, i), "neuron", *place) for i, place in enumerate(drawn)]
     for item in _repeated(design, items):
         name = item_name(salt, len(items))
         items.append(Item(name, "repeat", item.side, item.layer, item.neuron, repeat_of=item.name))
@@ -95,7 +101,7 @@ def draw(design: Design, caches: Sequence[NeuronCache], salt: str | None = None)
 def _neurons(
     design: Design, which: int, side: Side, cache: NeuronCache
 ) -> tuple[list[tuple[int, int]], LeftOut]:
-    """Layer and neuron of those drawn of a side, evenly from its layers."""
+    """Draw a side's neurons evenly from its layers, each as layer and neuron."""
     _require_cache(design, side, cache)
     chance = random.Random(f"{design.seed} {side.model_sha256} {side.hook}")
     quota, rest = divmod(design.n_neurons, len(side.layers))
@@ -106,26 +112,26 @@ def _neurons(
         live = live_neurons(cache, layer, side.hook, design.min_firing)
         n_dead, n_live = n_dead + cache.d_mlp - len(live), n_live + len(live)
         chance.shuffle(live)
-        wanted, shown = quota + (layer in one_more), 0
+        wanted, n_drawn = quota + (layer in one_more), 0
         for neuron in live:
-            if shown == wanted:
+            if n_drawn == wanted:
                 break
             if len(snippets_of(cache, layer, neuron, side.hook, design)) < design.n_snippets:
                 n_short += 1
                 continue
             drawn.append((layer, neuron))
-            shown += 1
-        if shown < wanted:
+            n_drawn += 1
+        if n_drawn < wanted:
             raise StudyError(
                 f"expected {wanted} neurons with {design.n_snippets} snippets of {design.n_tokens} tokens in "
-                f"layer {layer} of {side.model}, found {shown} among {len(live):,} that are not dead: "
+                f"layer {layer} of {side.model}, found {n_drawn} among {len(live):,} that are not dead: "
                 "ask for fewer neurons, fewer snippets or a shorter window"
             )
     return drawn, LeftOut(which, n_dead, n_live, n_short)
 
 
 def live_neurons(cache: NeuronCache, layer: int, hook: str, min_firing: float) -> list[int]:
-    """The neurons of a layer that are not dead, by the rule of `Design.min_firing`."""
+    """Return the neurons of a layer that are not dead by the rule of `Design.min_firing`."""
     table = cache.table(layer, hook)
     largest = table["max"].to_numpy().astype(np.float64)
     live = (table["n_nan"].to_numpy() + table["n_inf"].to_numpy() == 0) & np.isfinite(largest) & (largest > 0)
@@ -137,7 +143,7 @@ def live_neurons(cache: NeuronCache, layer: int, hook: str, min_firing: float) -
 def _require_cache(design: Design, side: Side, cache: NeuronCache) -> None:
     manifest = cache.manifest
     if (manifest.model.sha256, manifest.corpus.sha256) != (side.model_sha256, side.corpus):
-        raise StudyError(f"the cache of {side.model} is another than the design names: make the design again")
+        raise StudyError(f"the cache of {side.model} is not the one in the design: make the design again")
     if design.n_before > manifest.window_before or design.n_after > manifest.window_after:
         raise StudyError(
             f"expected a window of at most {manifest.window_before} tokens before and "
@@ -147,7 +153,7 @@ def _require_cache(design: Design, side: Side, cache: NeuronCache) -> None:
 
 
 def _repeated(design: Design, items: Sequence[Item]) -> Iterator[Item]:
-    """The neurons that are shown twice: as many of each side as of the others, give or take one."""
+    """Draw the neurons that are shown twice, equally many of each side or one more."""
     chance = random.Random(f"{design.seed} repeats")
     quota, rest = divmod(design.n_repeats, len(design.sides))
     one_more = set(chance.sample(range(len(design.sides)), rest))

@@ -10,34 +10,39 @@ from cache.reader import Example, NeuronCache
 from dashboard.studies.plan.design import Design, Shades
 
 N_STEPS = 16
-"""Of the shading, 0 to 15: the same for every neuron."""
-
+"""Steps of the shading, 0 to 15: the same for every neuron."""
 
 RANKS = (15, 7, 3)
-"""Steps of a snippet's strongest tokens where they are shaded by rank."""
+"""Steps of a snippet's three strongest tokens in the shading by rank."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A window of text, and what a neuron does in it."""
+    """A window of text with a neuron's activations."""
 
     tokens: npt.NDArray[np.int32]
     """`[n_tokens]`."""
     activations: npt.NDArray[np.float32]
     """`[n_tokens]`."""
     peak: int
-    """Index of the token that it was cut around."""
+    """Index of the token with the largest activation of the example."""
 
 
 def snippets_of(cache: NeuronCache, layer: int, neuron: int, hook: str, design: Design) -> list[Snippet]:
-    """A neuron's strongest examples that a window can be cut from, best first; at most `n_snippets`."""
+    """Return windows of a neuron's strongest examples, the strongest first; at most `n_snippets`.
+
+    Examples with less text than a window are passed over.
+    """
     cut = (_cut(e, hook, design) for e in cache.neuron(layer, neuron).top(hook))
     return [snippet for snippet in cut if snippet is not None][: design.n_snippets]
 
 
 def steps_of(snippets: list[Snippet], shading: Shades) -> npt.NDArray[np.int64]:
-    """`[n_snippets, n_tokens]` steps of activation above 0, in units of the largest among them; or, by rank,
-    those of `RANKS` for the strongest of each snippet, as far as they are above 0."""
+    """Return the shade of each token, `[n_snippets, n_tokens]`.
+
+    By magnitude it is the activation above 0, in units of the largest among all snippets. By rank the
+    strongest tokens of each snippet have the steps in `RANKS`, as far as they are above 0.
+    """
     above = np.maximum(np.stack([s.activations for s in snippets]).astype(np.float64), 0.0)
     if shading == "rank":
         ranks = (-above).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
@@ -48,21 +53,27 @@ def steps_of(snippets: list[Snippet], shading: Shades) -> npt.NDArray[np.int64]:
     return steps
 
 
-def drawn(
+def card_snippet(
     vocabulary: Vocabulary, tokens: npt.NDArray[np.int32], steps: npt.NDArray[np.int64]
 ) -> dict[str, list[str] | list[int]]:
-    """A window as a card holds it: a text and a step a token. Where several tokens make one character, the
-    first has its text and their largest step, and the others are empty."""
-    texts, shown = [""] * len(tokens), steps.tolist()
+    """Return a window as a card holds it, with a text `t` and a step `s` for each token.
+
+    Where several tokens make one character, the first has its text, and the others are empty. All of them
+    have the largest of their steps.
+    """
+    texts, shades = [""] * len(tokens), steps.tolist()
     for piece in vocabulary.pieces(tokens):
         inside = slice(piece.first, piece.first + piece.n_tokens)
         texts[piece.first] = piece.text
-        shown[inside] = [max(shown[inside])] * piece.n_tokens
-    return {"t": texts, "s": shown}
+        shades[inside] = [max(shades[inside])] * piece.n_tokens
+    return {"t": texts, "s": shades}
 
 
 def _cut(example: Example, hook: str, design: Design) -> Snippet | None:
-    """The window with `n_before` tokens before the peak, moved where the text begins or ends too near."""
+    """Return the window with `n_before` tokens before the peak; None where the text is shorter than a window.
+
+    Near the beginning or the end of the text the window is moved inside it.
+    """
     spare = len(example.tokens) - design.n_tokens
     if spare < 0:
         return None

@@ -1,1 +1,1 @@
-"""Studies in a database and as files."""
+"""Studies and ratings in the database, and as files. No Streamlit."""

@@ -1,4 +1,4 @@
-"""A study as files: what was registered and rated; after unblinding also which item is which neuron."""
+"""A study as files: pre-registration and ratings; after unblinding also the key."""
 
 import csv
 import io
@@ -14,27 +14,29 @@ from dashboard.studies.storage.store import StudyStore
 PREREGISTRATION = "preregistration.json"
 KEY = "key.json"
 
-_RATED = ("rater", "item", "verdict", "rule", "confidence", "seconds", "hidden_seconds", "at")
-_KNOWN = ("kind", "model", "hook", "layer", "neuron", "repeat_of", "expected")
-"""Columns only after unblinding."""
+_RATING_COLUMNS = ("rater", "item", "verdict", "rule", "confidence", "seconds", "hidden_seconds", "at")
+_KEY_COLUMNS = ("kind", "model", "hook", "layer", "neuron", "repeat_of", "expected")
+"""Columns from the key, only after unblinding."""
 
 
 def files(store: StudyStore, study: str) -> dict[str, bytes]:
-    """A study's files by name. `key.json`, and what it says in the ratings, only where it is unblinded.
+    """Return a study's files by name: `preregistration.json`, `ratings.csv` and `ratings.json`.
+
+    After unblinding also `key.json`, and in the ratings the columns from it.
 
     Raises:
         StudyError: there is no such study.
     """
-    found = {PREREGISTRATION: store.preregistration(study)}
+    contents = {PREREGISTRATION: store.preregistration(study)}
     items: list[Item] | None = None
     if store.summary(study).closed is not None:
-        found[KEY], items = store.key_text(study), store.key(study)
+        contents[KEY], items = store.key_text(study), store.key(study)
     rows = rating_rows(store.design(study), store.ratings(study), items)
-    return found | {"ratings.csv": to_csv(rows, opaque=items is None), "ratings.json": to_json(rows)}
+    return contents | {"ratings.csv": to_csv(rows, blind=items is None), "ratings.json": to_json(rows)}
 
 
 def rating_rows(design: Design, ratings: list[Rating], items: list[Item] | None) -> list[dict[str, Any]]:
-    """A row a rating.
+    """Return a row for each rating, by column.
 
     Args:
         items: the key of an unblinded study; None leaves its columns out.
@@ -44,16 +46,20 @@ def rating_rows(design: Design, ratings: list[Rating], items: list[Item] | None)
     for rating in ratings:
         row = asdict(rating) | {"at": rating.at.isoformat() if rating.at else None}
         if items is not None:
-            row |= _known(design, by_name[rating.item])
+            row |= _key_columns(design, by_name[rating.item])
         rows.append(row)
     return rows
 
 
-def to_csv(rows: list[dict[str, Any]], *, opaque: bool) -> bytes:
-    """A line each, after the names of the columns; cells that look like formulas are guarded."""
+def to_csv(rows: list[dict[str, Any]], *, blind: bool) -> bytes:
+    """Return a heading and a row for each rating. Cells that look like formulas are guarded.
+
+    Args:
+        blind: leave out the columns from the key.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    columns = _RATED if opaque else _RATED + _KNOWN
+    columns = _RATING_COLUMNS if blind else _RATING_COLUMNS + _KEY_COLUMNS
     writer.writerow(columns)
     for row in rows:
         writer.writerow(["" if row[c] is None else escape_formula(str(row[c])) for c in columns])
@@ -61,12 +67,12 @@ def to_csv(rows: list[dict[str, Any]], *, opaque: bool) -> bytes:
 
 
 def to_json(rows: list[dict[str, Any]]) -> bytes:
-    """One rating a line, in an array."""
+    """Return an array with one rating a line."""
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     return f"[\n{lines}\n]\n".encode()
 
 
-def _known(design: Design, item: Item) -> dict[str, Any]:
+def _key_columns(design: Design, item: Item) -> dict[str, Any]:
     side = None if item.side is None else design.sides[item.side]
     return {
         "kind": item.kind,

@@ -1,4 +1,4 @@
-"""What raters say of items, and how far they and their studies are."""
+"""Records of ratings, of a rater's progress, and of a study in a list."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from dashboard.shared.annotations.content import Text, UserName, problems_of
+from dashboard.shared.annotations.content import Text, UserName, validation_message
 from dashboard.studies.plan.design import StudyError, Verdict
 
 Confidence = Literal[1, 2, 3]
@@ -19,34 +19,34 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What a rater says of an item."""
+    """A rater's verdict on an item."""
 
     rater: UserName
     item: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     verdict: Verdict
     rule: Annotated[Text, Field(max_length=MOST_RULE)] = ""
-    """In words, where the rater gives one."""
+    """The rule in words; empty where the rater gives none."""
     confidence: Confidence | None = None
     seconds: Annotated[float, Field(ge=0, le=_DAY, allow_inf_nan=False)] = 0.0
-    """From seeing the card to the verdict, without the time in which the page was hidden."""
+    """Time from seeing the card to the verdict, without `hidden_seconds`."""
     hidden_seconds: Annotated[float, Field(ge=0, le=1_000 * _DAY, allow_inf_nan=False)] = 0.0
-    """In between, in which the page was hidden."""
+    """Time in between during which the page was hidden."""
     at: datetime | None = None
-    """When it was kept, in UTC; the store's own clock."""
+    """Time of saving, in UTC, by the store's clock."""
 
 
 class RatedAlready(StudyError):
-    """A rating of an item that its rater has rated."""
+    """A second rating of an item by the same rater."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a rater is."""
+    """A rater's progress, in items."""
 
     done: int
     total: int
     seconds: float
-    """Spent on the items done."""
+    """Time spent on the items done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +57,35 @@ class Summary:
     title: str
     created: datetime
     closed: datetime | None
-    """When it was unblinded."""
+    """Time of unblinding; None: still blind."""
     n_items: int
     n_raters: int
     n_ratings: int
-    """That hold."""
+    """Without those taken back."""
 
 
 def checked_rating(rating: Rating) -> Rating:
-    """A rating, if every part is of the right kind and length.
+    """Return a rating, if each of its parts has the right kind and length.
 
     Raises:
-        StudyError: one is not.
+        StudyError: a part has not.
     """
     try:
         return _RATING.validate_python({name: getattr(rating, name) for name in Rating.__slots__})
     except ValidationError as error:
-        raise StudyError(f"this rating cannot be kept: {problems_of(error)}") from error
+        raise StudyError(f"this rating cannot be saved: {validation_message(error)}") from error
 
 
 def checked_name(name: str) -> str:
-    """A rater's name, if it is one.
+    """Return a rater's name, if it is valid.
 
     Raises:
-        StudyError: it is empty, too long or no text.
+        StudyError: it is empty, too long, or not text.
     """
     try:
         return _NAME.validate_python(name)
     except ValidationError as error:
-        raise StudyError(f"expected a name of at most 80 characters: {problems_of(error)}") from error
+        raise StudyError(f"expected a name of at most 80 characters: {validation_message(error)}") from error
 
 
 _RATING = TypeAdapter(Rating)

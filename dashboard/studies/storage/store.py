@@ -1,21 +1,21 @@
-"""Studies in a database: plan and cards are written once, ratings only added, each in its own transaction.
+"""The store of studies: a study's plan and cards are written once, its ratings are only ever added.
 
-A rating is on disk when `rate` returns. Taking one back is a row too, and so is the closing of a study.
+Each rating is a transaction of its own. Taking one back adds a row, and so does unblinding the study.
 """
 
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from dashboard.shared.annotations.append_only import timestamp
 from dashboard.shared.annotations.database import Database
 from dashboard.studies.plan.design import Design, Item, Plan, StudyError, design_of, order, plan_of
-from dashboard.studies.storage import tables
 from dashboard.studies.storage.ratings import (
     Progress,
     RatedAlready,
@@ -24,55 +24,68 @@ from dashboard.studies.storage.ratings import (
     checked_name,
     checked_rating,
 )
+from dashboard.studies.storage.tables import (
+    CARDS,
+    CLOSINGS,
+    METADATA,
+    RATINGS,
+    STUDIES,
+    is_closed,
+    lock,
+    summaries,
+)
 
 
 class StudyStore:
-    """The studies of a database, which other things are kept in as well.
+    """The studies in a database.
 
-    Every method raises StudyError for a study that is not there, and AnnotationError where the database
-    cannot be used.
+    Every method raises StudyError where there is no such study, and AnnotationError where the database cannot
+    be used.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        tables.create(database)
-        self._plan = lru_cache(maxsize=8)(self._read_plan)
+        database.create_tables(METADATA)
+        self._plan = lru_cache(maxsize=8)(self._read_plan)  # a plan never changes
 
     def create(self, plan: Plan, cards: Mapping[str, bytes]) -> str:
-        """Keep a study; on disk when this returns.
+        """Save a study. It is on the disk when this returns.
 
         Args:
-            cards: of every item, all of one size.
+            cards: one for each item, by the item's name, all of one size.
 
         Returns:
-            Its id: of the title and of chance, safe in an address.
+            Its id: made of the title and of chance, safe in an address.
 
         Raises:
-            StudyError: the cards are not the plan's, or differ in size.
+            StudyError: cards are missing, are of other items, or differ in size.
         """
         names = {item.name for item in plan.items}
         if set(cards) != names or len(names) != len(plan.items):
             raise StudyError(f"expected a card for each of {len(plan.items)} items, found {len(cards)}")
         if len({len(card) for card in cards.values()}) != 1:
-            raise StudyError("expected cards of one size, which tells nothing: make them with cards.one_size")
+            raise StudyError(
+                "expected cards of one size, since a size could tell the model: make them with cards.one_size"
+            )
         slug = re.sub("[^a-z0-9]+", "-", plan.design.title.lower())[:40].strip("-") or "study"
         study = f"{slug}-{secrets.token_hex(4)}"
-        row = {"study": study, "title": plan.design.title, "created": _now(), "n_items": len(plan.items)}
+        row = {"study": study, "title": plan.design.title, "created": timestamp(), "n_items": len(plan.items)}
         texts = {"public": plan.public(), "key": plan.key()}
+        # Sorted by name: the order of insertion would tell neurons from repeats and checks.
         rows = [{"study": study, "item": name, "card": cards[name]} for name in sorted(cards)]
         with self._database.writing() as connection:
-            connection.execute(tables.STUDIES.insert().values(**row, **texts))
-            connection.execute(tables.CARDS.insert(), rows)
+            connection.execute(STUDIES.insert().values(**row, **texts))
+            connection.execute(CARDS.insert(), rows)
         return study
 
     def studies(self) -> list[Summary]:
-        """All of them, the newest first."""
+        """Return all studies, the newest first."""
         with self._database.reading() as connection:
-            return [_summary(row) for row in connection.execute(tables.summaries())]
+            return [_summary(row) for row in connection.execute(summaries())]
 
     def summary(self, study: str) -> Summary:
-        """One of them."""
-        query = tables.summaries().where(tables.STUDIES.c.study == _id(study))
+        """Return one study's title, dates and numbers."""
+        query = summaries().where(STUDIES.c.study == _checked_id(study))
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -80,72 +93,70 @@ class StudyStore:
         return _summary(row)
 
     def preregistration(self, study: str) -> bytes:
-        """What was registered before the first rating, to the byte."""
+        """Return the pre-registration, byte for byte as it was stored before the first rating."""
         return self._texts(study)[0]
 
     def design(self, study: str) -> Design:
-        """What was decided before the first rating."""
+        """Return the design in the pre-registration."""
         return design_of(self.preregistration(study))
 
     def progress(self, study: str) -> dict[str, Progress]:
-        """Of everyone who has begun, by name."""
+        """Return the progress of everyone who has rated, by name."""
         total = len(self._plan(study).items)
-        found: dict[str, Progress] = {}
+        by_rater: dict[str, Progress] = {}
         for rating in self.ratings(study):
-            before = found.get(rating.rater, Progress(0, total, 0.0))
-            found[rating.rater] = replace(
+            before = by_rater.get(rating.rater, Progress(0, total, 0.0))
+            by_rater[rating.rater] = replace(
                 before, done=before.done + 1, seconds=before.seconds + rating.seconds
             )
-        return dict(sorted(found.items()))
+        return dict(sorted(by_rater.items()))
 
     def progress_of(self, study: str, rater: str) -> Progress:
-        """Of one rater, begun or not."""
+        """Return one rater's progress, also before the first rating."""
         plan, rater = self._plan(study), checked_name(rater)
         with self._database.reading() as connection:
-            seconds = [row.seconds for row in tables.standing(connection, study, rater)]
+            seconds = [row.seconds for row in RATINGS.latest(connection, study=study, rater=rater)]
         return Progress(len(seconds), len(plan.items), sum(seconds))
 
     def next_item(self, study: str, rater: str) -> str | None:
-        """The first item in a rater's own order that the rater has not rated; None after the last."""
+        """Return the first item in a rater's own order that this rater has not rated; None after the last."""
         plan, rater = self._plan(study), checked_name(rater)
         with self._database.reading() as connection:
-            done = {r.item for r in tables.standing(connection, study, rater)}
+            done = {row.item for row in RATINGS.latest(connection, study=study, rater=rater)}
         return next((name for name in order(plan, rater) if name not in done), None)
 
     def card(self, study: str, item: str) -> bytes:
-        """What the browser gets of an item: JSON, see `cards`."""
-        if item not in {i.name for i in self._plan(study).items}:
-            raise StudyError(f"study {study!r} has no item {item[:80]!r}: load the page again")
-        where = (tables.CARDS.c.study == study) & (tables.CARDS.c.item == item)
+        """Return an item's card: the JSON that a browser receives, see `plan.cards`."""
+        self._require_item(study, item)
+        query = sa.select(CARDS.c.card).where(CARDS.c.study == study, CARDS.c.item == item)
         with self._database.reading() as connection:
-            return bytes(connection.execute(sa.select(tables.CARDS.c.card).where(where)).scalar_one())
+            return bytes(connection.execute(query).scalar_one())
 
     def rate(self, study: str, rating: Rating) -> None:
-        """Keep a rating; on disk when this returns.
+        """Save a rating. It is on the disk when this returns.
 
         Raises:
-            RatedAlready: by this rater.
-            StudyError: the study is closed, the item is not its, or a part of the rating is of the wrong
-                kind or length.
+            RatedAlready: this rater has rated this item.
+            StudyError: the study is closed, it has no such item, or a part of the rating has the wrong kind
+                or length.
         """
         checked = checked_rating(rating)
-        if checked.item not in {item.name for item in self._plan(study).items}:
-            raise StudyError(f"study {study!r} has no item {checked.item!r}: load the page again")
+        self._require_item(study, checked.item)
+        key: dict[str, Any] = {"study": study, "rater": checked.rater, "item": checked.item}
         with self._database.writing() as connection:
             self._lock_open(connection, study)
-            if any(r.item == checked.item for r in tables.standing(connection, study, checked.rater)):
+            if RATINGS.latest(connection, **key):
                 raise RatedAlready("this item is rated already: undo that rating first, or go on to the next")
-            tables.add_rating(
-                connection, study=study, rater=checked.rater, item=checked.item, verdict=checked.verdict,
-                rule=checked.rule, confidence=checked.confidence, seconds=checked.seconds,
-                hidden_seconds=checked.hidden_seconds, at=_now(),
+            RATINGS.append(
+                connection, **key, verdict=checked.verdict, rule=checked.rule, confidence=checked.confidence,
+                seconds=checked.seconds, hidden_seconds=checked.hidden_seconds,
             )  # fmt: skip
 
     def undo(self, study: str, rater: str) -> str | None:
-        """Take a rater's last rating that holds back.
+        """Take back a rater's last rating.
 
         Returns:
-            The item that it was of; None where there was none.
+            Its item; None without a rating.
 
         Raises:
             StudyError: the study is closed.
@@ -153,28 +164,31 @@ class StudyStore:
         rater = checked_name(rater)
         with self._database.writing() as connection:
             self._lock_open(connection, study)
-            last = next(reversed(tables.standing(connection, study, rater)), None)
+            last = next(reversed(RATINGS.latest(connection, study=study, rater=rater)), None)
             if last is None:
                 return None
-            tables.add_rating(
+            RATINGS.append(
                 connection, study=study, rater=rater, item=last.item, verdict="", rule="", confidence=None,
-                seconds=0.0, hidden_seconds=0.0, at=_now(),
+                seconds=0.0, hidden_seconds=0.0,
             )  # fmt: skip
             return str(last.item)
 
     def unblind(self, study: str, by: str) -> None:
-        """Close a study for good: no rating is taken any more, and its key can be read.
+        """Close a study for good: it takes no more ratings, and its key can be read.
+
+        Args:
+            by: name of the person who unblinds.
 
         Raises:
-            StudyError: it is closed already, or the name is none.
+            StudyError: the study is closed already, or the name is empty or too long.
         """
         name = checked_name(by)
         with self._database.writing() as connection:
             self._lock_open(connection, study)
-            connection.execute(tables.CLOSINGS.insert().values(study=study, by=name, at=_now()))
+            connection.execute(CLOSINGS.insert().values(study=study, by=name, at=timestamp()))
 
     def key(self, study: str) -> list[Item]:
-        """Which item is which neuron.
+        """Return the items of an unblinded study, each with its neuron.
 
         Raises:
             StudyError: the study is not unblinded.
@@ -183,32 +197,38 @@ class StudyStore:
         return list(self._plan(study).items)
 
     def key_text(self, study: str) -> bytes:
-        """The key to the byte, whose SHA-256 the pre-registration holds; else as `key`."""
+        """Return the key byte for byte; its SHA-256 is in the pre-registration.
+
+        Raises:
+            StudyError: the study is not unblinded.
+        """
         if self.summary(study).closed is None:
             raise StudyError(f"study {study!r} is blind: unblind it first, which closes it")
         return self._texts(study)[1]
 
     def ratings(self, study: str) -> list[Rating]:
-        """Those that hold, of all raters, in the order in which they were made."""
+        """Return all raters' ratings in the order in which they were made, without those taken back."""
         self._texts(study)
         with self._database.reading() as connection:
-            return [_rating(row) for row in tables.standing(connection, study)]
+            return [_rating(row) for row in RATINGS.latest(connection, study=study)]
 
     def checks_passed(self, study: str) -> dict[str, tuple[int, int]]:
-        """By rater, the attention checks answered as expected, and those answered; nothing of a model."""
+        """Return, by rater, the attention checks answered as expected, and all that were answered.
+
+        It can be shown before unblinding, since a check belongs to no model.
+        """
         expected = {i.name: i.expected for i in self._plan(study).items if i.kind == "check"}
-        found: dict[str, tuple[int, int]] = {}
+        by_rater: dict[str, tuple[int, int]] = {}
         for rating in self.ratings(study):
-            right, n = found.get(rating.rater, (0, 0))
+            passed, answered = by_rater.get(rating.rater, (0, 0))
             if rating.item in expected:
-                right, n = right + (rating.verdict == expected[rating.item]), n + 1
-            found[rating.rater] = right, n
-        return found
+                passed, answered = passed + (rating.verdict == expected[rating.item]), answered + 1
+            by_rater[rating.rater] = passed, answered
+        return by_rater
 
     def _texts(self, study: str) -> tuple[bytes, bytes]:
-        """Pre-registration and key."""
-        query = sa.select(tables.STUDIES.c.public, tables.STUDIES.c.key)
-        query = query.where(tables.STUDIES.c.study == _id(study))
+        """Return pre-registration and key."""
+        query = sa.select(STUDIES.c.public, STUDIES.c.key).where(STUDIES.c.study == _checked_id(study))
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -218,20 +238,24 @@ class StudyStore:
     def _read_plan(self, study: str) -> Plan:
         return plan_of(*self._texts(study))
 
+    def _require_item(self, study: str, item: str) -> None:
+        if item not in {i.name for i in self._plan(study).items}:
+            raise StudyError(f"study {study!r} has no item {item[:80]!r}: load the page again")
+
     def _lock_open(self, connection: sa.Connection, study: str) -> None:
-        """Hold the right to change a study, until the transaction ends; refuse a closed one."""
-        if not tables.lock(connection, _id(study)):
+        """Keep other writers out of a study until the transaction ends; refuse a closed one."""
+        if not lock(connection, _checked_id(study)):
             raise _no_such(study)
-        if tables.is_closed(connection, study):
+        if is_closed(connection, study):
             raise StudyError(f"study {study!r} is closed: it was unblinded, and takes no more ratings")
 
 
 def _no_such(study: str) -> StudyError:
-    return StudyError(f"there is no study {study[:80]!r} here: `solu study status` lists those that are")
+    return StudyError(f"there is no study {study[:80]!r} here: `solu study status` lists the studies")
 
 
-def _id(study: str) -> str:
-    """A study's id, if it can be one; a database may be asked for no other text."""
+def _checked_id(study: str) -> str:
+    """Return a study's id, if it has the form of one: ids come from addresses, which may hold anything."""
     if not _ID.fullmatch(study):
         raise _no_such(study)
     return study
@@ -240,18 +264,14 @@ def _id(study: str) -> str:
 _ID = re.compile("[a-z0-9-]{1,60}")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _rating(row: Any) -> Rating:
+def _rating(row: sa.Row[Any]) -> Rating:
     return Rating(
         row.rater, row.item, row.verdict, row.rule, row.confidence, row.seconds, row.hidden_seconds,
         datetime.fromisoformat(row.at),
     )  # fmt: skip
 
 
-def _summary(row: Any) -> Summary:
+def _summary(row: sa.Row[Any]) -> Summary:
     closed = datetime.fromisoformat(row.closed) if row.closed else None
     created = datetime.fromisoformat(row.created)
     return Summary(row.study, row.title, created, closed, row.n_items, row.n_raters, row.n_ratings)

@@ -50,9 +50,9 @@ def test_a_layer_gives_ones_own_or_else_the_newest(store: AnnotationStore) -> No
     store.save(key(3), "tiny", "ada", label="x")
     store.undo(key(3), "ada")
     (model,) = places.models()
-    found: dict[int, Annotation] = annotations.of_layer(model, 0)
-    assert {n: a.content.label for n, a in found.items()} == {1: "mine", 2: "newer"}
-    assert annotations.of_layer(model, 1) == {}
+    by_neuron: dict[int, Annotation] = annotations.by_neuron(model, 0)
+    assert {n: a.content.label for n, a in by_neuron.items()} == {1: "mine", 2: "newer"}
+    assert annotations.by_neuron(model, 1) == {}
 
 
 def test_the_heading_shows_star_and_label_as_text(store: AnnotationStore) -> None:
@@ -101,7 +101,7 @@ def test_a_database_that_cannot_be_opened_leaves_the_neuron(
     labels = opened("labels")
     assert not labels.exception
     assert "SOLU_ANNOTATIONS" in labels.error[0].value.replace("\\", "")
-    assert annotations.of_layer(places.models()[0], 0) == {}
+    assert annotations.by_neuron(places.models()[0], 0) == {}
 
 
 def test_builds_are_off_where_others_may_reach_the_page(

@@ -1,8 +1,5 @@
-"""Labels: nothing said is lost, by whomever and however it ends; files give back what they were given."""
+"""Annotations: nothing that was acknowledged is lost, whoever writes at once and whatever is killed."""
 
-import csv
-import io
-import json
 import os
 import signal
 import sqlite3
@@ -11,26 +8,22 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import dashboard
-from analysis.spreadsheet import escape_formula, unescape_formula
-from dashboard.labels.files import COLUMNS, from_file, to_csv, to_json
-from dashboard.shared.annotations import database
+from dashboard.labels.files import from_file, to_csv
+from dashboard.shared.annotations import database as database_module
+from dashboard.shared.annotations.append_only import Merged
 from dashboard.shared.annotations.content import (
-    VERDICTS,
-    Annotation,
     AnnotationError,
     Content,
     Key,
-    Merged,
     database_url,
 )
+from dashboard.shared.annotations.database import Database
 from dashboard.shared.annotations.store import AnnotationStore
 
 KEY = Key("ab" * 32, 0, 7)
@@ -44,9 +37,9 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[AnnotationStore]:
-    opened = AnnotationStore(url)
-    yield opened
-    opened.close()
+    database = Database(url)
+    yield AnnotationStore(database)
+    database.close()
 
 
 def test_what_is_saved_is_read_part_by_part(store: AnnotationStore) -> None:
@@ -66,8 +59,8 @@ def test_two_people_have_a_row_each(store: AnnotationStore) -> None:
         "ada": "commas in lists",
         "bob": "lists",
     }
-    said = [(r.annotation.user, r.before.label, r.annotation.content.label) for r in store.history(KEY)]
-    assert said == [("ada", "commas", "commas in lists"), ("bob", "", "lists"), ("ada", "", "commas")]
+    changes = [(r.annotation.user, r.before.label, r.annotation.content.label) for r in store.history(KEY)]
+    assert changes == [("ada", "commas", "commas in lists"), ("bob", "", "lists"), ("ada", "", "commas")]
 
 
 def test_saving_the_same_again_is_no_change(store: AnnotationStore) -> None:
@@ -81,8 +74,8 @@ def test_undo_walks_back_through_ones_own_changes(store: AnnotationStore) -> Non
     for label in ("a", "b"):
         store.save(KEY, "tiny", "ada", label=label)
     store.save(KEY, "tiny", "bob", label="z")
-    assert (found := store.undo(KEY, "ada")) is not None
-    assert found.content.label == "a"
+    assert (restored := store.undo(KEY, "ada")) is not None
+    assert restored.content.label == "a"
     store.save(KEY, "tiny", "ada", label="c")
     labels = []
     while store.last_change(KEY, "ada"):
@@ -123,9 +116,10 @@ def test_text_is_data(store: AnnotationStore) -> None:
 WRITER = """
 import sys
 import time
-from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.annotations.content import Key
-store = AnnotationStore(sys.argv[1])
+from dashboard.shared.annotations.database import Database
+from dashboard.shared.annotations.store import AnnotationStore
+store = AnnotationStore(Database(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(10_000):
@@ -153,30 +147,31 @@ def test_two_processes_write_at_once_and_one_is_killed(url: str) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said: dict[str, list[int]] = {}
+    acknowledged: dict[str, list[int]] = {}
     for name, process in people.items():  # bob still writes when ada is killed, somewhere in a write
         assert process.stdout is not None
-        said[name] = [int(process.stdout.readline()) for _ in range(30)]
+        acknowledged[name] = [int(process.stdout.readline()) for _ in range(30)]
         process.send_signal(signal.SIGKILL)
     for name, process in people.items():
         assert process.stdout is not None
         assert process.stdin is not None
         *whole, _ = process.stdout.read().split("\n")
-        said[name] += map(int, whole)
+        acknowledged[name] += map(int, whole)
         process.stdin.close()
         process.stdout.close()
         assert process.wait(60) == -signal.SIGKILL
-    store = AnnotationStore(url)
-    for name, acknowledged in said.items():
+    database = Database(url)
+    store = AnnotationStore(database)
+    for name, numbers in acknowledged.items():
         kept = sorted(
             int(r.annotation.content.label)
             for neuron in range(50)
             for r in store.history(replace(KEY, neuron=neuron))
             if r.annotation.user == name
         )
-        assert kept[: len(acknowledged)] == acknowledged
-        assert len(kept) <= len(acknowledged) + 1  # one may be written and not yet acknowledged
-    store.close()
+        assert kept[: len(numbers)] == numbers
+        assert len(kept) <= len(numbers) + 1  # one may be written and not yet acknowledged
+    database.close()
 
 
 def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: Path) -> None:
@@ -185,9 +180,9 @@ def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: 
     other.execute("BEGIN IMMEDIATE")
     done = threading.Timer(0.3, other.execute, ["COMMIT"])
     done.start()
-    store = AnnotationStore(f"sqlite:///{tmp_path}/new.sqlite")
-    assert store.save(KEY, "tiny", "ada", label="x")
-    store.close()
+    database = Database(f"sqlite:///{tmp_path}/new.sqlite")
+    assert AnnotationStore(database).save(KEY, "tiny", "ada", label="x")
+    database.close()
     done.join()
     other.close()
 
@@ -195,8 +190,9 @@ def test_a_new_database_that_another_is_just_setting_up_is_waited_for(tmp_path: 
 def test_a_locked_database_says_so_and_readers_go_on(
     url: str, store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "WAIT", 0.1)
-    impatient = AnnotationStore(url)
+    monkeypatch.setattr(database_module, "WAIT", 0.1)
+    database = Database(url)
+    impatient = AnnotationStore(database)
     store.save(KEY, "tiny", "ada", label="x")
     other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -206,7 +202,7 @@ def test_a_locked_database_says_so_and_readers_go_on(
     other.execute("ROLLBACK")
     other.close()
     assert impatient.save(KEY, "tiny", "bob", label="y")
-    impatient.close()
+    database.close()
 
 
 def test_a_place_that_cannot_be_written_names_the_next_step(tmp_path: Path) -> None:
@@ -214,15 +210,15 @@ def test_a_place_that_cannot_be_written_names_the_next_step(tmp_path: Path) -> N
     file.write_text("no database, and no folder")
     for url in (f"sqlite:///{file}/labels.sqlite", "no url", "nosuch://x"):
         with pytest.raises(AnnotationError, match="SOLU_ANNOTATIONS"):
-            AnnotationStore(url)
+            AnnotationStore(Database(url))
     with pytest.raises(AnnotationError, match="it is damaged"):
-        AnnotationStore(f"sqlite:///{file}")
+        AnnotationStore(Database(f"sqlite:///{file}"))
     assert file.read_text() == "no database, and no folder"
 
 
 def test_a_password_in_the_address_is_never_said() -> None:
     with pytest.raises(AnnotationError) as error:
-        AnnotationStore("mysql+nosuch://me:secret@host/labels")
+        Database("mysql+nosuch://me:secret@host/labels")
     assert "secret" not in str(error.value)
 
 
@@ -230,39 +226,6 @@ def test_the_database_is_where_the_environment_says() -> None:
     assert database_url({"SOLU_ANNOTATIONS": "sqlite:///x"}) == "sqlite:///x"
     assert database_url({"XDG_DATA_HOME": "/data"}) == "sqlite:////data/solu-explorer/annotations.sqlite"
     assert database_url({}) == f"sqlite:///{Path.home()}/.local/share/solu-explorer/annotations.sqlite"
-
-
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-annotations = st.builds(
-    Annotation,
-    st.builds(
-        Key, st.sampled_from(["ab" * 32, "09" * 32]), st.integers(0, 3), st.integers(0, 2**31 - 1)
-    ),
-    texts,
-    texts.filter(bool),
-    st.builds(
-        Content, texts | st.sampled_from(["=1+1", "'=x", "''@y", "-3", "+a\r\n", "\t"]), texts,
-        st.booleans(), st.sampled_from(["", *VERDICTS]),
-    ),
-    st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
-)  # fmt: skip
-
-
-@given(st.lists(annotations, max_size=5))
-def test_files_give_back_what_they_were_given(found: list[Annotation]) -> None:
-    assert from_file(to_json(found).encode()) == found
-    assert from_file(to_csv(found).encode()) == found
-    assert from_file(b"\xef\xbb\xbf" + to_csv(found).encode()) == found  # as spreadsheets save it
-
-
-@given(texts | st.from_regex(r"\A'*[=+\-@\t\r]?.*\Z"))
-def test_no_cell_of_a_csv_is_a_formula(text: str) -> None:
-    cell = escape_formula(text)
-    assert unescape_formula(cell) == text
-    try:
-        float(cell)
-    except ValueError:
-        assert cell[:1] not in set("=+-@\t\r")
 
 
 def test_a_merge_adds_changes_and_skips(store: AnnotationStore, tmp_path: Path) -> None:
@@ -273,44 +236,9 @@ def test_a_merge_adds_changes_and_skips(store: AnnotationStore, tmp_path: Path) 
     fresh = replace(mine, user="bob")
     assert store.merge([older, mine]) == Merged(0, 0, 2)
     assert store.merge([newer, fresh, newer]) == Merged(1, 1, 1)
-    other = AnnotationStore(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    database = Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    other = AnnotationStore(database)
     assert other.merge(from_file(to_csv(store.all()).encode())) == Merged(2, 0, 0)
     assert {a.user: a for a in other.all()} == {"ada": newer, "bob": fresh}
     assert [r.before.label for r in store.history(KEY) if r.annotation == newer] == ["mine"]
-    other.close()
-
-
-def broken(**changes: object) -> bytes:
-    good = Annotation(KEY, "tiny", "ada", Content("x"), datetime(2026, 1, 1, tzinfo=UTC))
-    row = json.loads(to_json([good]))["annotations"][0] | changes
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerow(json.loads(to_json([good]))["annotations"][0] | {"note": "two\nlines"})
-    writer.writerow(row)
-    return out.getvalue().encode()
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"", "line 1: expected the columns model_sha256"),
-        (b"\x89PNG\n\x1a", "line 1: expected text in UTF-8"),
-        (b'{"format": "other"}', "line 1: expected .*solu-explorer-annotations"),
-        (b'{\n"format": nonsense}', "line 2: no JSON"),
-        (b"[" * 100_000, "nested too deeply"),
-        (to_json([]).replace("[\n\n]", '[{"x": 1}]').encode(), "annotation 1: expected an object of"),
-        (broken(layer=-1), "line 4: key.layer"),
-        (broken(layer="one"), "line 4: key.layer"),
-        (broken(model_sha256="../x"), "line 4: key.model_sha256"),
-        (broken(user=""), "line 4: user"),
-        (broken(verdict="surely"), "line 4: content.verdict"),
-        (broken(changed="2026-01-01"), "line 4: changed"),
-        (broken(label="x" * 201), "line 4: content.label"),
-        (broken() + b'"a","b"\n', "line 5: expected 10 cells, found 2"),
-        (broken() + b'"a', "no CSV"),
-    ],
-)
-def test_a_malformed_file_is_refused_and_says_where(data: bytes, expected: str) -> None:
-    with pytest.raises(AnnotationError, match=expected):
-        from_file(data)
+    database.close()

@@ -46,7 +46,7 @@ def rate_to_the_end(store: StudyStore, study: str, rater: str) -> None:
 
 if __name__ == "__main__":
     url, study, *raters = sys.argv[1:]
-    store = StudyStore(Database(url, keeps="studies"))
+    store = StudyStore(Database(url))
     threads = [threading.Thread(target=rate_to_the_end, args=(store, study, rater)) for rater in raters]
     for thread in threads:
         thread.start()

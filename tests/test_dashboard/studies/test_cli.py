@@ -26,8 +26,8 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_models: Path) -> st
     return f"sqlite:///{tmp_path}/studies.sqlite"
 
 
-def solu(*arguments: str, told: str = "") -> str:
-    done = CliRunner().invoke(app, list(arguments), input=told, env={"COLUMNS": "160"})
+def solu(*arguments: str, answers: str = "") -> str:
+    done = CliRunner().invoke(app, list(arguments), input=answers, env={"COLUMNS": "160"})
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.output
@@ -37,14 +37,14 @@ def test_a_study_from_the_command_line(url: str, tmp_path: Path, two_models: Pat
     at = ["--annotations", url]
     assert "none yet" in solu("status", *at)
     models = ["--model", "tiny:hook_mid", "--model", str(two_models / "other")]
-    said = solu(
+    output = solu(
         "create", "[red]Which <b>rules</b>?", *models, *SMALL, "--out", str(tmp_path / "plan.json"), *at
     )
     registered = (tmp_path / "plan.json").read_bytes()
-    assert hashlib.sha256(registered).hexdigest() in said
+    assert hashlib.sha256(registered).hexdigest() in output
     store = StudyStore(Database(url))
     study = store.studies()[0].id
-    assert f"/rate?study={study}" in said
+    assert f"/rate?study={study}" in output
     assert "[red]Which <b>rules</b>?" in solu("status", *at)
     assert "10" in solu("status", *at)
     assert [s.hook for s in store.design(study).sides] == ["hook_mid", "hook_post"]
@@ -64,7 +64,7 @@ def test_a_study_from_the_command_line(url: str, tmp_path: Path, two_models: Pat
     ).read_text()
     assert not any(word in ratings for word in ("tiny", "other", "hook_", "neuron", "layer", "check"))
 
-    assert "cannot be taken back" in solu("unblind", study, *at, told="n\n")
+    assert "cannot be undone" in solu("unblind", study, *at, answers="n\n")
     assert store.summary(study).closed is None
     solu("unblind", study, "--by", "Ann", "--yes", *at)
     solu("export", study, "--out", str(tmp_path / "open"), *at)
@@ -86,7 +86,7 @@ def test_a_study_from_the_command_line(url: str, tmp_path: Path, two_models: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--model", "tiny"], "at least 2 items"),
         (["--model", "tiny", "--model", "nobody"], "found 'nobody'"),
@@ -95,8 +95,8 @@ def test_a_study_from_the_command_line(url: str, tmp_path: Path, two_models: Pat
         (["--model", "tiny", "--model", "other", "--neurons", "1000"], "that are not dead"),
     ],
 )
-def test_what_cannot_be_studied_is_said_and_nothing_is_kept(url: str, arguments: list[str], said: str):
-    with pytest.raises(StudyError, match=said):
+def test_what_cannot_be_studied_is_refused_and_nothing_is_saved(url: str, arguments: list[str], message: str):
+    with pytest.raises(StudyError, match=message):
         solu("create", "x", *SMALL, *arguments, "--annotations", url)
     assert StudyStore(Database(url)).studies() == []
 

@@ -24,7 +24,7 @@ from dashboard.studies.plan.design import (
     plan_of,
 )
 from dashboard.studies.plan.sampling import draw, live_neurons, require_same_text, side_of
-from dashboard.studies.plan.snippets import Snippet, drawn, steps_of
+from dashboard.studies.plan.snippets import Snippet, card_snippet, steps_of
 from tests.test_dashboard.studies.study_rater import SALT, small_plan
 
 SIZES = {"n_neurons": 5, "n_repeats": 3, "n_checks": 4, "n_snippets": 4, "n_before": 3, "n_after": 2}
@@ -58,7 +58,7 @@ def test_the_instruction_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"title": ""}, "title"),
         ({"title": "x" * 121}, "title"),
@@ -74,8 +74,8 @@ def test_the_instruction_is_the_papers():
         ({"sides": ()}, "sides"),
     ],
 )
-def test_designs_out_of_their_limits_are_refused(design: Design, wrong: dict, said: str):
-    with pytest.raises(StudyError, match=said):
+def test_designs_out_of_their_limits_are_refused(design: Design, wrong: dict, message: str):
+    with pytest.raises(StudyError, match=message):
         new_design(**{**asdict(design), **wrong})
 
 
@@ -98,13 +98,13 @@ def test_the_registration_says_nothing_of_the_key(plan: Plan, design: Design, ca
     assert plan.salt not in public
     for item in plan.items:
         assert item.name not in public
-    found = json.loads(public)
-    assert sorted(found) == ["commitment", "design", "format", "left_out", "n_items", "version"]
-    assert set(found["design"]) == set(asdict(design))
+    registered = json.loads(public)
+    assert sorted(registered) == ["commitment", "design", "format", "left_out", "n_items", "version"]
+    assert set(registered["design"]) == set(asdict(design))
     other = draw(design, caches, "00" * 32)  # the same neurons under another salt
-    told = json.loads(other.public())
-    assert told.pop("commitment") != found.pop("commitment")
-    assert told == found
+    salted = json.loads(other.public())
+    assert salted.pop("commitment") != registered.pop("commitment")
+    assert salted == registered
     assert {i.name for i in other.items}.isdisjoint(i.name for i in plan.items)
 
 
@@ -139,8 +139,8 @@ def test_each_rater_has_an_order_of_their_own():
     plan = small_plan(n_neurons=30, n_repeats=20, n_checks=10)
     names = sorted(item.name for item in plan.items)
     orders = {rater: order(plan, rater) for rater in ("Ann", "Béla", "ann", "", "Ann ")}
-    assert all(sorted(found) == names for found in orders.values())
-    assert len({tuple(found) for found in orders.values()}) == len(orders)
+    assert all(sorted(sequence) == names for sequence in orders.values())
+    assert len({tuple(sequence) for sequence in orders.values()}) == len(orders)
     assert order(plan, "Ann") == orders["Ann"]
     assert order(replace(plan, salt="00" * 32), "Ann") != orders["Ann"]
 
@@ -241,7 +241,7 @@ def test_a_neurons_card_is_its_strongest_examples(
 
 def test_tokens_that_share_a_character_keep_their_places():
     vocabulary = Vocabulary([b"a", "é".encode()[:1], "é".encode()[1:], b"b"])
-    card = drawn(vocabulary, np.array([0, 1, 2, 3]), np.array([1, 4, 9, 2]))
+    card = card_snippet(vocabulary, np.array([0, 1, 2, 3]), np.array([1, 4, 9, 2]))
     assert card == {"t": ["a", "é", "", "b"], "s": [1, 9, 9, 2]}
 
 
@@ -284,7 +284,7 @@ def test_windows_that_no_text_is_long_enough_for(design: Design, caches: list[Ne
 
 
 def test_another_cache_than_the_designs_is_refused(design: Design, caches: list[NeuronCache]):
-    with pytest.raises(StudyError, match="another than the design names"):
+    with pytest.raises(StudyError, match="not the one in the design"):
         draw(design, caches[::-1])
     with pytest.raises(StudyError, match="holds hook_post, not 'hook_mid'"):
         side_of("other", caches[1], "hook_mid")

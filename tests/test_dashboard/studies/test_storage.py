@@ -4,10 +4,8 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,35 +24,14 @@ RATER = Path(__file__).with_name("study_rater.py")
 ROOT = RATER.parent.parent.parent
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL of the tests' own; skips with the reason where there can be none."""
-    pytest.importorskip("psycopg", reason="no PostgreSQL driver here: pip install 'psycopg[binary]'")
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL here: pip install pgserver")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a runtime folder that a bare machine has not
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="solu-postgres-"), cleanup_mode="delete")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/studies.sqlite"
-    address = sa.make_url(request.getfixturevalue("postgres"))
-    name = f"t{random.randrange(2**60)}"
-    admin = sa.create_engine(address, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    return address.set(database=name).render_as_string(hide_password=False)
+@pytest.fixture
+def url(empty_database: str) -> str:
+    return empty_database
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[StudyStore]:
-    database = Database(url, keeps="studies")
+    database = Database(url)
     yield StudyStore(database)
     database.close()
 
@@ -193,10 +170,14 @@ def test_twenty_raters_at_once(url: str, store: StudyStore):
     study = begun(store)
     names = [f"rater{i}" for i in range(20)]
     processes = [raters(url, study, *names[i::4]) for i in range(4)]
-    said = [line for process in processes for line in process.communicate(timeout=120)[0].splitlines()]
+    acknowledged = [
+        line for process in processes for line in process.communicate(timeout=120)[0].splitlines()
+    ]
     assert all(process.returncode == 0 for process in processes)
-    assert Counter(said) == Counter({f"{n} {item.name}": 1 for n in names for item in small_plan().items})
-    assert Counter(f"{r.rater} {r.item}" for r in store.ratings(study)) == Counter(said)
+    assert Counter(acknowledged) == Counter(
+        {f"{n} {item.name}": 1 for n in names for item in small_plan().items}
+    )
+    assert Counter(f"{r.rater} {r.item}" for r in store.ratings(study)) == Counter(acknowledged)
     assert {p.done for p in store.progress(study).values()} == {12}
     assert store.studies()[0].n_raters == 20
 
@@ -226,12 +207,12 @@ def test_one_person_in_eight_tabs_rates_an_item_once(store: StudyStore):
 def test_nothing_is_taken_after_unblinding_however_close(url: str, store: StudyStore):
     study = begun(store, n_neurons=60)
     process = raters(url, study, "Ann", "Béla", "Cléo")
-    said = [process.stdout.readline() for _ in range(5)]
+    acknowledged = [process.stdout.readline() for _ in range(5)]
     store.unblind(study, "me")
     held = {f"{r.rater} {r.item}\n" for r in store.ratings(study)}
-    said += process.communicate(timeout=60)[0].splitlines(keepends=True)
-    assert 5 <= len(said) == len(held) < 3 * len(store.key(study))
-    assert set(said) == held == {f"{r.rater} {r.item}\n" for r in store.ratings(study)}
+    acknowledged += process.communicate(timeout=60)[0].splitlines(keepends=True)
+    assert 5 <= len(acknowledged) == len(held) < 3 * len(store.key(study))
+    assert set(acknowledged) == held == {f"{r.rater} {r.item}\n" for r in store.ratings(study)}
 
 
 def test_a_killed_process_loses_nothing_acknowledged(
@@ -252,7 +233,7 @@ def test_a_killed_process_loses_nothing_acknowledged(
         assert set(kept.values()) == {1}
         assert Counter(acknowledged) <= kept, "lost or said twice"
         unsaid = len(kept) - len(acknowledged)
-        assert unsaid <= 2 * kills  # one a rater: kept, and killed before it could be said
+        assert unsaid <= 2 * kills  # one a rater: kept, and killed before it was acknowledged
     with capsys.disabled():
         backend = sa.make_url(url).get_backend_name()
         sys.stdout.write(
@@ -262,6 +243,6 @@ def test_a_killed_process_loses_nothing_acknowledged(
 
 
 def test_a_database_that_cannot_be_used_is_named_without_its_password():
-    with pytest.raises(AnnotationError, match="studies cannot be kept in") as error:
-        StudyStore(Database("postgresql+psycopg://me:secret@127.0.0.1:1/none", keeps="studies"))
+    with pytest.raises(AnnotationError, match=r"the database postgresql.* cannot be used") as error:
+        StudyStore(Database("postgresql+psycopg://me:secret@127.0.0.1:1/none"))
     assert "secret" not in str(error.value)
