@@ -15,19 +15,11 @@ from dashboard.editor.service import by_piece, tokens_of, values_of
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.context_bar import context_bar, key_of
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
-from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import Live, live_at, version_of
-
-
-def moved(desk: Desk) -> None:
-    """Change the address to another neuron: it reads the text on the desk."""
-    for name in ("layer", "neuron", "hook"):
-        st.query_params[name] = str(st.session_state[f"edit_{name}"])
-    keep_in_address(desk)
 
 
 def keep_in_address(desk: Desk) -> None:
@@ -43,26 +35,17 @@ def keep_in_address(desk: Desk) -> None:
     desk.source = f"text {st.query_params.get('text', '')}"
 
 
-def header(place: Place, desk: Desk) -> None:
-    """The neuron that reads the text, and the way to its page."""
-    last = place.cache.d_mlp - 1
-    st.session_state.update(edit_layer=place.layer, edit_neuron=place.neuron, edit_hook=place.hook)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader("Editor", anchor=False, width="content")
-        st.caption(plain(place.model.name), width="stretch")
-        st.selectbox(
-            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
-            key="edit_layer", on_change=moved, args=(desk,), label_visibility="collapsed", width=105,
-        )  # fmt: skip
-        st.number_input(
-            f"Neuron, 0 to {last}", 0, last, step=1,
-            key="edit_neuron", on_change=moved, args=(desk,), label_visibility="collapsed", width=125,
-        )  # fmt: skip
-        st.segmented_control(
-            "Activation", place.cache.hooks, required=True, format_func=HOOK_LABELS.__getitem__,
-            key="edit_hook", on_change=moved, args=(desk,), disabled=len(place.cache.hooks) == 1,
-            label_visibility="collapsed",
-        )  # fmt: skip
+def heading(place: Place, desk: Desk) -> None:
+    """Draw the context bar, with the way to the neuron's page and the button that makes a link."""
+
+    def keep_text_on_move() -> None:
+        keep_in_address(desk)
+        if st.query_params.get("model") != place.model.name:
+            desk.pins.clear()  # neurons of the model that was left
+
+    # Streamlit does not see that the focus is in the editor's text: arrows there must not lead elsewhere.
+    bar = context_bar(place, "Editor", shortcuts=False, then=keep_text_on_move)
+    with bar.row:
         st.page_link(
             NEURON,
             label="Its page",
@@ -81,7 +64,7 @@ def header(place: Place, desk: Desk) -> None:
 @st.fragment
 def editing(place: Place, desk: Desk) -> None:
     """The editor and the panel beside it; runs alone when typing pauses. Colours take another way."""
-    chosen = tuple(st.session_state[f"edit_{name}"] for name in ("layer", "neuron", "hook"))
+    chosen = tuple(st.session_state[key_of(name)] for name in ("layer", "neuron", "hook"))
     if chosen != (place.layer, place.neuron, place.hook):
         st.rerun()  # chosen in the moment that the text was told: Streamlit then runs this part alone
     browser_owns = desk.take_edit()
@@ -163,7 +146,7 @@ def page() -> None:
         return
     st.query_params.update(place.address.with_(view=None, panel=None).params())
     places.remember(place.address)
-    header(place, desk)
+    heading(place, desk)
     editing(place, desk)
 
 

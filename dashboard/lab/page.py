@@ -9,8 +9,8 @@ from dashboard.lab.parts import PARTS
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.context_bar import context_bar, key_of, moved
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.lab_address import SESSION_KEY, LabAddress
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import LAB, MODELS, NEURON
@@ -20,53 +20,26 @@ from dashboard.shared.provenance import provenance_line
 READ = "lab_read"
 
 
-def moved() -> None:
-    """Change the address to what the widgets say."""
-    for name in ("layer", "neuron", "hook"):
-        st.query_params[name] = str(st.session_state[f"lab_{name}"])
-    st.query_params["part"] = st.session_state["lab_part"]
-
-
-def go(neuron: int) -> None:
-    """Change the address to another neuron of the same layer, with the same hypothesis."""
-    st.query_params["neuron"] = str(neuron)
-
-
-def header(place: Place) -> None:
-    """The neuron, and the ways to others and to its page."""
-    last = place.cache.d_mlp - 1
-    st.session_state.update(lab_layer=place.layer, lab_neuron=place.neuron, lab_hook=place.hook)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Lab · layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
-        st.caption(plain(place.model.name), width="stretch")
-        st.selectbox(
-            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
-            key="lab_layer", on_change=moved, label_visibility="collapsed", width=105,
-        )  # fmt: skip
-        st.number_input(
-            f"Neuron, 0 to {last}", 0, last, step=1,
-            key="lab_neuron", on_change=moved, label_visibility="collapsed", width=125,
-        )  # fmt: skip
-        st.button(
-            "Previous", key="lab_previous", icon=":material/chevron_left:", shortcut="Left",
-            disabled=place.neuron == 0, on_click=go, args=(place.neuron - 1,),
-        )  # fmt: skip
-        st.button(
-            "Next", key="lab_next", icon=":material/chevron_right:", shortcut="Right",
-            disabled=place.neuron == last, on_click=go, args=(place.neuron + 1,),
-        )  # fmt: skip
-        st.segmented_control(
-            "Activation", place.cache.hooks, required=True, format_func=HOOK_LABELS.__getitem__,
-            key="lab_hook", on_change=moved, disabled=len(place.cache.hooks) == 1,
-            label_visibility="collapsed",
-        )  # fmt: skip
+def heading(place: Place) -> None:
+    """Draw the context bar, with the way to the neuron's page."""
+    bar = context_bar(place, f"Lab · layer {place.layer} · neuron {place.neuron}")
+    with bar.row:
         st.page_link(
             NEURON, label="Its page", icon=":material/adjust:",
             query_params=place.address.with_(view=None, panel=None).params(),
         )  # fmt: skip
 
 
-def asked() -> LabAddress:
+def part_choice(part: str) -> None:
+    """Draw the choice of the lab's part."""
+    st.session_state[key_of("part")] = part
+    st.segmented_control(
+        "Part", list(PARTS), required=True, format_func=lambda name: PARTS[name].label, key=key_of("part"),
+        on_change=moved, args=("part",), label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def requested_address() -> LabAddress:
     """What the address says beside the neuron; where it says nothing at all, what the lab showed last.
 
     Raises:
@@ -98,7 +71,7 @@ def readable(text: str) -> str:
 def page() -> None:
     """Draw the lab for the neuron and the hypothesis that the address names."""
     try:
-        lab = asked()
+        lab = requested_address()
         place = places.find_place(places.asked_address())
     except (AddressError, ModelError, CacheError) as error:
         show_problem("This address opens no hypothesis", error)
@@ -108,14 +81,11 @@ def page() -> None:
         return
     st.query_params.update(lab.params(place.address))
     places.remember(place.address)
-    st.session_state.update({SESSION_KEY: lab, "lab_part": lab.part})
-    header(place)
+    st.session_state[SESSION_KEY] = lab
+    heading(place)
     show_box(lab.hypothesis)
     text = readable(lab.hypothesis)
-    st.segmented_control(
-        "Part", list(PARTS), required=True, format_func=lambda name: PARTS[name].label, key="lab_part",
-        on_change=moved, label_visibility="collapsed",
-    )  # fmt: skip
+    part_choice(lab.part)
     PARTS[lab.part].draw(place, text)
     st.caption(plain(provenance_line(place, place.cache.hooks)))
 

@@ -11,8 +11,8 @@ from dashboard.layer.spread import SPREAD, Points, Spread, interval_around
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
+from dashboard.shared.context_bar import context_bar
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.list_address import Listing
 from dashboard.shared.messages import plain
 from dashboard.shared.neuron_query import Interval, Query
@@ -22,26 +22,10 @@ from dashboard.shared.place import Place
 VISIT = "layer_visit"  # how often one left through a figure: none must remember what was clicked
 
 
-def controls(place: Place) -> None:
-    """Which layer of which model, at which hook."""
-
-    def moved() -> None:
-        st.query_params.from_dict(
-            {n: str(st.session_state[f"glance_{n}"]) for n in ("model", "layer", "hook")}
-        )
-
-    def other_model() -> None:
-        st.query_params.from_dict({"model": str(st.session_state["glance_model"])})
-
-    names = [model.name for model in places.models() if model.has_cache]
-    st.session_state.update(glance_model=place.model.name, glance_layer=place.layer, glance_hook=place.hook)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.selectbox("Model", names, key="glance_model", on_change=other_model, width=180)
-        st.selectbox("Layer", place.cache.layers, key="glance_layer", on_change=moved, width=80)
-        st.selectbox(
-            "Measured", place.cache.hooks, format_func=HOOK_LABELS.__getitem__, key="glance_hook",
-            on_change=moved, width=170,
-        )  # fmt: skip
+def heading(place: Place) -> None:
+    """Draw the context bar, with the way to the list of the layer's neurons."""
+    bar = context_bar(place, "Layer", neuron=False)
+    with bar.row:
         if st.button("List of its neurons", icon=":material/table_rows:", shortcut="L"):
             leave(NEURONS, {"model": place.model.name} | Listing(Query(place.hook, place.layer)).params())
 
@@ -100,7 +84,7 @@ def page() -> None:
         return
     st.query_params.from_dict(place.address.with_(neuron=None, view=None, panel=None, range=None).params())
 
-    controls(place)
+    heading(place)
     n_neurons = int(found.spreads[-1].counts.sum()) + found.spreads[-1].left_out
     left_out = found.spreads[-1].left_out
     silent = f", {left_out:,} of them never above 0" if left_out else ""

@@ -1,4 +1,4 @@
-"""What is always on a neuron's page: the ways to other neurons, the figures, the examples."""
+"""Sections of a neuron's page that are always there: heading, histograms, examples."""
 
 from functools import partial
 from urllib.parse import urlencode
@@ -14,8 +14,9 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError, Beside
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import token_view
+from dashboard.shared.context_bar import context_bar, key_of, moved
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.hook_names import HOOK_LABELS, hook_title
+from dashboard.shared.hook_names import hook_title
 from dashboard.shared.last_list import way_back
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, LAB, NEURONS
@@ -25,61 +26,24 @@ from dashboard.shared.provenance import provenance_line
 VIEW_LABELS = {"top": "strongest", "ranges": "sampled by range", "bottom": "weakest"}
 
 
-def moved() -> None:
-    """Change the address to what the widgets say."""
-    for name in ("layer", "neuron", "hook", "view", "panel"):
-        if (value := st.session_state.get(f"go_{name}")) is not None:
-            st.query_params[name] = str(value)
-    st.query_params.pop("range", None)
-
-
-def go(neuron: int) -> None:
-    """Change the address to another neuron of the same layer."""
-    st.query_params["neuron"] = str(neuron)
-    st.query_params.pop("range", None)
-
-
 def heading(place: Place) -> DeltaGenerator:
-    """What is shown, and the ways to other neurons.
+    """Draw the context bar, with the ways to a second neuron and to the list.
 
     Returns:
-        The place beside the title for star and label.
+        Room beside the title, for star and label.
     """
-    last = place.cache.d_mlp - 1
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Layer {place.layer} · neuron {place.neuron}", anchor=False, width="content")
-        st.caption(plain(place.model.name), width="content")
-        marks = st.container(width="stretch")
-        st.selectbox(
-            "Layer", place.cache.layers, format_func=lambda layer: f"layer {layer}",
-            key="go_layer", on_change=moved, label_visibility="collapsed", width=105,
-        )  # fmt: skip
-        st.number_input(
-            f"Neuron, 0 to {last}", 0, last, step=1,
-            key="go_neuron", on_change=moved, label_visibility="collapsed", width=125,
-        )  # fmt: skip
-        st.button(
-            "Previous", key="previous", icon=":material/chevron_left:", shortcut="Left",
-            disabled=place.neuron == 0, on_click=go, args=(place.neuron - 1,),
-        )  # fmt: skip
-        st.button(
-            "Next", key="next", icon=":material/chevron_right:", shortcut="Right",
-            disabled=place.neuron == last, on_click=go, args=(place.neuron + 1,),
-        )  # fmt: skip
-        st.button(
-            "Random", key="random", icon=":material/casino:", shortcut="X",
-            on_click=lambda: go(places.random_neuron(place)),
-        )  # fmt: skip
+    bar = context_bar(place, f"Layer {place.layer} · neuron {place.neuron}", hook=False)
+    with bar.row:
         if st.button("Compare", key="compare", icon=":material/splitscreen_right:", shortcut="B"):
             compare_dialog(place)
         if st.button("List", key="list", icon=":material/table_rows:", shortcut="L"):
             st.switch_page(NEURONS, query_params=way_back(place))
-    return marks
+    return bar.marks
 
 
 @st.dialog("Compare with another neuron")
 def compare_dialog(place: Place) -> None:
-    """Which neuron to put beside this one."""
+    """Ask which neuron to put beside this one."""
     models = {model.name: model for model in places.models() if model.has_cache}
     name = st.selectbox("Model", models, index=list(models).index(place.model.name), key="beside_model")
     try:
@@ -98,7 +62,7 @@ def compare_dialog(place: Place) -> None:
 
 
 def beside_heading(place: Place, other: Place) -> DeltaGenerator:
-    """What stands beside the neuron, and the ways out; returned as in `heading`."""
+    """Draw the head of the comparison column, with Swap and Close; returns as `heading` does."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Layer {other.layer} · neuron {other.neuron}", anchor=False, width="content")
         st.caption(plain(other.model.name), width="content")
@@ -121,44 +85,31 @@ def _swap(place: Place, other: Place) -> None:
     st.query_params.update(other.address.with_(beside=beside).params())
 
 
-def hook_choice(place: Place, *, caption: bool = True) -> None:
-    """Which hook's examples are shown."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if caption:
-            st.caption("Examples and colours", width="content")
-        st.segmented_control(
-            "Examples and colours",
-            place.cache.hooks,
-            required=True,
-            format_func=HOOK_LABELS.__getitem__,
-            key="go_hook",
-            on_change=moved,
-            disabled=len(place.cache.hooks) == 1,
-            label_visibility="collapsed",
-        )
-
-
 def view_choice(place: Place) -> None:
-    """Which of the neuron's examples are shown."""
+    """Draw the choice of examples: strongest, sampled by range, or weakest."""
+    st.session_state[key_of("view")] = place.view
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.segmented_control(
             "Examples",
             place.views,
             required=True,
             format_func=VIEW_LABELS.__getitem__,
-            key="go_view",
+            key=key_of("view"),
             on_change=moved,
+            args=("view",),
             disabled=len(place.views) == 1,
             label_visibility="collapsed",
         )
         if place.range is not None:
-            st.button("All ranges", key="all_ranges", icon=":material/close:", on_click=moved)
+            st.button(
+                "All ranges", key="all_ranges", icon=":material/close:", on_click=moved, args=("view",)
+            )  # fmt: skip
         if st.button("Test an idea", key="lab", icon=":material/science:", shortcut="T", type="tertiary"):
             st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
 
 
 def figures(place: Place, facts: NeuronFacts, key: str, outline: Outline | None = None) -> None:
-    """The histograms of all hooks; a click on a bar of the page's own neuron shows samples from there."""
+    """Draw the histograms of all hooks. A click on a bar shows samples of its range."""
 
     def show(hook: str, value: float) -> None:
         interval = sum(edge <= value and value > 0 for edge in facts.intervals[hook])
@@ -182,33 +133,33 @@ def figures(place: Place, facts: NeuronFacts, key: str, outline: Outline | None 
 
 
 def examples(place: Place, facts: NeuronFacts, key: str) -> None:
-    """The neuron's examples; one that is to be edited opens the editor."""
+    """Draw the neuron's examples, each with the way to the editor."""
     if not facts.n_examples:
         st.info(
-            "No example of this kind: the neuron never took such a value in the corpus. "
-            "The histogram shows which values it takes."
+            "No example of this kind: the neuron never has such an activation in this cache. "
+            "The histogram shows the activations that it has."
         )
         return
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
-    asks = partial(whole_dialog, place)
-    if name := token_view(underlined(place, facts), key, urlencode(address), asks):
+    on_whole = partial(whole_dialog, place)
+    if name := token_view(underlined(place, facts), key, urlencode(address), on_whole):
         st.switch_page(EDITOR, query_params=address | {"example": name})
 
 
 @st.dialog("The whole context", width="large")
 def whole_dialog(place: Place, name: str) -> None:
-    """An example in the whole context that the model saw."""
+    """Show an example in the whole context that the model saw."""
     from dashboard.neuron.whole_context import whole_context
 
     try:
-        found = whole_context(place, name)
+        context = whole_context(place, name)
     except (CacheError, ModelError, AddressError) as error:
         show_problem("This context cannot be shown", error)
         return
-    st.caption(plain(found.said))
+    st.caption(plain(context.description))
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
     st.page_link(
         EDITOR, label="Edit this context", icon=":material/edit_note:",
         query_params=address | {"example": name, "whole": "1"},
     )  # fmt: skip
-    token_view(found.data, key="whole_context")
+    token_view(context.data, key="whole_context")

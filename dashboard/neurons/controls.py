@@ -1,4 +1,4 @@
-"""The controls above a list: place, search and filters. Each changes the address."""
+"""Controls above the list: search and filters. Each changes the address."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,6 @@ import streamlit as st
 
 from analysis.formatting import visible
 from dashboard.neurons import searches
-from dashboard.shared import places
-from dashboard.shared.hook_names import HOOK_LABELS
 from dashboard.shared.list_address import LONGEST, SEARCHES, Listing, Search
 from dashboard.shared.neuron_query import STATES, Interval, quantities_of
 from dashboard.shared.place import Place
@@ -41,39 +39,11 @@ QUANTITY_LABELS = {
 _ANY = "all"
 
 Show = Callable[[Listing], None]
-"""Makes a list the one that the address names."""
-
-
-def place_controls(place: Place, listing: Listing, show: Show) -> None:
-    """Model, layer and hook."""
-
-    def moved() -> None:
-        layer, hook = st.session_state["list_layer"], st.session_state["list_hook"]
-        show(listing.with_query(layer=None if layer == _ANY else layer, hook=hook))
-
-    def other_model() -> None:
-        st.query_params.from_dict({"model": st.session_state["list_model"]})
-
-    names = [m.name for m in places.models() if m.has_cache]
-    layer = listing.query.layer
-    st.session_state.update(
-        list_model=place.model.name, list_layer=_ANY if layer is None else layer, list_hook=place.hook
-    )
-    st.selectbox("Model", names, key="list_model", on_change=other_model, width=150)
-    many = [_ANY] if len(place.cache.layers) > 1 else []
-    st.selectbox("Layer", [*place.cache.layers, *many], key="list_layer", on_change=moved, width=80)
-    st.selectbox(
-        "Measured",
-        place.cache.hooks,
-        format_func=HOOK_LABELS.__getitem__,
-        key="list_hook",
-        on_change=moved,
-        width=165,
-    )
+"""A callback that writes a list into the address."""
 
 
 def search_controls(listing: Listing, show: Show) -> None:
-    """What to search by, and for what."""
+    """Draw the kind of the search and its text."""
 
     def other_kind() -> None:
         show(listing.searching(Search(st.session_state["list_by"], listing.search.text)))
@@ -84,7 +54,7 @@ def search_controls(listing: Listing, show: Show) -> None:
     by, text = listing.search.by, listing.search.text
     key = f"list_q_{by}"
     st.session_state["list_by"] = by
-    if st.session_state.get(key) != text:  # else somebody may be typing on
+    if st.session_state.get(key) != text:  # setting the same text would overwrite what is being typed
         st.session_state[key] = text
     st.selectbox(
         "Search by",
@@ -105,7 +75,7 @@ def search_controls(listing: Listing, show: Show) -> None:
 
 
 def token_choice(place: Place, listing: Listing, show: Show) -> None:
-    """Which token is meant, among those that the text finds; nothing where the search is for no token."""
+    """Draw the choice among the tokens that match the text, if the search is for a token."""
     search = listing.search
     if search.by not in ("token", "promotes", "suppresses") or not search.text:
         return
@@ -129,18 +99,18 @@ def token_choice(place: Place, listing: Listing, show: Show) -> None:
 
 
 def filter_controls(place: Place, listing: Listing, show: Show) -> None:
-    """Which neurons are shown, by state, source and intervals of what was measured."""
+    """Draw the filters: state, source, and intervals of the quantities."""
     query = listing.query
 
     def changed() -> None:
-        found: dict[str, Interval] = {}
+        intervals: dict[str, Interval] = {}
         for name in quantities:
             low, high = (st.session_state[f"list_{name}_{end}"] for end in ("low", "high"))
-            found[name] = Interval(low, high)
+            intervals[name] = Interval(low, high)
         source = st.session_state.get("list_source", _ANY)
         show(
             listing.with_query(
-                intervals=found,
+                intervals=intervals,
                 source=None if source == _ANY else source,
                 state=st.session_state["list_state"],
             )
@@ -180,7 +150,7 @@ def filter_controls(place: Place, listing: Listing, show: Show) -> None:
 
 
 def cleared(listing: Listing) -> Listing:
-    """The same list without filters."""
+    """Return the list without filters."""
     return listing.with_query(intervals={}, source=None, state=STATES[0])
 
 
@@ -195,5 +165,5 @@ def _interval_inputs(name: str, interval: Interval, changed: Callable[[], None])
 
 
 def _code(text: str) -> str:
-    """Text that may stand between two backquotes."""
+    """Return text that can stand between two backquotes in Markdown."""
     return text.replace("`", "ˋ")

@@ -54,7 +54,7 @@ def test_an_empty_address_shows_a_neuron(models: Path) -> None:
 def test_the_address_restores_the_neuron_and_buttons_move_it(models: Path) -> None:
     app = opened(model="tiny", layer="0", neuron="7", hook="hook_post")
     assert title(app) == "Layer 0 · neuron 7"
-    assert app.segmented_control(key="go_hook").value == "hook_post"
+    assert app.segmented_control(key="bar_hook").value == "hook_post"
     app.button(key="next").click().run()
     assert title(app) == "Layer 0 · neuron 8"
     app.button(key="previous").click().run()
@@ -62,7 +62,7 @@ def test_the_address_restores_the_neuron_and_buttons_move_it(models: Path) -> No
     assert title(app) == "Layer 0 · neuron 6"
     app.button(key="random").click().run()
     assert title(app) != "Layer 0 · neuron 6"
-    app.number_input(key="go_neuron").set_value(47).run()
+    app.number_input(key="bar_neuron").set_value(47).run()
     assert title(app) == "Layer 0 · neuron 47"
     assert app.query_params["neuron"] == "47"
     assert app.query_params["hook"] == "hook_post"

@@ -28,8 +28,8 @@ _mount = st.components.v2.component(
 _HELP = {
     "neuron": "Index of the neuron in its layer.",
     "label": "The label that people gave it.",
-    "preview": "Its strongest examples, their peaks below each other; redder tokens have a stronger activation.",
-    "spark": "Histogram of its activation, from the lowest to the highest value; counts are logarithmic.",
+    "preview": "Its strongest examples, peaks below each other; redder tokens have a stronger activation.",
+    "spark": "Histogram of its activation, lowest value to highest; counts are logarithmic.",
     "max": "The strongest activation in the corpus.",
     "density": "The share of tokens above a tenth of the neuron's maximum.",
     "kurtosis": "Excess kurtosis of the activation: 0 for a normal distribution.",

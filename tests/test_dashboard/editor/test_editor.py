@@ -337,7 +337,7 @@ def test_whatever_the_browser_sends_is_taken_or_left(
 
 def test_the_link_names_the_text_and_another_neuron_reads_it(app: AppTest, tiny_model: Path) -> None:
     edit(app, "The lamp 漢")
-    app.number_input(key="edit_neuron").set_value(7).run()
+    app.number_input(key="bar_neuron").set_value(7).run()
     assert not app.exception
     assert app.query_params["neuron"] == "7"
     assert "example" not in app.query_params
