@@ -33,7 +33,7 @@ _mount = st.components.v2.component(
 <div class="tip" role="tooltip" hidden></div>
 </section>""",
     css=style(_HERE, "live_editor.css"),
-    js=script(_HERE, *_SCRIPTS, hook_labels=True),
+    js=script(_HERE, *_SCRIPTS),
 )
 
 

@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "solu_bar_list",
     html='<div class="bars"></div>',
-    css=style(_HERE, "bar_list.css"),
+    css=style(_HERE, "bar_list.css", dom=False),
     js=script(_HERE, "bar_list.js"),
 )
 

@@ -29,7 +29,7 @@ _mount = st.components.v2.component(
     html='<section class="view">\n<div class="bar"></div><ol class="list"></ol>'
     '<div class="tip" id="tip" role="tooltip" hidden></div></section>',
     css=style(_HERE, "token_view.css"),
-    js=script(_HERE, "token_view_options.js", "token_view_readout.js", "token_view.js", hook_labels=True),
+    js=script(_HERE, "token_view_options.js", "token_view_readout.js", "token_view.js"),
 )
 
 

@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "solu_tour",
     html='<aside class="tour" aria-label="A short tour" hidden></aside>',
-    css=style(_HERE, "tour.css"),
+    css=style(_HERE, "tour.css", dom=False),
     js=script(_HERE, "tour.js"),
 )
 
