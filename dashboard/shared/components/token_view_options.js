@@ -56,9 +56,9 @@ function drawLegend(view) {
     view.legend.replaceChildren(element('span', 'label', 'activations hidden'));
     return;
   }
-  const title = element('span', 'label', `${hook}, one scale for all examples`);
+  const title = element('span', 'label', `${hook}, one scale for all`);
   view.legend.replaceChildren(title, colourScale(scale, has_negative));
-  if (has_marks) view.legend.append(element('span', 'fits', 'fits the hypothesis'));
+  if (has_marks) view.legend.append(element('span', 'fits', 'fits'));
   if (largest_change !== null) view.legend.append(changeLegend(largest_change));
 }
 
