@@ -104,7 +104,9 @@ def view_choice(place: Place) -> None:
             st.button(
                 "All ranges", key="all_ranges", icon=":material/close:", on_click=moved, args=("view",)
             )  # fmt: skip
-        if st.button("Test an idea", key="lab", icon=":material/science:", shortcut="T", type="tertiary"):
+        if st.button(
+            "Test a hypothesis", key="lab", icon=":material/science:", shortcut="T", type="tertiary"
+        ):
             st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
 
 
