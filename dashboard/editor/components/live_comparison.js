@@ -5,14 +5,15 @@ function drawOriginal(editor) {
   const { original, reader } = editor.data;
   editor.original.hidden = !original;
   if (!original) return;
-  const { start, ends, values: valuesByHook } = editor.originalReading.reading;
-  const values = valuesByHook[reader.hook];
+  const { reading } = editor.originalReading;
+  const values = reading.values[reader.hook];
   const present = presentValues(editor, values.length);
   const text = editor.original.querySelector('.text') ?? element('div', 'text');
   const runs = values.map((value, i) => {
     const isRemoved = present[i] === null;
     const change = isRemoved ? 0 : present[i] - value;
-    const run = colouredRun(original.text.slice(ends[i - 1] ?? start, ends[i]), editor.showsChange ? change : value, editor.reading.scale);
+    const colour = editor.showsChange ? change : value;
+    const run = colouredRun(tokenText(original.text, reading, i), colour, editor.reading.scale);
     return isRemoved ? { ...run, className: `${run.className} gone` } : run;
   });
   const strongest = values.indexOf(Math.max(...values));
@@ -62,8 +63,12 @@ function listenToOriginal(editor, text, title) {
   text.setAttribute('role', 'group');
   text.setAttribute('aria-label', `${title}. Left and right move between tokens.`);
   const open = (token) => {
-    if (!token) editor.tooltip.close();
-    else openTokenTooltip(editor.tooltip, token, token.textContent, editor.originalRows([...text.children].indexOf(token)));
+    if (!token) {
+      editor.tooltip.close();
+    } else {
+      const index = [...text.children].indexOf(token);
+      openTokenTooltip(editor.tooltip, token, token.textContent, editor.originalRows(index));
+    }
   };
   text.onmouseover = (event) => open(event.target.closest('.tok'));
   text.onmouseleave = () => editor.tooltip.close();
@@ -81,7 +86,8 @@ function listenToOriginal(editor, text, title) {
 
 // A line of tokens for each pinned neuron, on its own scale.
 function drawPinned(editor) {
-  const { start, ends, pinned } = editor.reading;
+  const { reading, readText } = editor;
+  const { pinned } = reading;
   while (editor.pinned.children.length > pinned.length) editor.pinned.lastChild.remove();
   pinned.forEach(({ scale, values }, k) => {
     const line = editor.pinned.children[k] ?? pinnedLine(editor.pinned);
@@ -89,7 +95,7 @@ function drawPinned(editor) {
     const share = scale > 0 && values.length ? `, ${Math.round((100 * peak) / scale)}% of its maximum` : '';
     line.querySelector('.label').textContent = editor.data.pins[k];
     line.querySelector('.dim').textContent = values.length ? `peak ${number(peak, 4)}${share}` : '';
-    const runs = values.map((value, i) => colouredRun(editor.readText.slice(ends[i - 1] ?? start, ends[i]), value, scale));
+    const runs = values.map((value, i) => colouredRun(tokenText(readText, reading, i), value, scale));
     showRuns(line.querySelector('.text'), runs);
   });
 }

@@ -15,7 +15,8 @@ function readDraft() {
 }
 
 function updateDraft(editor) {
-  draft = { textId: editor.textId, source: editor.data.source, text: editor.area.value, keep: editor.keep, isOfThisPage: true };
+  const { textId, data, area, keep } = editor;
+  draft = { textId, source: data.source, text: area.value, keep, isOfThisPage: true };
 }
 
 function storeDraft() {

@@ -61,7 +61,9 @@ function listenToArea(editor, maxLength) {
   area.addEventListener('blur', () => editor.isUnreported && report(editor));
   area.addEventListener('click', (event) => onCaret(editor, tokenUnder(editor, event)));
   // Text that moves under a pointer at rest, while one types, also raises mousemove.
-  area.addEventListener('mousemove', (event) => (event.movementX || event.movementY) && onHover(editor, tokenUnder(editor, event)));
+  area.addEventListener('mousemove', (event) => {
+    if (event.movementX || event.movementY) onHover(editor, tokenUnder(editor, event));
+  });
   area.addEventListener('mouseleave', () => editor.tooltip.close());
   area.addEventListener('keydown', () => editor.tooltip.close());
 }
@@ -160,8 +162,9 @@ function tokenUnder(editor, { clientX, clientY }) {
 }
 
 function onHover(editor, token) {
-  if (!token) editor.tooltip.close();
-  else if (editor.tooltip.target !== token.node) {
-    openTokenTooltip(editor.tooltip, token.node, editor.area.value.slice(token.start, token.end), tokenRows(editor, token.i));
+  const { tooltip, area } = editor;
+  if (!token) tooltip.close();
+  else if (tooltip.target !== token.node) {
+    openTokenTooltip(tooltip, token.node, area.value.slice(token.start, token.end), tokenRows(editor, token.i));
   }
 }

@@ -137,7 +137,8 @@ function drawNotes(editor) {
   if (error) notes.push(error);
   if (pastedTooMuch) {
     notes.push(
-      `The editor holds ${integer(data.max_text)} characters: the last ${integer(pastedTooMuch)} of the paste were left out.`,
+      `The editor holds ${integer(data.max_text)} characters: ` +
+        `the last ${integer(pastedTooMuch)} of the paste were left out.`,
     );
   }
   if (reading && reading.n_read < reading.n_all) {

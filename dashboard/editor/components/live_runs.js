@@ -8,6 +8,11 @@ function colouredRun(text, value, scale) {
   return colour ? { text, className: `tok ${colour.sign}`, strength: colour.strength } : { text, className: 'tok' };
 }
 
+// The text of a token of a reading.
+function tokenText(text, { start, ends }, i) {
+  return text.slice(ends[i - 1] ?? start, ends[i]);
+}
+
 // Shows runs of text as the children of an element, one span each. Equal spans at the beginning and at the end stay
 // untouched; those between them are changed, removed or inserted.
 function showRuns(parent, runs) {

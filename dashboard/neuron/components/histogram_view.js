@@ -79,14 +79,16 @@ function drawPanel(view, panel, index, width, highest) {
   const y = yScale(highest, isLog);
   const svg = shape('svg', { width, height: HEIGHT, tabindex: 0, role: 'group' });
   const onEnter = view.data.click ? `, Enter shows ${view.data.click}` : '';
-  svg.setAttribute('aria-label', `Histogram of ${panel.title}, ${counts.length} bars. Left and right move between bars${onEnter}.`);
+  const keys = `Left and right move between bars${onEnter}.`;
+  svg.setAttribute('aria-label', `Histogram of ${panel.title}, ${counts.length} bars. ${keys}`);
 
   for (const [count, label] of yTicks(highest, isLog)) {
     svg.append(shape('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: y(count), y2: y(count) }));
     svg.append(shape('text', { class: 'tick', x: MARGIN.left - 5, y: y(count) + 4, 'text-anchor': 'end' }, label));
   }
   for (const value of xTicks(edges[0], edges.at(-1), width)) {
-    svg.append(shape('text', { class: 'tick', x: x(value), y: HEIGHT - 5, 'text-anchor': 'middle' }, activationLabel(value)));
+    const place = { x: x(value), y: HEIGHT - 5 };
+    svg.append(shape('text', { class: 'tick', ...place, 'text-anchor': 'middle' }, activationLabel(value)));
   }
   const bars = counts.map((count, i) => {
     const [left, right] = [x(edges[i]), x(edges[i + 1])];
@@ -94,7 +96,9 @@ function drawPanel(view, panel, index, width, highest) {
     return shape('rect', { class: 'bar', x: left, width: Math.max(right - left, 0.5), y: top, height: FLOOR - top });
   });
   svg.append(...bars);
-  if (panel.outline) svg.append(shape('path', { class: 'over', d: outlinePath(panel.outline, x, y, edges[0], edges.at(-1)) }));
+  if (panel.outline) {
+    svg.append(shape('path', { class: 'over', d: outlinePath(panel.outline, x, y, edges[0], edges.at(-1)) }));
+  }
   if (options.normal === 'show') {
     const points = panel.normal.map((count, i) => `${(x(edges[i]) + x(edges[i + 1])) / 2},${Math.min(y(count), FLOOR)}`);
     svg.append(shape('polyline', { class: 'normal', points: points.join(' ') }));

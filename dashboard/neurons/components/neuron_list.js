@@ -4,7 +4,9 @@
 const tables = new WeakMap(); // by root
 const SVG = 'http://www.w3.org/2000/svg';
 const NUMBER_COLUMNS = new Set(['match', 'max', 'density', 'kurtosis', 'skewness']);
-const DRAW_CELL = { neuron: drawNeuron, label: drawLabel, preview: drawPreview, spark: drawSpark, share: drawShare, match: drawMatch };
+const DRAW_CELL = {
+  neuron: drawNeuron, label: drawLabel, preview: drawPreview, match: drawMatch, spark: drawSpark, share: drawShare,
+};
 
 export default function ({ data, parentElement: root, setTriggerValue }) {
   const table = tables.get(root) ?? createTable(root);

@@ -27,7 +27,9 @@ function createView(root) {
   view.onWindowKey = (event) => onWindowKey(view, event);
   view.list.addEventListener('mouseover', (event) => openReadout(view, event.target.closest('.tok')));
   view.list.addEventListener('mouseleave', () => view.tooltip.close());
-  view.list.addEventListener('focusin', (event) => event.target.classList.contains('text') && onTextFocus(view, event.target));
+  view.list.addEventListener('focusin', (event) => {
+    if (event.target.classList.contains('text')) onTextFocus(view, event.target);
+  });
   view.list.addEventListener('focusout', () => view.tooltip.close());
   view.list.addEventListener('keydown', (event) => onTokenKey(view, event));
   view.list.addEventListener('click', (event) => onClick(view, event));

@@ -6,7 +6,9 @@ const TIMEOUT = 15000; // ms after which a request without a response is given u
 const RETRY_DELAY = 1000; // ms after which it is sent again
 const SETTLE = 400; // ms of a new card in which a verdict is taken for the second press of the last one
 const MAX_STEP = 15; // shade of the strongest activation of a card
-const ACTIONS = { i: 'interpretable', n: 'not', u: 'undo', p: 'pause', '/': 'rule', '?': 'help', 1: 'sure', 2: 'sure', 3: 'sure' };
+const ACTIONS = {
+  i: 'interpretable', n: 'not', u: 'undo', p: 'pause', '/': 'rule', '?': 'help', 1: 'sure', 2: 'sure', 3: 'sure',
+};
 
 export default function ({ data, parentElement: root }) {
   const session = sessions.get(root) ?? createSession(root);
@@ -116,7 +118,8 @@ function drawResponse(session, { done, total, seconds, card }, content) {
     delete state.draft;
     session.count.textContent = `${done} of ${total}`;
     const ratings = done === 1 ? 'one rating' : `${done} ratings`;
-    rest(session, 'All rated, thank you', `Your ${ratings} took ${minutes(seconds)} (minutes and seconds). They are kept; you can close this page.`);
+    const time = `Your ${ratings} took ${minutes(seconds)} (minutes and seconds).`;
+    rest(session, 'All rated, thank you', `${time} They are kept; you can close this page.`);
     return;
   }
   session.count.textContent = `${done + 1} of ${total}`;
@@ -128,7 +131,7 @@ function drawResponse(session, { done, total, seconds, card }, content) {
   session.snippets.replaceChildren(...drawSnippets(card));
   if (earlier || content.rating || content.undo) enter(session, 'card');
   else if (done === 0) enter(session, 'instruction');
-  else rest(session, 'Welcome back', `You have rated ${done} of ${total}. The time of the next one starts when you go on.`);
+  else rest(session, 'Welcome back', `You have rated ${done} of ${total}. The clock of the next card starts when you go on.`);
   session.section.scrollIntoView({ block: 'start' });
 }
 

@@ -17,8 +17,8 @@ class Clock {
 
   read() {
     this.turn(this.isShowing);
-    const [shown, hidden] = [this.shown, this.hidden].map((seconds) => Math.min(MAX_SECONDS, Math.round(seconds * 1000) / 1000));
-    return { shown, hidden };
+    const rounded = (seconds) => Math.min(MAX_SECONDS, Math.round(seconds * 1000) / 1000);
+    return { shown: rounded(this.shown), hidden: rounded(this.hidden) };
   }
 }
 
