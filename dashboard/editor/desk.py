@@ -63,7 +63,7 @@ class Desk:
         edit = (st.session_state.get(COMPONENT_KEY) or {}).get("edit")
         if (
             not isinstance(edit, dict)
-            or edit.get("work") != self.work
+            or edit.get("text_id") != self.work
             or not isinstance(edit.get("text"), str)
         ):
             return False

@@ -98,16 +98,16 @@ def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: 
     if desk.original is not None:
         original = {"title": desk.title, "detail": desk.detail, "text": as_typed(desk.original)}
     return {
-        "work": desk.work,
+        "text_id": desk.work,
         "source": desk.source,
         "text": None if browser_owns else desk.text,
         "max_text": MAX_TEXT,
         "keep": desk.keep,
-        "follows": follows,
+        "follows_caret": follows,
         "original": original,
         "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in desk.pins],
         "version": f"{place.version} {version_of(place.model)}",
-        "ask": {
+        "reader": {
             "model": place.model.name,
             "layer": place.layer,
             "neuron": place.neuron,

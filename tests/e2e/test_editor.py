@@ -157,8 +157,10 @@ def test_ten_megabytes_are_cut_and_it_is_said(server: str, page: Page) -> None:
     opened(page, server)
     typed(page, "before ")
     paste(page, server, "0123456789" * 1_000_000)
-    expect(page.locator(".notes")).to_contain_text(f"the editor holds {MAX_TEXT:,} characters")
-    expect(page.locator(".notes")).to_contain_text(f"{10_000_000 - MAX_TEXT + 7:,} were left out")
+    expect(page.locator(".notes")).to_contain_text(f"The editor holds {MAX_TEXT:,} characters")
+    expect(page.locator(".notes")).to_contain_text(
+        f"the last {10_000_000 - MAX_TEXT + 7:,} of the paste were left out"
+    )
     assert page.locator("textarea").evaluate("e => e.value.length") == MAX_TEXT
     page.keyboard.press("Control+z")
     expect(page.locator("textarea")).to_have_value("before ")

@@ -109,11 +109,11 @@ def test_a_new_start_of_the_server_loses_nothing(served: Served, page: Page) -> 
         typed(page, " and on")
         settled(page, kept + " and on")
     area.press_sequentially(" alone", delay=30)
-    expect(page.locator(".notes")).to_contain_text("The server does not answer. Your text stays as it is")
+    expect(page.locator(".notes")).to_contain_text("The server does not respond. Your text is kept")
     expect(area).to_have_value(kept + " and on alone")
     with served():
         settled(page, kept + " and on alone")
-        expect(page.locator(".notes")).not_to_contain_text("does not answer")
+        expect(page.locator(".notes")).not_to_contain_text("does not respond")
         assert area.evaluate("e => e.mark") == "the same"
         page.get_by_role("radio", name="Code").click()
         expect(page.get_by_test_id("stCode")).to_contain_text("and on alone")

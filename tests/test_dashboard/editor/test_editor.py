@@ -312,7 +312,7 @@ def app(tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> AppTes
 
 def edit(app: AppTest, text: object, **more: object) -> AppTest:
     work = app.session_state[SESSION_KEY].work
-    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "work": work} | more}
+    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "text_id": work} | more}
     return app.run()
 
 
@@ -323,7 +323,7 @@ def edit(app: AppTest, text: object, **more: object) -> AppTest:
         (None, {}),
         ({"x": 1}, {}),
         ("ok", {"caret": "x", "keep": "y"}),
-        ("x", {"work": []}),
+        ("x", {"text_id": []}),
     ],
 )
 def test_whatever_the_browser_sends_is_taken_or_left(

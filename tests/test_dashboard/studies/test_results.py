@@ -40,7 +40,7 @@ def some_study() -> tuple[list[dict[str, object]], bytes]:
             verdict: Verdict = "interpretable" if positive else "not"
             ratings.append(Rating(rater, item.name, verdict, "=1,\n'x", 2, 50.0))
     rows = rating_rows(design, ratings, items)
-    return rows, to_csv(rows, opaque=False)
+    return rows, to_csv(rows, blind=False)
 
 
 def test_results_are_the_same_from_rows_and_from_the_downloaded_file(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_model_twice_is_told_apart_by_its_hook() -> None:
 
 def test_the_sample_size_on_the_command_line() -> None:
     said = CliRunner().invoke(cli_study.app, ["power", "0.35", "0.6"])
-    assert said.output.startswith("70 neurons a model: power 80.")
+    assert said.output.startswith("70 neurons per model: power 80.")
     assert "more than 2,000" in CliRunner().invoke(cli_study.app, ["power", "0.5", "0.5"]).output
     assert CliRunner().invoke(cli_study.app, ["power", "35", "60"]).exit_code == 2
 
