@@ -14,7 +14,7 @@ from dashboard.editor.kept_texts import kept_text
 from dashboard.editor.service import Keep, Tokens, peak_of, tokens_of, values_of
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live
+from dashboard.shared.running.running_model import RunningModel
 
 SESSION_KEY = "editor_desk"
 COMPONENT_KEY = "live_editor"
@@ -77,7 +77,7 @@ class Desk:
         """What a value of a text depends on beside it."""
         return (*place.version, place.layer, place.neuron, place.hook, self.keep)
 
-    def peak(self, place: Place, live: Live, text: str) -> float:
+    def peak(self, place: Place, live: RunningModel, text: str) -> float:
         """The highest activation of the place's neuron on a text, computed once."""
         key = self.version(place), text
         if key not in self._peaks:
@@ -94,7 +94,7 @@ class Reading:
     """The text on the desk as the place's neuron reads it now: what a panel is given."""
 
     place: Place
-    live: Live
+    live: RunningModel
     desk: Desk
     tokens: Tokens
     values: dict[str, npt.NDArray[np.float32]]

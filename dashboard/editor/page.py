@@ -19,7 +19,7 @@ from dashboard.shared.context_bar import context_bar, key_of
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live, live_at, version_of
+from dashboard.shared.running.running_model import RunningModel, checkpoint_version, running_model_at
 
 
 def keep_in_address(desk: Desk) -> None:
@@ -85,7 +85,7 @@ def editing(place: Place, desk: Desk) -> None:
         )
     try:
         places.cache_of(place.model)  # a checkpoint put in the place of the one that was read is noticed
-        reading = read(place, live_at(place), desk)
+        reading = read(place, running_model_at(place), desk)
     except (ModelError, CacheError):
         return  # the browser, which asks the same, says what is wrong and keeps the text
     with side:
@@ -106,7 +106,7 @@ def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: 
         "follows": follows,
         "original": original,
         "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in desk.pins],
-        "version": f"{place.version} {version_of(place.model)}",
+        "version": f"{place.version} {checkpoint_version(place.model)}",
         "ask": {
             "model": place.model.name,
             "layer": place.layer,
@@ -117,7 +117,7 @@ def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: 
     }
 
 
-def read(place: Place, live: Live, desk: Desk) -> Reading:
+def read(place: Place, live: RunningModel, desk: Desk) -> Reading:
     """The text on the desk as the place's neuron reads it."""
     tokens = tokens_of(live, place.cache.vocabulary, desk.text, desk.keep)
     values = values_of(live, tokens.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
@@ -131,7 +131,7 @@ def page() -> None:
     """Draw the editor for the neuron and text that the address names."""
     try:
         place = places.find_place(places.asked_address())
-        live_at(place)
+        running_model_at(place)
         desk = desk_for(
             place,
             st.query_params.get("example", ""),

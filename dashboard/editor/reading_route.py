@@ -13,7 +13,7 @@ from dashboard.editor.edited_text import MAX_TEXT, aligned, as_typed
 from dashboard.editor.service import Keep, Tokens, by_piece, strongest, tokens_of, values_of
 from dashboard.shared import places
 from dashboard.shared.address import Address
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 MOST_PINS = 6
 """Neurons that can be watched beside the one of the page."""
@@ -59,7 +59,7 @@ def answer(question: Question) -> dict[str, Any]:
     place = places.find_place(Address(question.model, question.layer, question.neuron, question.hook))
     for layer, neuron in question.pins:
         place.cache.neuron(layer, neuron)  # says what is wrong with it
-    live = live_at(place)
+    live = running_model_at(place)
     tokens = tokens_of(live, place.cache.vocabulary, question.text, question.keep)
     pins = [(layer, neuron) for layer, neuron in question.pins]
     own, *pinned = values_of(live, tokens.ids, [(place.layer, place.neuron), *pins], place.cache.hooks)

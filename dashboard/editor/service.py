@@ -14,7 +14,7 @@ from cache.format.vocabulary import Vocabulary
 from dashboard.editor.edited_text import as_typed
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live
+from dashboard.shared.running.running_model import RunningModel
 from solu_model.text.token_text import Piece, display_pieces, utf16_length
 
 Keep = Literal["first", "last"]
@@ -50,14 +50,14 @@ class Tokens:
         return int(np.searchsorted(self.ends, max(caret, self.start + 1), side="left"))
 
 
-def tokens_of(live: Live, vocabulary: Vocabulary, text: str, keep: Keep = "first") -> Tokens:
+def tokens_of(live: RunningModel, vocabulary: Vocabulary, text: str, keep: Keep = "first") -> Tokens:
     """Cut a text into the tokens that the model reads of it.
 
     Raises:
         ModelError: the tokenizer changes text, so that no token can be shown where it stands.
     """
     text = as_typed(text)
-    ids = live.tokens_of(text)
+    ids = live.encode(text)
     data = [vocabulary.token_bytes[i] for i in ids]
     if b"".join(data) != text.encode():
         raise ModelError(
@@ -81,7 +81,7 @@ def tokens_of(live: Live, vocabulary: Vocabulary, text: str, keep: Keep = "first
 
 
 def values_of(
-    live: Live, ids: Sequence[int], neurons: Sequence[tuple[int, int]], hooks: Sequence[str]
+    live: RunningModel, ids: Sequence[int], neurons: Sequence[tuple[int, int]], hooks: Sequence[str]
 ) -> list[dict[str, npt.NDArray[np.float32]]]:
     """What neurons do on one context, in one forward pass: for each, by hook, `[T]`.
 

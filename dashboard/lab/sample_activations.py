@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 from solu_model.files import written_aside
 
 SIZES = (50_000, 100_000, 250_000, 500_000, 1_000_000)
@@ -72,7 +72,7 @@ def make(place: Place, sample: Sample, progress: Callable[[float], object]) -> N
         ModelError: the model cannot be loaded.
         OSError: the disk is full, or the folder cannot be written.
     """
-    live = live_at(place)
+    live = running_model_at(place)
     contexts = place.cache.sample()["tokens"]
     with written_aside(sample.folder) as aside:
         aside.mkdir()

@@ -12,7 +12,7 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import Group, token_view_data
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def whole_context(place: Place, name: str) -> WholeContext:
         f"{example.document.origin}: all that the model saw."
     )
     try:
-        found = live_at(place).activations(tokens, place.layer, place.cache.hooks)
+        found = running_model_at(place).activations(tokens, place.layer, place.cache.hooks)
         activations = {hook: values[:, place.neuron] for hook, values in found.items()}
         said += " The model has just run it."
     except ModelError as error:

@@ -18,7 +18,7 @@ from dashboard.shared.parquet_sql import table_of
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
 from dashboard.shared.running import logit_effects as effects
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 MATCHES = 10
 """Tokens offered to choose from."""
@@ -162,8 +162,8 @@ def _by_label(place: Place, layers: Sequence[int], text: str) -> Found:
 
 
 def _by_text(place: Place, layers: Sequence[int], text: str) -> Found:
-    live = live_at(place)
-    tokens = live.tokens_of(text)
+    live = running_model_at(place)
+    tokens = live.encode(text)
     if not tokens:
         raise NothingToSearch("the text has no token")
     tables, peaks = [], {}

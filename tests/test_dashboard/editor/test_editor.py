@@ -28,7 +28,7 @@ from dashboard.shared.address import Address, AddressError
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.page_paths import EDITOR
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live, live_at
+from dashboard.shared.running.running_model import RunningModel, running_model_at
 from solu_model.loading.checkpoints import load_with_tokenizer
 from solu_model.model import SoluForCausalLM
 
@@ -51,8 +51,8 @@ def place(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 @pytest.fixture
-def live(place: Place) -> Live:
-    return live_at(place)
+def live(place: Place) -> RunningModel:
+    return running_model_at(place)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def reading(place: Place, live: Live, text: str, at: int | None = None) -> Reading:
+def reading(place: Place, live: RunningModel, text: str, at: int | None = None) -> Reading:
     desk = Desk("", text)
     tokens = tokens_of(live, place.cache.vocabulary, text)
     values = values_of(live, tokens.ids, [(0, 5)], place.cache.hooks)[0]
@@ -71,7 +71,9 @@ def reading(place: Place, live: Live, text: str, at: int | None = None) -> Readi
 
 
 @pytest.mark.parametrize("text", [t for t in TEXTS if t])
-def test_values_are_those_of_run_with_cache_to_the_last_bit(place: Place, live: Live, text: str) -> None:
+def test_values_are_those_of_run_with_cache_to_the_last_bit(
+    place: Place, live: RunningModel, text: str
+) -> None:
     tokens = tokens_of(live, place.cache.vocabulary, text)
     names = {hook: f"blocks.0.mlp.{hook}" for hook in place.cache.hooks}
     with torch.inference_mode():
@@ -87,7 +89,7 @@ def test_values_are_those_of_run_with_cache_to_the_last_bit(place: Place, live: 
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_pieces_are_the_text(place: Place, live: Live, text: str) -> None:
+def test_pieces_are_the_text(place: Place, live: RunningModel, text: str) -> None:
     tokens = tokens_of(live, place.cache.vocabulary, text)
     shown = whole(text)
     units = shown.encode("utf-16-le")
@@ -104,7 +106,9 @@ def test_pieces_are_the_text(place: Place, live: Live, text: str) -> None:
 
 @pytest.mark.parametrize("keep", ["first", "last"])
 @pytest.mark.parametrize("shift", range(6))
-def test_a_long_text_is_cut_between_characters(place: Place, live: Live, keep: str, shift: int) -> None:
+def test_a_long_text_is_cut_between_characters(
+    place: Place, live: RunningModel, keep: str, shift: int
+) -> None:
     text = "x" * shift + "漢🙂é" * 40
     tokens = tokens_of(live, place.cache.vocabulary, text, keep)
     assert 31 - 3 <= len(tokens.ids) <= 31 < tokens.n_all
@@ -113,11 +117,11 @@ def test_a_long_text_is_cut_between_characters(place: Place, live: Live, keep: s
     assert text.startswith(said) if keep == "first" else text.endswith(said)
     before = text[: len(text) - len(said)] if keep == "last" else ""
     assert tokens.start == len(before.encode("utf-16-le")) // 2
-    everything = live.tokens_of(text)
+    everything = live.encode(text)
     assert everything[tokens.first : tokens.first + len(tokens.ids)] == tokens.ids
 
 
-def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, live: Live) -> None:
+def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, live: RunningModel) -> None:
     tokens = tokens_of(live, place.cache.vocabulary, "The 漢字 lamp")
     begins = [0, *tokens.ends[:-1]]
     for caret in range(tokens.ends[-1] + 1):
@@ -215,7 +219,7 @@ def test_old_texts_make_room(data: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not list((data / "texts").iterdir())
 
 
-def test_single_edits_are_what_the_editor_shows_then(place: Place, live: Live) -> None:
+def test_single_edits_are_what_the_editor_shows_then(place: Place, live: RunningModel) -> None:
     now = reading(place, live, "The lamp was lit at 8")
     edits = single_edits(now)
     assert [e.peak for e in edits] == sorted(e.peak for e in edits)
@@ -229,7 +233,7 @@ def test_single_edits_are_what_the_editor_shows_then(place: Place, live: Live) -
         assert edit.peak == pytest.approx(then.peak, rel=1e-5)
 
 
-def test_the_neurons_of_a_token_are_those_nearest_to_their_maximum(place: Place, live: Live) -> None:
+def test_the_neurons_of_a_token_are_those_nearest_to_their_maximum(place: Place, live: RunningModel) -> None:
     now = reading(place, live, "The lamp was lit", 1)
     found = strongest_on_token(now, n=48)
     with torch.inference_mode():
@@ -246,7 +250,7 @@ def test_the_neurons_of_a_token_are_those_nearest_to_their_maximum(place: Place,
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
-def test_next_tokens_with_the_neuron_held(place: Place, live: Live, value: float) -> None:
+def test_next_tokens_with_the_neuron_held(place: Place, live: RunningModel, value: float) -> None:
     now = reading(place, live, "The lamp was", 1)
     found = next_tokens(now, value)
     model = live.model
@@ -269,7 +273,7 @@ def test_next_tokens_with_the_neuron_held(place: Place, live: Live, value: float
 
 
 def test_a_continuation_with_the_neuron_as_it_is_parts_in_nothing(
-    place: Place, live: Live, monkeypatch: pytest.MonkeyPatch
+    place: Place, live: RunningModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = reading(place, live, "The")
     one, two = continuations(now, 0.0, seed=1, temperature=0.8)
@@ -279,7 +283,7 @@ def test_a_continuation_with_the_neuron_as_it_is_parts_in_nothing(
     assert len(one) > 3
 
 
-def test_the_code_prints_what_the_editor_shows(place: Place, live: Live) -> None:
+def test_the_code_prints_what_the_editor_shows(place: Place, live: RunningModel) -> None:
     text = "The lamp 'was' \"lit\" \\ {x}\n漢🙂"
     now = reading(place, live, text)
     script = code(str(place.model.path), text, 0, 5, "hook_mid", "first")
@@ -369,7 +373,7 @@ def test_an_address_that_opens_nothing_says_why(
     assert expected in app.error[0].value.replace("\\", "")
 
 
-def test_the_model_is_that_of_the_definition(tiny_model: Path, live: Live) -> None:
+def test_the_model_is_that_of_the_definition(tiny_model: Path, live: RunningModel) -> None:
     model, _ = load_with_tokenizer(tiny_model)
     for a, b in zip(model.parameters(), live.model.parameters(), strict=True):  # type: ignore[attr-defined]
         assert torch.equal(a, b)

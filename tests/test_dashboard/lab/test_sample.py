@@ -17,7 +17,7 @@ from dashboard.shared.components.token_view import Group, token_view_data
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.place import Place
 from dashboard.shared.places import find_place
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_it_holds_what_the_model_does(place: Place, sample: Sample) -> None:
     assert sum(f.stat().st_size for f in sample.folder.iterdir()) == pytest.approx(sample.n_bytes, rel=0.01)
     contexts = place.cache.sample()["tokens"].to_pylist()
     assert (len(contexts), sum(map(len, contexts))) == (sample.n_contexts, sample.n_tokens)
-    live = live_at(place)
+    live = running_model_at(place)
     for hook in place.cache.hooks:
         expected = np.concatenate([live.activations(c, 0, [hook])[hook] for c in contexts]).T
         np.testing.assert_array_equal(sample.activations(hook), expected.astype(np.float16))
