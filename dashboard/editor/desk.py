@@ -11,7 +11,7 @@ import streamlit as st
 from cache.format.schema import CacheError
 from dashboard.editor.edited_text import MAX_TEXT, as_typed
 from dashboard.editor.kept_texts import kept_text
-from dashboard.editor.service import Keep, Tokens, peak_of, tokens_of, values_of
+from dashboard.editor.service import TextEnd, TextTokens, neuron_activations, peak_activation, tokenize
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import RunningModel
@@ -38,7 +38,7 @@ class Desk:
     reset: int = 0
     """Counts the texts that were put into the browser from here."""
     caret: int | None = None
-    keep: Keep = "first"
+    keep: TextEnd = "first"
     variants: list[str] = field(default_factory=list)
     pins: list[tuple[int, int]] = field(default_factory=list)
     """Layer and neuron of each."""
@@ -83,9 +83,9 @@ class Desk:
         if key not in self._peaks:
             if len(self._peaks) > 500:
                 self._peaks.clear()
-            ids = tokens_of(live, place.cache.vocabulary, text, self.keep).ids
-            found = values_of(live, ids, [(place.layer, place.neuron)], [place.hook])
-            self._peaks[key] = peak_of(found[0][place.hook])
+            ids = tokenize(live, place.cache.vocabulary, text, self.keep).ids
+            found = neuron_activations(live, ids, [(place.layer, place.neuron)], [place.hook])
+            self._peaks[key] = peak_activation(found[0][place.hook])
         return self._peaks[key]
 
 
@@ -96,7 +96,7 @@ class Reading:
     place: Place
     live: RunningModel
     desk: Desk
-    tokens: Tokens
+    tokens: TextTokens
     values: dict[str, npt.NDArray[np.float32]]
     """By hook, a value a token."""
     at: int | None
@@ -110,7 +110,7 @@ class Reading:
     @property
     def peak(self) -> float:
         """The highest activation on the text, at the place's hook."""
-        return peak_of(self.values[self.place.hook])
+        return peak_activation(self.values[self.place.hook])
 
     @property
     def position(self) -> int:

@@ -20,7 +20,7 @@ def as_typed(text: str) -> str:
     return whole(text).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def aligned(original: Sequence[Hashable], edited: Sequence[Hashable]) -> list[int]:
+def align_tokens(original: Sequence[Hashable], edited: Sequence[Hashable]) -> list[int]:
     """Which token of the original each token of the edit is, -1 for a new one; ascending, none twice."""
     shorter = min(len(original), len(edited))
     before = 0

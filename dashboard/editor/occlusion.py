@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.editor.desk import Reading
-from dashboard.editor.service import tokens_of
+from dashboard.editor.service import tokenize
 
 MOST_TOKENS = 64
 """Tokens that are tried, those up to the peak: tokens after it cannot change it."""
@@ -39,7 +39,7 @@ def single_edits(reading: Reading) -> list[SingleEdit]:
     live, place = reading.live, reading.place
     peak = int(np.argmax(reading.values[place.hook]))
     texts = _edited(reading, peak)
-    contexts = [tokens_of(live, place.cache.vocabulary, text, reading.desk.keep).ids for text, *_ in texts]
+    contexts = [tokenize(live, place.cache.vocabulary, text, reading.desk.keep).ids for text, *_ in texts]
     name = f"blocks.{place.layer}.mlp.{place.hook}"
     bos = live.model.config.bos_token_id or 0
     peaks = np.full(len(texts), np.nan)

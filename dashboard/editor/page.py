@@ -11,7 +11,7 @@ from dashboard.editor.desk import COMPONENT_KEY, Desk, Reading, desk_for
 from dashboard.editor.edited_text import MAX_TEXT, as_typed
 from dashboard.editor.kept_texts import KeptText, keep_text
 from dashboard.editor.panels import PANELS
-from dashboard.editor.service import by_piece, tokens_of, values_of
+from dashboard.editor.service import activations_by_piece, neuron_activations, tokenize
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
@@ -119,11 +119,11 @@ def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: 
 
 def read(place: Place, live: RunningModel, desk: Desk) -> Reading:
     """The text on the desk as the place's neuron reads it."""
-    tokens = tokens_of(live, place.cache.vocabulary, desk.text, desk.keep)
-    values = values_of(live, tokens.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
+    tokens = tokenize(live, place.cache.vocabulary, desk.text, desk.keep)
+    values = neuron_activations(live, tokens.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
     at = tokens.piece_at(desk.caret) if desk.caret is not None else None
     if at is None and tokens.pieces:
-        at = int(np.argmax(by_piece(values[place.hook], tokens.pieces)))
+        at = int(np.argmax(activations_by_piece(values[place.hook], tokens.pieces)))
     return Reading(place, live, desk, tokens, values, at)
 
 

@@ -9,8 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from dashboard.editor.edited_text import MAX_TEXT, aligned, as_typed
-from dashboard.editor.service import Keep, Tokens, by_piece, strongest, tokens_of, values_of
+from dashboard.editor.edited_text import MAX_TEXT, align_tokens, as_typed
+from dashboard.editor.service import (
+    TextEnd,
+    TextTokens,
+    activations_by_piece,
+    corpus_maximum,
+    neuron_activations,
+    tokenize,
+)
 from dashboard.shared import places
 from dashboard.shared.address import Address
 from dashboard.shared.running.running_model import running_model_at
@@ -37,7 +44,7 @@ class Question(BaseModel):
     hook: Name
     """The one shown: on its scale are the colours."""
     text: Typed
-    keep: Keep = "first"
+    keep: TextEnd = "first"
     against: Typed | None = None
     """The original, whose tokens are to be found again in the text."""
     pins: Annotated[list[Pin], Field(max_length=MOST_PINS)] = []
@@ -60,13 +67,15 @@ def answer(question: Question) -> dict[str, Any]:
     for layer, neuron in question.pins:
         place.cache.neuron(layer, neuron)  # says what is wrong with it
     live = running_model_at(place)
-    tokens = tokens_of(live, place.cache.vocabulary, question.text, question.keep)
+    tokens = tokenize(live, place.cache.vocabulary, question.text, question.keep)
     pins = [(layer, neuron) for layer, neuron in question.pins]
-    own, *pinned = values_of(live, tokens.ids, [(place.layer, place.neuron), *pins], place.cache.hooks)
+    own, *pinned = neuron_activations(
+        live, tokens.ids, [(place.layer, place.neuron), *pins], place.cache.hooks
+    )
     same: list[int] = []
     if question.against is not None:
-        before = tokens_of(live, place.cache.vocabulary, question.against, question.keep)
-        same = aligned(_words(before), _words(tokens))
+        before = tokenize(live, place.cache.vocabulary, question.against, question.keep)
+        same = align_tokens(_words(before), _words(tokens))
     return {
         "start": tokens.start,
         "ends": tokens.ends,
@@ -74,20 +83,20 @@ def answer(question: Question) -> dict[str, Any]:
         "n_read": len(tokens.ids),
         "n_all": tokens.n_all,
         "n_ctx": live.model.config.n_ctx,
-        "scale": max(0.0, strongest(place, place.layer, place.neuron)),
+        "scale": max(0.0, corpus_maximum(place, place.layer, place.neuron)),
         "same": same,
         "pinned": [
-            {"scale": strongest(place, *pin), "values": _numbers(tokens, values[place.hook])}
+            {"scale": corpus_maximum(place, *pin), "values": _numbers(tokens, values[place.hook])}
             for pin, values in zip(pins, pinned, strict=True)
         ],
     }
 
 
-def _numbers(tokens: Tokens, values: npt.NDArray[np.float32]) -> list[float]:
+def _numbers(tokens: TextTokens, values: npt.NDArray[np.float32]) -> list[float]:
     """A value a piece, to as many digits as float32 holds."""
-    return [float(f"{v:.7g}") for v in by_piece(np.nan_to_num(values), tokens.pieces)]
+    return [float(f"{v:.7g}") for v in activations_by_piece(np.nan_to_num(values), tokens.pieces)]
 
 
-def _words(tokens: Tokens) -> list[tuple[int, ...]]:
+def _words(tokens: TextTokens) -> list[tuple[int, ...]]:
     """The tokens of each piece."""
     return [tuple(tokens.ids[p.first_token : p.first_token + p.n_tokens]) for p in tokens.pieces]

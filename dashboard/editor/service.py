@@ -17,12 +17,12 @@ from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import RunningModel
 from solu_model.text.token_text import Piece, display_pieces, utf16_length
 
-Keep = Literal["first", "last"]
+TextEnd = Literal["first", "last"]
 """Which tokens are read of a text that is longer than the model's context."""
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TextTokens:
     """The tokens of a text that the model reads."""
 
     text: str
@@ -50,7 +50,7 @@ class Tokens:
         return int(np.searchsorted(self.ends, max(caret, self.start + 1), side="left"))
 
 
-def tokens_of(live: RunningModel, vocabulary: Vocabulary, text: str, keep: Keep = "first") -> Tokens:
+def tokenize(live: RunningModel, vocabulary: Vocabulary, text: str, keep: TextEnd = "first") -> TextTokens:
     """Cut a text into the tokens that the model reads of it.
 
     Raises:
@@ -70,7 +70,7 @@ def tokens_of(live: RunningModel, vocabulary: Vocabulary, text: str, keep: Keep 
         low += 1
     while high > low and high < len(ids) and _is_inside(data[high]):
         high -= 1
-    return Tokens(
+    return TextTokens(
         text=text,
         ids=ids[low:high],
         first=low,
@@ -80,7 +80,7 @@ def tokens_of(live: RunningModel, vocabulary: Vocabulary, text: str, keep: Keep 
     )
 
 
-def values_of(
+def neuron_activations(
     live: RunningModel, ids: Sequence[int], neurons: Sequence[tuple[int, int]], hooks: Sequence[str]
 ) -> list[dict[str, npt.NDArray[np.float32]]]:
     """What neurons do on one context, in one forward pass: for each, by hook, `[T]`.
@@ -103,7 +103,7 @@ def values_of(
         ]
 
 
-def by_piece(values: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float]:
+def activations_by_piece(values: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float]:
     """A value a piece: of its tokens, the one furthest from zero."""
     if len(pieces) == len(values):
         return [float(v) for v in values]
@@ -112,12 +112,12 @@ def by_piece(values: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[f
     ]
 
 
-def peak_of(values: npt.NDArray[np.float32]) -> float:
+def peak_activation(values: npt.NDArray[np.float32]) -> float:
     """The highest activation on a text; NaN where there is no token."""
     return float(values.max()) if len(values) else float("nan")
 
 
-def strongest(place: Place, layer: int, neuron: int) -> float:
+def corpus_maximum(place: Place, layer: int, neuron: int) -> float:
     """A neuron's highest activation in the corpus at the place's hook: the value of the strongest colour."""
     return place.cache.neuron(layer, neuron).moments(place.hook).max
 

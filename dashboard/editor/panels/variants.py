@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.formatting import number, visible
 from dashboard.editor.desk import Desk, Reading
-from dashboard.editor.service import strongest
+from dashboard.editor.service import corpus_maximum
 from dashboard.shared.hook_names import HOOK_COLOURS
 
 
@@ -25,7 +25,7 @@ def draw(reading: Reading) -> None:
     frame = pd.DataFrame({"name": names, "peak": peaks, "change": [p - peaks[0] for p in peaks],
                           "text": [changed_part(texts[0], t) for t in texts]})  # fmt: skip
     st.plotly_chart(
-        figure(frame, place.hook, strongest(place, place.layer, place.neuron)),
+        figure(frame, place.hook, corpus_maximum(place, place.layer, place.neuron)),
         key="variants_plot",
         config={"displayModeBar": False},
         alt="Highest activation on each saved text",

@@ -16,12 +16,12 @@ import dashboard
 from cache.format.schema import CacheError
 from dashboard.editor import kept_texts as texts
 from dashboard.editor.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
-from dashboard.editor.edited_text import aligned, as_typed, code, whole
+from dashboard.editor.edited_text import align_tokens, as_typed, code, whole
 from dashboard.editor.kept_texts import KeptText, keep_text, kept_text
 from dashboard.editor.next_tokens import continuations, next_tokens
 from dashboard.editor.occlusion import single_edits
 from dashboard.editor.panels.variants import changed_part
-from dashboard.editor.service import tokens_of, values_of
+from dashboard.editor.service import neuron_activations, tokenize
 from dashboard.editor.token_neurons import strongest_on_token
 from dashboard.shared import places, settings
 from dashboard.shared.address import Address, AddressError
@@ -65,8 +65,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def reading(place: Place, live: RunningModel, text: str, at: int | None = None) -> Reading:
     desk = Desk("", text)
-    tokens = tokens_of(live, place.cache.vocabulary, text)
-    values = values_of(live, tokens.ids, [(0, 5)], place.cache.hooks)[0]
+    tokens = tokenize(live, place.cache.vocabulary, text)
+    values = neuron_activations(live, tokens.ids, [(0, 5)], place.cache.hooks)[0]
     return Reading(place, live, desk, tokens, values, len(tokens.pieces) - 1 if at is None else at)
 
 
@@ -74,13 +74,13 @@ def reading(place: Place, live: RunningModel, text: str, at: int | None = None) 
 def test_values_are_those_of_run_with_cache_to_the_last_bit(
     place: Place, live: RunningModel, text: str
 ) -> None:
-    tokens = tokens_of(live, place.cache.vocabulary, text)
+    tokens = tokenize(live, place.cache.vocabulary, text)
     names = {hook: f"blocks.0.mlp.{hook}" for hook in place.cache.hooks}
     with torch.inference_mode():
         _, taken = live.model.run_with_cache(torch.tensor([[0, *tokens.ids]]), names.values())
     for (layer, neuron), found in zip(
         [(0, 5), (0, 47)],
-        values_of(live, tokens.ids, [(0, 5), (0, 47)], place.cache.hooks),
+        neuron_activations(live, tokens.ids, [(0, 5), (0, 47)], place.cache.hooks),
         strict=True,
     ):
         assert layer == 0
@@ -90,7 +90,7 @@ def test_values_are_those_of_run_with_cache_to_the_last_bit(
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_pieces_are_the_text(place: Place, live: RunningModel, text: str) -> None:
-    tokens = tokens_of(live, place.cache.vocabulary, text)
+    tokens = tokenize(live, place.cache.vocabulary, text)
     shown = whole(text)
     units = shown.encode("utf-16-le")
     assert tokens.n_all >= len(tokens.ids)
@@ -110,7 +110,7 @@ def test_a_long_text_is_cut_between_characters(
     place: Place, live: RunningModel, keep: str, shift: int
 ) -> None:
     text = "x" * shift + "漢🙂é" * 40
-    tokens = tokens_of(live, place.cache.vocabulary, text, keep)
+    tokens = tokenize(live, place.cache.vocabulary, text, keep)
     assert 31 - 3 <= len(tokens.ids) <= 31 < tokens.n_all
     said = "".join(piece.text for piece in tokens.pieces)
     assert "\ufffd" not in said
@@ -122,7 +122,7 @@ def test_a_long_text_is_cut_between_characters(
 
 
 def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, live: RunningModel) -> None:
-    tokens = tokens_of(live, place.cache.vocabulary, "The 漢字 lamp")
+    tokens = tokenize(live, place.cache.vocabulary, "The 漢字 lamp")
     begins = [0, *tokens.ends[:-1]]
     for caret in range(tokens.ends[-1] + 1):
         expected = next(
@@ -130,7 +130,7 @@ def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, live
         )
         assert tokens.piece_at(caret) == expected
     assert tokens.piece_at(99) is None
-    assert tokens_of(live, place.cache.vocabulary, "").piece_at(0) is None
+    assert tokenize(live, place.cache.vocabulary, "").piece_at(0) is None
 
 
 def test_line_ends_become_those_of_a_text_field() -> None:
@@ -141,18 +141,18 @@ def test_line_ends_become_those_of_a_text_field() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=12))
 def test_an_alignment_is_ascending_and_of_equal_tokens(original: list[int], edited: list[int]) -> None:
-    found = aligned(original, edited)
+    found = align_tokens(original, edited)
     assert len(found) == len(edited)
     kept = [k for k in found if k >= 0]
     assert kept == sorted(set(kept))
     assert all(original[k] == token for k, token in zip(found, edited, strict=True) if k >= 0)
-    assert aligned(original, original) == list(range(len(original)))
+    assert align_tokens(original, original) == list(range(len(original)))
 
 
 def test_one_changed_token_leaves_the_others() -> None:
-    assert aligned([1, 2, 3, 4], [1, 9, 3, 4]) == [0, -1, 2, 3]
-    assert aligned([1, 2, 3], [1, 3]) == [0, 2]
-    assert aligned([1, 2], [0, 1, 2, 0]) == [-1, 0, 1, -1]
+    assert align_tokens([1, 2, 3, 4], [1, 9, 3, 4]) == [0, -1, 2, 3]
+    assert align_tokens([1, 2, 3], [1, 3]) == [0, 2]
+    assert align_tokens([1, 2], [0, 1, 2, 0]) == [-1, 0, 1, -1]
 
 
 @pytest.mark.parametrize("text", ["top-0", "bottom-19", "range-2-0"])
