@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cache.reader import NeuronCache
-from dashboard.editor.desk import desk_for
+from dashboard.editor.workspace import open_workspace
 from dashboard.lab import sample_activations
 from dashboard.lab import service as lab
 from dashboard.lab.sample_activations import Sample
@@ -76,7 +76,7 @@ def test_counterexamples_are_what_they_are_called(place: Place, sample: Sample) 
             assert values[token] == example["value"]
             assert (values[token] <= 0.05 * top) == fits
     assert found.n_silent == int((marks & (values <= 0.05 * top)).sum())
-    opened = desk_for(place, misfits[0]["name"], "")
+    opened = open_workspace(place, misfits[0]["name"], "")
     row = place.cache.sample()["tokens"][ExampleName.parse(misfits[0]["name"]).interval].as_py()
     assert opened.text == b"".join(place.cache.vocabulary.token_bytes[t] for t in row).decode()
 
