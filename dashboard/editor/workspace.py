@@ -167,10 +167,10 @@ def _sampled_tokens(place: Place, name: ExampleName) -> tuple[npt.NDArray[np.int
         CacheError: the sample has no such token.
     """
     contexts = place.cache.sample()["tokens"]
-    tokens = contexts[name.interval].values.to_numpy() if name.interval < len(contexts) else np.array([])
+    tokens = contexts[name.group].values.to_numpy() if name.group < len(contexts) else np.array([])
     if name.rank >= len(tokens):
         raise CacheError(
             f"there is no example {name}: the sample of {place.model.name} has {len(contexts):,} contexts, "
-            f"and context {name.interval} has {len(tokens):,} tokens. Open the example from the lab"
+            f"and context {name.group} has {len(tokens):,} tokens. Open the example from the lab"
         )
     return tokens, f"{name.label}, from the start of the context"

@@ -83,7 +83,7 @@ def _view_data(
             )
         )  # fmt: skip
         marks.append(all_marks[in_sample])
-        names.append(str(ExampleName("sample", rank=peak, interval=context)))
+        names.append(str(ExampleName("sample", rank=peak, group=context)))
     data = token_view_data(
         [Group("", examples)], place.cache.vocabulary, place.cache.hooks, place.hook,
         f"{place.version} {place.layer} {place.neuron} {place.hook} {hypothesis} {kind} {sample.n_contexts}",

@@ -73,13 +73,13 @@ def test_counterexamples_contradict_the_hypothesis(place: Place, sample: Sample)
     for data, fits in ((counterexamples.misfits, False), (counterexamples.silent, True)):
         for example in data["examples"]:
             name = ExampleName.parse(example["name"])
-            token = starts[name.interval] + name.rank
+            token = starts[name.group] + name.rank
             assert marks[token] == example["fits"] == fits
             assert values[token] == example["value"]
             assert (values[token] <= 0.05 * top) == fits
     assert counterexamples.n_silent == int((marks & (values <= 0.05 * top)).sum())
     opened = open_workspace(place, misfits[0]["name"], "")
-    row = place.cache.sample()["tokens"][ExampleName.parse(misfits[0]["name"]).interval].as_py()
+    row = place.cache.sample()["tokens"][ExampleName.parse(misfits[0]["name"]).group].as_py()
     assert opened.text == b"".join(place.cache.vocabulary.token_bytes[t] for t in row).decode()
 
 
