@@ -1,14 +1,14 @@
 # One command each, from a clean clone, with Python 3.11 or newer:
 #   make run         the dashboard on the bundled models
-#   make test        the tests, browser included
-#   make test-slow   those that take half a minute: Triton's kernels, processes that train together, pages in the dark
+#   make test        the tests, with a real browser
+#   make test-slow   tests that take half a minute each: Triton kernels, training on several processes, dark pages
 #   make lint        linters, types, import directions
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-# Python's byte code, on every core, where pip makes it on one. Some packages bring files that do not compile.
+# Compile to byte code on every core; pip would use one. Errors are ignored: some packages ship files that do not compile.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 
 .PHONY: run test test-slow lint format chromium clean help
@@ -35,8 +35,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The browser of the browser tests: Debian's, where it is missing and we may install it. Without one those
-# tests skip and say so; with CI=true that skip is a failure.
+# The browser for the browser tests: Debian's chromium, installed if it is missing and we are root. Without it these
+# tests are skipped with a message; with CI=true a skip is a failure.
 chromium:
 	@command -v chromium >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

@@ -44,13 +44,15 @@ def dashboard(
     ] = "localhost",
     annotations: Annotated[
         str | None,
-        typer.Option(help="Database of labels, as a URL; a file in ~/.local/share/solu-explorer."),
+        typer.Option(
+            help="URL of the database of labels; by default a file in ~/.local/share/solu-explorer."
+        ),
     ] = None,
     builds: Annotated[
         bool | None,
         typer.Option(
-            help="Let the Models page build caches from text on this machine; "
-            "without it only where ADDRESS lets no other machine in."
+            help="Let the Models page build caches from text on this machine. "
+            "By default only if no other machine can reach ADDRESS."
         ),
     ] = None,
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
@@ -65,10 +67,10 @@ def dashboard(
         environment[ANNOTATIONS_VARIABLE] = annotations
     if builds is not None:
         environment[BUILDS_VARIABLE] = "1" if builds else "0"
-    # Headless: otherwise Streamlit asks for an e-mail address and lays an advertisement over the page.
+    # Headless: otherwise Streamlit asks for an e-mail address and shows an advertisement over the page.
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.address", address]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends with this process
     server = subprocess.Popen(command, env=environment)  # noqa: S603
     try:
         if not headless and _wait_until_healthy(server, port):
@@ -82,7 +84,7 @@ def dashboard(
 
 
 def _wait_until_healthy(server: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Whether the server answers before it ends or a minute is over."""
+    """Wait at most a minute; return True once the server answers, False if it ends before."""
     end = time.monotonic() + 60
     while time.monotonic() < end and server.poll() is None:
         try:
@@ -94,11 +96,11 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", port: int) -> bool:
 
 
 def main() -> None:
-    """Run a command; an error that names its own remedy is shown without a traceback."""
+    """Run a command. An error of our own, whose message says what to do, is shown without a traceback."""
     try:
         app()
     except (ValueError, RuntimeError) as error:
-        if type(error).__module__.partition(".")[0] not in ("solu_model", "cache", "dashboard"):
+        if type(error).__module__.partition(".")[0] not in ("solu_model", "cache", "analysis", "dashboard"):
             raise
         Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The pages and the way between them: what `app.py` serves to every browser."""
+"""The pages and their navigation: the script that `app.py` runs for every browser."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -28,8 +28,8 @@ st.html(
     button kbd { opacity: 0.8 !important; }
     [data-testid="stCaptionContainer"] { color: inherit; opacity: 0.8; }
     [data-testid="stCaptionContainer"] code { color: inherit; }
-    .st-key-keys { position: absolute; }  /* it draws nothing */
-    /* What stands beside the examples stays while they are read, and scrolls by itself where it is long. */
+    .st-key-keys { position: absolute; }  /* draws nothing, and must take no room */
+    /* The column beside the examples stays in view, and scrolls by itself if it is long. */
     [data-testid="stLayoutWrapper"]:has(> .st-key-side) { position: sticky; top: 4rem; }
     .st-key-side { max-height: calc(100vh - 5rem); overflow-y: auto; flex-wrap: nowrap; }
     </style>"""
@@ -37,13 +37,15 @@ st.html(
 
 
 @st.fragment(run_every=timedelta(days=1))
-def drawn_anew() -> None:
-    """Draws nothing. A browser that lost the server and found it again has the page drawn anew only where a
-    part of it ran last or runs by itself. Otherwise a new server would not know the page's parts, and what is
-    clicked or typed in one of them would do nothing."""
+def rerun_on_reconnect() -> None:
+    """Force a full rerun after a server restart, so that widgets keep working.
+
+    A browser that reconnects reruns the page only if a fragment ran last or runs by itself. Without a rerun,
+    the new server does not know the page's widgets, and clicks do nothing. The fragment draws nothing.
+    """
 
 
-drawn_anew()
+rerun_on_reconnect()
 
 st.navigation(
     [
@@ -52,49 +54,49 @@ st.navigation(
             title="Neuron",
             icon=":material/adjust:",
             default=True,
-            help="One neuron: its strongest examples and how often it takes which value.",
+            help="One neuron: its examples, its histograms, and what it does to the output.",
         ),
         st.Page(
             NEURONS,
             title="Neurons",
             icon=":material/table_rows:",
             url_path="neurons",
-            help="All neurons of a layer: sort, filter, open one.",
+            help="All neurons of a layer: search, filter, sort, open one.",
         ),
         st.Page(
             LAYER,
             title="Layer",
             icon=":material/insights:",
             url_path="layer",
-            help="A layer at a glance: how its neurons are spread, and all layers beside each other.",
+            help="Distributions over the neurons of a layer, and all layers side by side.",
         ),
         st.Page(
             EDITOR,
             title="Editor",
             icon=":material/edit_note:",
             url_path="editor",
-            help="Type a text and see what a neuron does on it.",
+            help="Edit a text and watch a neuron's activations follow.",
         ),
         st.Page(
             LAB,
             title="Lab",
             icon=":material/science:",
             url_path="lab",
-            help="Test an idea: which tokens fit it, and does the neuron fire on them?",
+            help="Test a hypothesis: which tokens fit it, and does the neuron fire on them?",
         ),
         st.Page(
             LABELS,
             title="Labels",
             icon=":material/label:",
             url_path="labels",
-            help="What people say of neurons: search, export, import.",
+            help="Labels, notes and verdicts on neurons: search, export, import.",
         ),
         st.Page(
             MODELS,
             title="Models",
             icon=":material/folder_open:",
             url_path="models",
-            help="The models found, and what is missing or damaged.",
+            help="The models, how they were trained, and what is missing or damaged.",
         ),
         st.Page(
             STUDIES,

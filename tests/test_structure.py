@@ -1,16 +1,26 @@
 """What keeps the repository in shape: commands documented, light imports, no stray files."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from dashboard.cli import app
+from dashboard.editor.panels import PANELS as EDITOR_PANELS
+from dashboard.lab.parts import PARTS as LAB_PARTS
+from dashboard.neuron.panels import PANELS
+from dashboard.shared import address, lab_address, page_paths
+from dashboard.shared.parts import Parts
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("solu_model", "cache", "analysis", "dashboard")
+QUESTION_WORDS = {"What", "Which", "Whether", "How", "Who", "Whose", "Where", "Given"}
 
 
 def commands(command: object, prefix: str = "solu") -> list[str]:
@@ -53,7 +63,7 @@ def test_nothing_is_pickled_or_written_as_html():
     banned = re.compile(
         r"import pickle|unsafe_allow_html|weights_only=False|innerHTML|(?<![\w.])(eval|exec)\("
     )
-    for folder in ("solu_model", "cache", "dashboard"):
+    for folder in PACKAGES:
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in (".py", ".js"):
                 assert not banned.search(file.read_text(encoding="utf-8")), file
@@ -62,3 +72,47 @@ def test_nothing_is_pickled_or_written_as_html():
 def test_bundled_models_stay_small():
     files = [f for f in (ROOT / "models").rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 150e6
+
+
+def docstrings(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every docstring of a module, those under constants and fields included."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and (text := ast.get_docstring(node)):
+            yield getattr(node, "lineno", 1), text
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for above, below in zip(node.body, node.body[1:], strict=False):
+                match above, below:
+                    case ((ast.Assign() | ast.AnnAssign()), ast.Expr(value=ast.Constant(value=str(text)))):
+                        yield below.lineno, text
+
+
+def test_docstrings_begin_with_a_verb_or_name_the_thing():
+    texts = [
+        (f"{file.relative_to(ROOT)}:{line}", text)
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        for line, text in docstrings(file)
+    ]
+    questions = [f"{at}: {text.splitlines()[0]}" for at, text in texts if text.split()[0] in QUESTION_WORDS]
+    assert len(texts) > 2000
+    assert len(questions) <= 0.02 * len(texts), "\n".join(questions)
+
+
+def test_every_page_path_is_a_file_and_has_one_name():
+    paths = {name: path for name, path in vars(page_paths).items() if name.isupper()}
+    assert all((ROOT / "dashboard" / path).is_file() for path in paths.values())
+    written = re.compile("|".join(map(re.escape, paths.values())))
+    for file in (ROOT / "dashboard").rglob("*.py"):
+        if file.name != "page_paths.py":
+            assert not written.search(file.read_text(encoding="utf-8")), file
+
+
+@pytest.mark.parametrize(
+    ("parts", "names"),
+    [(PANELS, address.PANELS), (LAB_PARTS, lab_address.PARTS), (EDITOR_PANELS, tuple(EDITOR_PANELS))],
+)
+def test_parts_of_a_page_are_those_of_its_address(parts: Parts, names: tuple[str, ...]) -> None:
+    assert tuple(parts) == names
+    for part in parts.values():
+        assert callable(import_module(part.module).draw)

@@ -1,6 +1,6 @@
-"""What a model says with and without a neuron, on the neuron's own examples.
+"""Ablate a neuron on its own examples: compare the output with and without it.
 
-An example is run alone, as the cache keeps it: a window of its context after a BOS. Where the window begins
+An example is run alone, as the cache keeps it: a window of its context after a BOS. If the window begins
 later than the context did, the model sees less text than it saw when the cache was built. Legend: E examples,
 T tokens of a window, V d_vocab.
 """
@@ -23,56 +23,56 @@ from dashboard.shared.places import open_cache
 from dashboard.shared.running.running_model import RunningModel, checkpoint_version, running_model_at
 
 Replacement = Literal["zero", "mean", "held"]
-"""What stands in for the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the final norm dividing
-by what it divided by with the neuron."""
-
+"""Replacement of the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the scale of the final norm
+held at its value with the neuron."""
 
 REPLACEMENT = "output_replacement"
-"""Session state: the replacement that a person chose; zero where there is none."""
+"""Session state: the chosen replacement; zero if none was chosen."""
 UNDERLINE = "output_underline"
-"""Session state: whether the tokens of the examples are underlined by what the neuron adds."""
+"""Session state: true if the tokens of the examples are underlined by what the neuron adds."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What a neuron adds on its examples: with it, less without it."""
+    """Change of the output on the examples: with the neuron, less without it."""
 
     at_peaks: npt.NDArray[np.float32]
-    """`[V]` change of the logits at the peaks, less its mean over the vocabulary; mean over the examples."""
+    """`[V]` change of the logits at the peak, centred over the vocabulary, averaged over the examples."""
     changes: list[npt.NDArray[np.float32]]
-    """By example `[T]`, nats: change of the log-probability of the token that came next. NaN at the end."""
+    """By example, `[T]` in nats: change of the log-probability of the next token. NaN at the last token."""
     following: list[int | None]
-    """By example, the token that came after the peak; None where the window ends at it."""
+    """By example, the token after the peak; None if the window ends at the peak."""
     percentiles: list[float]
     """By example, the percentile (0 to 1) of that token among the changes at the peak; NaN without one."""
     n_cut: int
-    """Examples whose context began before their window."""
+    """Number of examples whose context began before their window."""
 
 
 def begins_its_context(example: Example) -> bool:
-    """Whether nothing but the BOS stood before an example's window when the cache was built."""
+    """Return True if only the BOS stood before the example's window when the cache was built."""
     return example.position - example.peak == example.context_start
 
 
 def ablation(place: Place, view: str) -> Ablation:
-    """What a place's neuron adds on the examples of a view, at the place's hook, against the session's
-    replacement. Every example is run twice.
+    """Ablate a place's neuron on the examples of a view, with the session's replacement.
+
+    Every example is run twice, with the neuron and without it.
 
     Raises:
-        ModelError: the model cannot be loaded, or is none of ours, or the place has no examples.
+        ModelError: the model cannot be loaded or is not a SoLU model, or the place has no examples.
     """
     live, model, cache = running_model_at(place), checkpoint_version(place.model), place.version
     return _ablation(*model, *cache, place.layer, place.neuron, place.hook, view, _replacement(), live)
 
 
 def underlined(place: Place, facts: NeuronFacts) -> dict[str, Any]:
-    """Data of the token view: with underlines where they are chosen and can be had, else without."""
+    """Return the data of the token view, underlined by ablation if that was chosen and is possible."""
     if place.panel != "output" or not st.session_state.get(UNDERLINE):
         return facts.examples
     try:
         changes = ablation(place, place.view).changes
     except ModelError:
-        return facts.examples  # the panel says what is wrong
+        return facts.examples  # the panel shows the error
     against = _replacement()
     if place.range is not None:
         groups = example_groups(place.cache.neuron(place.layer, place.neuron), place.hook, place.view)
@@ -125,8 +125,8 @@ def _ablation(
     model = _live.model
     if not isinstance(model, SoluForCausalLM):
         raise ModelError(
-            f"{model_path} holds a model of type {type(model).__name__}: neurons are taken away from models "
-            "of this project's own kind alone"
+            f"{model_path} holds a model of type {type(model).__name__}: only models of this package, "
+            "SoluForCausalLM, can be run without a neuron"
         )
     neuron = open_cache(path, stamp).neuron(layer, index)
     examples = [e for group in example_groups(neuron, hook, view) for e in group.examples]
@@ -144,8 +144,8 @@ def _ablation(
         with_TV, without_TV = with_BTV[0, 1:], without_BTV[0, 1:]
         at_peak = (with_TV[example.peak] - without_TV[example.peak]).double().numpy()
         total += at_peak - at_peak.mean()
-        came = tokens[0, 2:, None]
-        log_p = [logits.log_softmax(-1)[:-1].gather(1, came)[:, 0] for logits in (with_TV, without_TV)]
+        next_tokens = tokens[0, 2:, None]
+        log_p = [logits.log_softmax(-1)[:-1].gather(1, next_tokens)[:, 0] for logits in (with_TV, without_TV)]
         changes.append(np.append((log_p[0] - log_p[1]).float().numpy(), np.float32(np.nan)))
         after = example.tokens[example.peak + 1 :]
         following.append(int(after[0]) if len(after) else None)

@@ -1,4 +1,4 @@
-"""A neuron: its examples, its histograms, and what else is asked of it; another one beside it on demand."""
+"""The page of a neuron: its examples, histograms and panels, and a second neuron beside it on demand."""
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -6,6 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cache.format.schema import CacheError
 from dashboard.neuron import sections
 from dashboard.neuron.components.histogram_view import Second
+from dashboard.neuron.keys import DIGITS, KEYS, OTHER_HOOK
 from dashboard.neuron.panels import PANELS
 from dashboard.neuron.service import NeuronFacts, neuron_facts
 from dashboard.shared import places
@@ -15,8 +16,7 @@ from dashboard.shared.components.shortcuts import shortcuts
 from dashboard.shared.components.tour import tour
 from dashboard.shared.context_bar import hook_choice, key_of, moved
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.keys import DIGITS, HELP, NEURON_PAGE, OTHER_HOOK
-from dashboard.shared.keys_dialog import ask_for_keys, keys_if_asked
+from dashboard.shared.keyboard import HELP, request_key_list, show_key_list
 from dashboard.shared.page_paths import MODELS, NEURON
 from dashboard.shared.place import Place
 
@@ -26,15 +26,15 @@ TOUR = [
     "Above them: the strongest, the weakest, or a fair sample from every range of activation. Does the "
     "neuron mean the same where it fires weakly?",
     "Right: how often it takes which value over every token of the corpus; a click on a bar shows texts from "
-    "there. Below: what the neuron does to the output, its kin, your notes.",
-    "The address of this page is all of it: send it to a colleague. Press ? for the keys.",
+    "there. Below: what the neuron does to the output, similar neurons, your notes.",
+    "The address of this page restores all of it: send it to a colleague. Press ? for the keys.",
 ]
 
 
 def pressed(key: str, place: Place) -> None:
-    """What the keys do that no button has."""
+    """Do what a key without a button does."""
     if key == HELP:
-        ask_for_keys()
+        request_key_list()
     elif key == OTHER_HOOK:
         st.query_params["hook"] = next((h for h in place.cache.hooks if h != place.hook), place.hook)
         st.query_params.pop("range", None)
@@ -60,15 +60,15 @@ def panel_choice(place: Place) -> None:
     )
 
 
-def marked(where: DeltaGenerator, place: Place) -> None:
-    """Star and label, once the neuron is seen: the first time, its database takes 0.4 s to import."""
+def draw_marks(room: DeltaGenerator, place: Place) -> None:
+    """Draw star and label last: the first time, importing the database takes 0.4 s."""
     from dashboard.shared.annotations.service import heading_marks
 
-    where.markdown(heading_marks(place))
+    room.markdown(heading_marks(place))
 
 
 def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
-    """The examples, and beside them the figures and one panel."""
+    """Draw the examples, and beside them the histograms and one panel."""
     left, side = st.columns([5, 4], gap="medium")
     with side, st.container(key="side", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -80,7 +80,7 @@ def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
     with left:
         sections.view_choice(place)
         sections.examples(place, facts, "examples")
-    marked(marks, place)
+    draw_marks(marks, place)
     with panel:  # last: it may have to wait for the model
         PANELS[place.panel].draw(place, facts)
 
@@ -88,7 +88,7 @@ def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
 def side_by_side(
     place: Place, facts: NeuronFacts, other: Place, other_facts: NeuronFacts, marks: DeltaGenerator
 ) -> None:
-    """Two neurons, the second one's histograms drawn over the first one's as well."""
+    """Draw two neurons; the histograms of the second are drawn over those of the first too."""
     left, right = st.columns(2, gap="medium", vertical_alignment="center")
     with left, st.container(horizontal=True, gap="medium"):
         sections.view_choice(place)
@@ -103,8 +103,8 @@ def side_by_side(
     with right:
         sections.figures(other, other_facts, "histograms_beside")
         sections.examples(other, other_facts, "examples_beside")
-    marked(marks, place)
-    marked(other_marks, other)
+    draw_marks(marks, place)
+    draw_marks(other_marks, other)
 
 
 def page() -> None:
@@ -129,7 +129,7 @@ def page() -> None:
         alone(place, facts, marks)
     else:
         side_by_side(place, facts, other, other_facts, marks)
-    keys_if_asked(NEURON_PAGE)
+    show_key_list(KEYS)
 
 
 page()

@@ -1,4 +1,4 @@
-"""A neuron's stored examples, run through the model again."""
+"""Run a neuron's stored examples through the model again."""
 
 from dataclasses import dataclass
 
@@ -11,31 +11,31 @@ from dashboard.shared.places import open_cache
 from dashboard.shared.running.running_model import RunningModel, checkpoint_version, running_model_at
 
 TOLERANCE = 1e-4
-"""Of the stored value: sums in float32 taken in another order differ by less."""
+"""Relative to the stored value: float32 sums in another order differ by less."""
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """An example's activation at its peak, as the cache has it and as the model gives it now."""
+    """An example's activation at its peak: in the cache, and as the model computes it now."""
 
     stored: float
     again: float
     whole: bool
-    """Whether the model saw the same text before the peak: the window begins where its context began."""
+    """True if the window begins where its context began, so that the model sees the same text again."""
 
     @property
     def difference(self) -> float:
-        """Of the two."""
+        """Recomputed value less stored value."""
         return self.again - self.stored
 
     @property
     def agrees(self) -> bool:
-        """Whether they differ by no more than float32 does."""
+        """True if the difference is within float32 rounding."""
         return abs(self.difference) <= TOLERANCE * abs(self.stored) + 1e-7
 
 
 def recomputed(place: Place) -> list[Recomputed]:
-    """The examples of a place's view, in its order, each run as the cache keeps it after a BOS.
+    """Run the examples of a place's view, in its order: each is its window after a BOS.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -56,9 +56,9 @@ def _recomputed(
     view: str,
     _live: RunningModel,
 ) -> list[Recomputed]:
-    found = []
+    results = []
     for group in example_groups(open_cache(path, stamp).neuron(layer, index), hook, view):
         for example in group.examples:
             again = _live.activations(example.tokens, layer, [hook])[hook][example.peak, index]
-            found.append(Recomputed(example.value, float(again), begins_its_context(example)))
-    return found
+            results.append(Recomputed(example.value, float(again), begins_its_context(example)))
+    return results

@@ -1,4 +1,4 @@
-"""What is always on a neuron's page: the ways to other neurons, the figures, the examples."""
+"""Sections of a neuron's page that are always there: heading, histograms, examples."""
 
 from functools import partial
 from urllib.parse import urlencode
@@ -43,7 +43,7 @@ def heading(place: Place) -> DeltaGenerator:
 
 @st.dialog("Compare with another neuron")
 def compare_dialog(place: Place) -> None:
-    """Which neuron to put beside this one."""
+    """Ask which neuron to put beside this one."""
     models = {model.name: model for model in places.models() if model.has_cache}
     name = st.selectbox("Model", models, index=list(models).index(place.model.name), key="beside_model")
     try:
@@ -62,7 +62,7 @@ def compare_dialog(place: Place) -> None:
 
 
 def beside_heading(place: Place, other: Place) -> DeltaGenerator:
-    """What stands beside the neuron, and the ways out; returned as in `heading`."""
+    """Draw the head of the comparison column, with Swap and Close; returns as `heading` does."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Layer {other.layer} · neuron {other.neuron}", anchor=False, width="content")
         st.caption(plain(other.model.name), width="content")
@@ -104,12 +104,14 @@ def view_choice(place: Place) -> None:
             st.button(
                 "All ranges", key="all_ranges", icon=":material/close:", on_click=moved, args=("view",)
             )  # fmt: skip
-        if st.button("Test an idea", key="lab", icon=":material/science:", shortcut="T", type="tertiary"):
+        if st.button(
+            "Test a hypothesis", key="lab", icon=":material/science:", shortcut="T", type="tertiary"
+        ):
             st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
 
 
 def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = None) -> None:
-    """The histograms of all hooks; a click on a bar of the page's own neuron shows samples from there."""
+    """Draw the histograms of all hooks. A click on a bar shows samples of its range."""
 
     def show(hook: str, value: float) -> None:
         interval = sum(edge <= value and value > 0 for edge in facts.intervals[hook])
@@ -133,33 +135,33 @@ def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = 
 
 
 def examples(place: Place, facts: NeuronFacts, key: str) -> None:
-    """The neuron's examples; one that is to be edited opens the editor."""
+    """Draw the neuron's examples, each with the way to the editor."""
     if not facts.n_examples:
         st.info(
-            "No example of this kind: the neuron never took such a value in the corpus. "
-            "The histogram shows which values it takes."
+            "No example of this kind: the neuron never has such an activation in this cache. "
+            "The histogram shows the activations that it has."
         )
         return
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
-    asks = partial(whole_dialog, place)
-    if name := token_view(underlined(place, facts), key, urlencode(address), asks):
+    on_whole = partial(whole_dialog, place)
+    if name := token_view(underlined(place, facts), key, urlencode(address), on_whole):
         st.switch_page(EDITOR, query_params=address | {"example": name})
 
 
 @st.dialog("The whole context", width="large")
 def whole_dialog(place: Place, name: str) -> None:
-    """An example in the whole context that the model saw."""
+    """Show an example in the whole context that the model saw."""
     from dashboard.neuron.whole_context import whole_context
 
     try:
-        found = whole_context(place, name)
+        context = whole_context(place, name)
     except (CacheError, ModelError, AddressError) as error:
         show_problem("This context cannot be shown", error)
         return
-    st.caption(plain(found.said))
+    st.caption(plain(context.description))
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
     st.page_link(
         EDITOR, label="Edit this context", icon=":material/edit_note:",
         query_params=address | {"example": name, "whole": "1"},
     )  # fmt: skip
-    token_view(found.data, key="whole_context")
+    token_view(context.data, key="whole_context")

@@ -1,4 +1,4 @@
-"""What a neuron's page shows, read once. Imports no torch."""
+"""Facts about a neuron for its page, read from the cache once. Imports no torch."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
 
 QUANTILES = {"50%": 0.5, "99%": 0.99, "99.9%": 0.999, "99.99%": 0.9999}
-"""What is marked in a histogram."""
+"""Quantiles marked in a histogram, by label."""
 
 
 @dataclass(frozen=True)
 class NeuronFacts:
-    """What a neuron's page shows, by hook where it depends on one."""
+    """Everything that a neuron's page shows of the cache; by hook where it depends on one."""
 
     examples: dict[str, Any]
     """Data of the token view."""
@@ -27,19 +27,19 @@ class NeuronFacts:
     bars: dict[str, Bars]
     moments: dict[str, Moments]
     quantiles: dict[str, list[tuple[str, float]]]
-    """Label and value of each of `QUANTILES`; none where nothing was counted."""
+    """Label and value of each of `QUANTILES`; empty if nothing was counted."""
     intervals: dict[str, list[float]]
-    """Edges of the intervals that examples were sampled from, above 0 and lowest first."""
+    """Edges between the ranges that examples were sampled from, lowest first."""
     density: dict[str, float]
-    """Share of tokens above a tenth of the maximum."""
+    """Share of tokens with an activation above a tenth of the maximum."""
     tokens: list[tuple[str, float, int]]
-    """Tokens of highest mean activation at the hook shown: text, mean and how often it came."""
+    """Tokens of the highest mean activation at the hook shown: text, mean and count."""
     sources: list[tuple[str, float]]
-    """Sources of its activation above 0 at the hook shown, with their shares."""
+    """Sources of text, with their shares of the activation above 0 at the hook shown."""
 
 
 def neuron_facts(place: Place) -> NeuronFacts:
-    """What a neuron's page shows.
+    """Return the facts about a place's neuron.
 
     Raises:
         CacheError: the cache is damaged.
@@ -70,7 +70,7 @@ def _neuron_facts(
 
 
 def _quantiles(histogram: Histogram) -> list[tuple[str, float]]:
-    """Middles of the bins that hold them."""
+    """Return the middles of the bins that hold the quantiles."""
     if not histogram.total:
         return []
     bins = [(label, histogram.quantile(q)) for label, q in QUANTILES.items()]

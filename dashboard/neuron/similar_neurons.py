@@ -1,6 +1,6 @@
-"""Neurons like a neuron: in its layer, in other layers, in another model that reads the same tokens.
+"""Find neurons similar to a neuron: in its layer, in other layers, in another model with the same tokenizer.
 
-By the tokens of its peaks, from the cache alone; by weights and by activation, from the loaded model.
+Similarity by the tokens of the peaks needs the cache alone; by weights or by activation, the loaded model.
 """
 
 import threading
@@ -22,34 +22,34 @@ from dashboard.shared.places import open_cache
 from dashboard.shared.running.running_model import checkpoint_version, running_model_at
 
 Measure = Literal["tokens", "activation", "out", "in"]
-"""What is compared: the tokens of the peaks, activations, rows of W_out, columns of W_in."""
+"""Measure of similarity: the tokens of the peaks, activations, rows of W_out, columns of W_in."""
 
 SAMPLE_TOKENS = 20_000
-"""Tokens on which activations are compared."""
+"""Number of tokens on which activations are compared."""
 MOST_VALUES = 2**26
-"""Activations of a layer that are held, in half precision: fewer tokens are taken of a wider layer."""
+"""Maximum number of half-precision activations kept of a layer: a wider layer is compared on fewer tokens."""
 
 Report = Callable[[float], None]
-"""Is told the share that is done."""
+"""A callback that receives the share of the work done, 0 to 1."""
 
 
 @dataclass
 class _Held:
-    """A layer's standardized activations, computed by whoever asks first."""
+    """A layer's standardized activations, computed at the first request."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     values: npt.NDArray[np.float16] | None = None
 
 
 def scores(place: Place, measure: Measure, other: Place, report: Report) -> Scores:
-    """How alike a place's neuron and each neuron of another place's layer are, `[M]`.
+    """Return the similarity of a place's neuron to each neuron of another place's layer, `[M]`.
 
     Args:
-        other: a layer of the same model, or for `activation` of one that reads the same tokens.
-        report: told how far the model has come; only the first question about a layer takes time.
+        other: a layer of the same model; for `activation` also of a model with the same tokenizer.
+        report: receives the progress of the model; only the first request for a layer takes time.
 
     Raises:
-        ModelError: a model cannot be loaded or asked.
+        ModelError: a model cannot be loaded, or its cache holds no sample.
     """
     if measure == "tokens":
         mine = _peak_counts(*place.version, place.layer, place.hook).of_neuron(place.neuron)
@@ -67,14 +67,15 @@ def scores(place: Place, measure: Measure, other: Place, report: Report) -> Scor
 
 
 def compared_tokens(place: Place, other: Place) -> int:
-    """Tokens on which two layers are compared: as many as fit, of those that the cache holds."""
+    """Return the number of tokens on which two layers are compared, within `MOST_VALUES`."""
     widest = max(place.cache.d_mlp, other.cache.d_mlp)
     return min(SAMPLE_TOKENS, MOST_VALUES // widest)
 
 
 def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt.NDArray[np.float16]:
-    """What a place's layer does on a sample of whole contexts of another place's corpus, standardized,
-    `[T, M]`. The model runs once for each layer, hook and corpus.
+    """Return a layer's standardized activations on the sample of contexts of another place's cache, `[T, M]`.
+
+    The model runs once for each layer, hook and cache.
 
     Raises:
         ModelError: the model cannot be loaded, or the cache holds no sample.
@@ -97,13 +98,13 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
 
 
 def peaks_of(place: Place, neuron: int) -> str:
-    """The tokens at a neuron's peaks, most frequent first."""
+    """Return the tokens at a neuron's peaks, the most frequent first."""
     return _peak_summaries(*place.version, place.layer, place.hook)[neuron]
 
 
 def comparable_models(place: Place) -> list[Place]:
-    """Layer 0 of every other model with a cache over the same tokens."""
-    found = []
+    """Return a place in every other model whose cache uses the same tokenizer: its first layer."""
+    comparable = []
     for model in places.models():
         if model.name == place.model.name or not model.has_cache:
             continue
@@ -113,8 +114,8 @@ def comparable_models(place: Place) -> list[Place]:
             continue  # the models' page says what is wrong with it
         if cache.manifest.model.tokenizer == place.cache.manifest.model.tokenizer:
             hook = place.hook if place.hook in cache.hooks else cache.hooks[0]
-            found.append(Place(model, cache, cache.layers[0], 0, hook, place.view, place.panel))
-    return found
+            comparable.append(Place(model, cache, cache.layers[0], 0, hook, place.view, place.panel))
+    return comparable
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -1,4 +1,4 @@
-"""An example in the whole context that the model saw, with what the neuron does on every token of it."""
+"""Show an example in the whole context that the model saw, with the activation on every token."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,43 +17,45 @@ from dashboard.shared.running.running_model import running_model_at
 
 @dataclass(frozen=True)
 class WholeContext:
-    """A whole context, to be drawn."""
+    """A whole context, ready to be drawn."""
 
     data: dict[str, Any]
     """Of the token view."""
-    said: str
-    """Where it is from, and what its values are."""
+    description: str
+    """Origin of the text, and whether its values were computed or stored."""
 
 
 def whole_context(place: Place, name: str) -> WholeContext:
-    """An example of a place's neuron in its whole context. The model runs it; where it cannot, the values
-    that the cache keeps near the peak are shown alone.
+    """Return an example of a place's neuron in its whole context.
+
+    The model runs the context. If it cannot be loaded, only the values near the peak are known, from the
+    cache.
 
     Args:
-        name: as an address has it.
+        name: the example's name, as in an address.
 
     Raises:
-        AddressError: it is no name. CacheError: there is no such example, or its context is not kept.
+        AddressError: the name cannot be parsed.
+        CacheError: there is no such example, or its context is not kept.
     """
-    named = ExampleName.parse(name)
-    example = named.of(place.cache.neuron(place.layer, place.neuron), place.hook)
+    example = ExampleName.parse(name).of(place.cache.neuron(place.layer, place.neuron), place.hook)
     tokens = place.cache.context(example)
     if tokens is None:
         raise CacheError(
             "the cache keeps no whole context of this example: `solu cache contexts` puts them beside it"
         )
     peak = example.position - example.context_start
-    said = (
+    description = (
         f"Tokens {example.context_start:,} to {example.context_start + len(tokens) - 1:,} of "
         f"{example.document.origin}: all that the model saw."
     )
     try:
-        found = running_model_at(place).activations(tokens, place.layer, place.cache.hooks)
-        activations = {hook: values[:, place.neuron] for hook, values in found.items()}
-        said += " The model has just run it."
+        of_layer = running_model_at(place).activations(tokens, place.layer, place.cache.hooks)
+        activations = {hook: values[:, place.neuron] for hook, values in of_layer.items()}
+        description += " The model has just run it."
     except ModelError as error:
         activations = {hook: _stored(example, hook, len(tokens)) for hook in place.cache.hooks}
-        said += f" Values are known near the peak alone, from the cache: {error}"
+        description += f" Values are known near the peak alone, from the cache: {error}"
     whole = replace(example, tokens=tokens, peak=peak, activations=activations)
     data = token_view_data(
         [Group("", [whole])],
@@ -64,11 +66,11 @@ def whole_context(place: Place, name: str) -> WholeContext:
         strongest=place.cache.neuron(place.layer, place.neuron).moments(place.hook).max,
         entire=True,
     )
-    return WholeContext(data, said)
+    return WholeContext(data, description)
 
 
 def _stored(example: Example, hook: str, length: int) -> npt.NDArray[np.float32]:
-    """The values of an example's window in its context, NaN elsewhere."""
+    """Return `[T]` values over the context: those of the example's window, NaN elsewhere."""
     values = np.full(length, np.nan, dtype=np.float32)
     first = example.position - example.peak - example.context_start
     values[first : first + len(example.tokens)] = example.activations[hook]

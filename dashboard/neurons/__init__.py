@@ -1,1 +1,1 @@
-"""A list of neurons: the question its address asks, the answer, a row, and the controls above it."""
+"""The list of neurons: search, filter and sort the neurons of a layer or of all layers."""

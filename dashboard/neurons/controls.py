@@ -39,11 +39,11 @@ QUANTITY_LABELS = {
 _ANY = "all"
 
 Show = Callable[[Listing], None]
-"""Makes a list the one that the address names."""
+"""A callback that writes a list into the address."""
 
 
 def search_controls(listing: Listing, show: Show) -> None:
-    """What to search by, and for what."""
+    """Draw the kind of the search and its text."""
 
     def other_kind() -> None:
         show(listing.searching(Search(st.session_state["list_by"], listing.search.text)))
@@ -54,7 +54,7 @@ def search_controls(listing: Listing, show: Show) -> None:
     by, text = listing.search.by, listing.search.text
     key = f"list_q_{by}"
     st.session_state["list_by"] = by
-    if st.session_state.get(key) != text:  # else somebody may be typing on
+    if st.session_state.get(key) != text:  # setting the same text would overwrite what is being typed
         st.session_state[key] = text
     st.selectbox(
         "Search by",
@@ -75,7 +75,7 @@ def search_controls(listing: Listing, show: Show) -> None:
 
 
 def token_choice(place: Place, listing: Listing, show: Show) -> None:
-    """Which token is meant, among those that the text finds; nothing where the search is for no token."""
+    """Draw the choice among the tokens that match the text, if the search is for a token."""
     search = listing.search
     if search.by not in ("token", "promotes", "suppresses") or not search.text:
         return
@@ -99,18 +99,18 @@ def token_choice(place: Place, listing: Listing, show: Show) -> None:
 
 
 def filter_controls(place: Place, listing: Listing, show: Show) -> None:
-    """Which neurons are shown, by state, source and intervals of what was measured."""
+    """Draw the filters: state, source, and intervals of the quantities."""
     query = listing.query
 
     def changed() -> None:
-        found: dict[str, Interval] = {}
+        intervals: dict[str, Interval] = {}
         for name in quantities:
             low, high = (st.session_state[f"list_{name}_{end}"] for end in ("low", "high"))
-            found[name] = Interval(low, high)
+            intervals[name] = Interval(low, high)
         source = st.session_state.get("list_source", _ANY)
         show(
             listing.with_query(
-                intervals=found,
+                intervals=intervals,
                 source=None if source == _ANY else source,
                 state=st.session_state["list_state"],
             )
@@ -150,7 +150,7 @@ def filter_controls(place: Place, listing: Listing, show: Show) -> None:
 
 
 def cleared(listing: Listing) -> Listing:
-    """The same list without filters."""
+    """Return the list without filters."""
     return listing.with_query(intervals={}, source=None, state=STATES[0])
 
 
@@ -165,5 +165,5 @@ def _interval_inputs(name: str, interval: Interval, changed: Callable[[], None])
 
 
 def _code(text: str) -> str:
-    """Text that may stand between two backquotes."""
+    """Return text that can stand between two backquotes in Markdown."""
     return text.replace("`", "ˋ")

@@ -1,4 +1,4 @@
-"""The neurons of a layer, or of all: search, filter, sort, open one."""
+"""The list of neurons of a layer or of all layers: search, filter, sort, open one."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +11,7 @@ from dashboard.neurons import searches
 from dashboard.neurons import service as layers
 from dashboard.neurons.components.neuron_list import Line, neuron_list, neuron_list_data
 from dashboard.neurons.controls import cleared, filter_controls, search_controls, token_choice
-from dashboard.neurons.searches import Found, NothingToSearch
+from dashboard.neurons.searches import SearchError, SearchResult
 from dashboard.neurons.token_search import PatternError
 from dashboard.shared import last_list, places
 from dashboard.shared.address import Address, AddressError
@@ -19,8 +19,7 @@ from dashboard.shared.annotations import service as annotations
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar
 from dashboard.shared.error_message import show_problem
-from dashboard.shared.keys import NEURON_LIST
-from dashboard.shared.keys_dialog import keys_if_asked, listen_for_help
+from dashboard.shared.keyboard import Keys, listen_for_help, show_key_list
 from dashboard.shared.list_address import ALL_LAYERS, Listing, Search, parse, place_of
 from dashboard.shared.messages import plain
 from dashboard.shared.neuron_query import Page, Row, quantities_of
@@ -28,27 +27,34 @@ from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
 
 TABLE = "neuron_list"
+KEYS: Keys = [
+    ("j k", "next and previous neuron"),
+    ("↑ ↓", "the same, once a neuron has the focus"),
+    ("Enter", "open the neuron; on a column's name, sort by it"),
+    ("Esc", "close what is open"),
+    ("?", "this list"),
+]
 
 
 def neuron_address(place: Place, row: Row) -> Address:
-    """Of a neuron's page, which keeps the view and panel that were last looked at."""
+    """Return the address of a neuron's page, with the session's last view and panel."""
     return last_list.last_address().with_(
         model=place.model.name, layer=row.layer, neuron=row.neuron, hook=place.hook
     )
 
 
-def lines(place: Place, page: Page, found: Found | None) -> list[Line]:
-    """The page's neurons as they are shown."""
+def lines(place: Place, page: Page, result: SearchResult | None) -> list[Line]:
+    """Return the lines of a page of the list."""
     previews = layers.page_previews(place, [(row.layer, row.neuron) for row in page.rows])
     labels = {layer: annotations.of_layer(place.model, layer) for layer in {row.layer for row in page.rows}}
     shown = []
     for row in page.rows:
-        said = labels[row.layer].get(row.neuron)
+        annotation = labels[row.layer].get(row.neuron)
         match = token = ""
-        if found is not None and row.match is not None:
-            match = share(row.match) if found.is_share else number(found.sign * row.match)
-            if found.peaks is not None:
-                token = visible(found.texts[found.peaks[row.layer][row.neuron]])
+        if result is not None and row.match is not None:
+            match = share(row.match) if result.is_share else number(result.sign * row.match)
+            if result.peaks is not None:
+                token = visible(result.texts[result.peaks[row.layer][row.neuron]])
         shown.append(
             Line(
                 row,
@@ -56,27 +62,27 @@ def lines(place: Place, page: Page, found: Found | None) -> list[Line]:
                 "./?" + urlencode(neuron_address(place, row).params()),
                 match=match,
                 match_token=token,
-                label=said.content.label if said else "",
-                star=said.content.star if said else False,
+                label=annotation.content.label if annotation else "",
+                star=annotation.content.star if annotation else False,
             )
         )
     return shown
 
 
-def summary(place: Place, listing: Listing, page: Page, found: Found | None) -> str:
-    """How many neurons are shown of how many, in words."""
+def summary(place: Place, listing: Listing, page: Page, result: SearchResult | None) -> str:
+    """Return the number of neurons that the list holds, in words."""
     layer = listing.query.layer
     of = len(place.cache.layers) * place.cache.d_mlp if layer is None else place.cache.d_mlp
-    where = "all layers" if layer is None else f"layer {layer}"
-    text = f"{page.total:,} of {of:,} neurons of {where} of {place.model.name}."
-    return f"{text} {found.explanation}" if found else text
+    scope = "all layers" if layer is None else f"layer {layer}"
+    text = f"{page.total:,} of {of:,} neurons of {scope} of {place.model.name}."
+    return f"{text} {result.explanation}" if result else text
 
 
 def page_choice(listing: Listing, page: Page, show: Any) -> None:
-    """Which page is shown, where there are several."""
+    """Draw the choice of the page, if there are several."""
     if page.n_pages == 1:
         return
-    key = f"list_page_{page.number}"  # a widget of its own: it has to show the page of the address
+    key = f"list_page_{page.number}"  # a widget a page, so that it shows the page of the address
     st.pagination(
         page.n_pages,
         default=page.number,
@@ -86,20 +92,20 @@ def page_choice(listing: Listing, page: Page, show: Any) -> None:
 
 
 def table(place: Place, listing: Listing, show: Any) -> None:
-    """Page and table, or what to do where they are empty."""
+    """Draw the table, or what to do if it is empty."""
     of = place.cache.layers if listing.query.layer is None else [listing.query.layer]
     try:
-        found = searches.find(place, of, listing.search)
-    except (PatternError, NothingToSearch, ModelError) as error:
-        show_problem("This search finds nothing", error)
+        result = searches.search(place, of, listing.search)
+    except (PatternError, SearchError, ModelError) as error:
+        show_problem("This search cannot be made", error)
         return
-    page = layers.page(place, listing.query, found)
-    text = summary(place, listing, page, found)
+    page = layers.page(place, listing.query, result)
+    text = summary(place, listing, page, result)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(plain(text), width="stretch")
         page_choice(listing, page, show)
     if not page.rows:
-        st.info("No neuron fits.")
+        st.info("No neuron matches the search and the filters.")
         with st.container(horizontal=True):
             st.button("Clear the filters", key="empty_filters", on_click=lambda: show(cleared(listing)))
             st.button(
@@ -112,11 +118,11 @@ def table(place: Place, listing: Listing, show: Any) -> None:
             show(listing.sorted_by(column))
 
     data = neuron_list_data(
-        lines(place, page, found),
+        lines(place, page, result),
         listing.query.with_(page=page.number),
         quantities_of(place.cache.path),
         text,
-        (found.heading, found.explanation) if found else None,
+        (result.heading, result.explanation) if result else None,
     )
     neuron_list(data, key=TABLE, on_sort=sort)
 
@@ -154,7 +160,7 @@ def page() -> None:
         table(place, listing, show)
     except CacheError as error:
         show_problem("This list cannot be read", error)
-    keys_if_asked(NEURON_LIST)
+    show_key_list(KEYS)
 
 
 page()

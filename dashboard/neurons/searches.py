@@ -1,4 +1,7 @@
-"""What a search finds: neurons, how well each fits, and why. Only two kinds of search load the model."""
+"""Search for neurons: by token, text, pattern, label, or effect on a token.
+
+Only the searches by a text and by an effect load the model.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,34 +24,34 @@ from dashboard.shared.running import logit_effects as effects
 from dashboard.shared.running.running_model import running_model_at
 
 MATCHES = 10
-"""Tokens offered to choose from."""
+"""Maximum number of tokens offered to choose from."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Neurons that a search found. Legend: T position, M d_mlp."""
+class SearchResult:
+    """Neurons that match a search. Legend: T position, M d_mlp."""
 
     table: pa.Table
-    """Columns `layer`, `neuron` and `match`, higher for a better fit."""
+    """Columns `layer`, `neuron` and `match`, the score: higher is better."""
     heading: str
-    """What `match` is, in a word or two."""
+    """Name of the score, in a word or two."""
     explanation: str
     is_share: bool = False
-    """Whether `match` is a share, to be shown in percent."""
+    """True if the score is a share, shown in percent."""
     sign: int = 1
-    """What `match` is multiplied with to be shown: -1 where the lowest values fit best."""
+    """Factor of the score when shown: -1 if the lowest values are the best."""
     texts: Sequence[str] = ()
-    """`[T]` the tokens of a text that was searched by."""
+    """`[T]` tokens of the text of a search by text."""
     peaks: dict[int, npt.NDArray[np.int64]] | None = None
-    """By layer, `[M]`: the token of that text on which each neuron fires most."""
+    """By layer, `[M]`: position in that text of each neuron's strongest activation."""
 
 
-class NothingToSearch(ValueError):
+class SearchError(ValueError):
     """A search that cannot be made, with the reason."""
 
 
 def matching_tokens(place: Place, text: str) -> list[int]:
-    """Tokens that a text may mean, the likeliest first."""
+    """Return the tokens that match a text, the best match first."""
     return _matching_tokens(*place.version, text)
 
 
@@ -57,31 +60,31 @@ def _matching_tokens(path: str, stamp: Stamp, text: str) -> list[int]:
     return find_tokens(open_cache(path, stamp).vocabulary, text, MATCHES)
 
 
-def find(place: Place, layers: Sequence[int], search: Search) -> Found | None:
-    """The neurons that a search finds in one or in all layers, at the place's hook; None for no search.
+def search(place: Place, layers: Sequence[int], search: Search) -> SearchResult | None:
+    """Search some layers at the place's hook; None for an empty search.
 
     Raises:
-        NothingToSearch: no token is like the text, or the cache lacks what the search needs.
-        PatternError: a regular expression cannot be read.
+        SearchError: no token matches the text, or the cache lacks what the search needs.
+        PatternError: a regular expression cannot be parsed.
         ModelError: the model is needed and cannot be loaded.
         CacheError: the cache is damaged.
     """
     if not search.text:
         return None
-    if search.by == "label":  # which change while a session looks
+    if search.by == "label":  # not cached: labels change all the time
         return _by_label(place, layers, search.text)
-    return _find(*place.version, place.hook, tuple(layers), search, place)
+    return _search(*place.version, place.hook, tuple(layers), search, place)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Searching…")
-def _find(
+def _search(
     path: str,  # noqa: ARG001 part of the key
     stamp: Stamp,  # noqa: ARG001 part of the key
     hook: str,  # noqa: ARG001 part of the key
     layers: tuple[int, ...],
     search: Search,
     _place: Place,
-) -> Found:
+) -> SearchResult:
     place = _place
     if search.by == "text":
         return _by_text(place, layers, search.text)
@@ -96,20 +99,20 @@ def _find(
 def _token(place: Place, search: Search) -> int:
     offered = matching_tokens(place, search.text)
     if not offered:
-        raise NothingToSearch(f"no token of the vocabulary holds {search.text!r}: try a shorter part of it")
+        raise SearchError(f"no token of the vocabulary holds {search.text!r}: try a shorter part of it")
     return search.token if search.token in offered else offered[0]
 
 
-def _by_token(place: Place, layers: Sequence[int], token: int) -> Found:
+def _by_token(place: Place, layers: Sequence[int], token: int) -> SearchResult:
     if not place.cache.manifest.by_token:
-        raise NothingToSearch("this cache holds no activations by token: build it again to search by them")
+        raise SearchError("this cache holds no activations by token: build it again to search by them")
     tables = []
     for layer in layers:
         ranked = place.cache.neurons_for(token, layer, place.hook)
         neurons = np.array([neuron for neuron, _ in ranked], dtype=np.int64)
         means = np.array([mean for _, mean in ranked], dtype=np.float64)
         tables.append(_table(layer, neurons, means / _maxima(place, layer)[neurons]))
-    return Found(
+    return SearchResult(
         pa.concat_tables(tables),
         "mean on it",
         f"The neurons of each layer whose mean activation on {_name(place, token)} is highest, as a share "
@@ -118,14 +121,14 @@ def _by_token(place: Place, layers: Sequence[int], token: int) -> Found:
     )
 
 
-def _by_effect(place: Place, layers: Sequence[int], token: int, sign: int) -> Found:
+def _by_effect(place: Place, layers: Sequence[int], token: int, sign: int) -> SearchResult:
     tables = []
     for layer in layers:
         effect = effects.of_token(replace(place, layer=layer), token).astype(np.float64) * sign
         neurons = np.flatnonzero(effect > 0)
         tables.append(_table(layer, neurons, effect[neurons]))
     deeper = "" if place.cache.manifest.model.n_layers == 1 else " The direct path alone, past later layers."
-    return Found(
+    return SearchResult(
         pa.concat_tables(tables),
         "effect on it",
         f"What a neuron adds to the logit of {_name(place, token)} for each unit of hook_post.{deeper}",
@@ -133,10 +136,10 @@ def _by_effect(place: Place, layers: Sequence[int], token: int, sign: int) -> Fo
     )
 
 
-def _by_peaks(place: Place, layers: Sequence[int], pattern: str) -> Found:
+def _by_peaks(place: Place, layers: Sequence[int], pattern: str) -> SearchResult:
     tokens = tokens_matching(pattern, place.cache.vocabulary)
     one = layers[0] if len(layers) == 1 else None
-    return Found(
+    return SearchResult(
         peaks_among(place.cache.path, tokens, place.hook, one),
         "of its peaks",
         f"The share of a neuron's 8 strongest examples that have their peak on one of the {len(tokens):,} "
@@ -145,7 +148,7 @@ def _by_peaks(place: Place, layers: Sequence[int], pattern: str) -> Found:
     )
 
 
-def _by_label(place: Place, layers: Sequence[int], text: str) -> Found:
+def _by_label(place: Place, layers: Sequence[int], text: str) -> SearchResult:
     wanted, tables = text.casefold().strip(), []
     for layer in layers:
         labels = {n: a.content.label.casefold() for n, a in annotations.of_layer(place.model, layer).items()}
@@ -153,7 +156,7 @@ def _by_label(place: Place, layers: Sequence[int], text: str) -> Found:
         tables.append(
             _table(layer, np.array(list(fits), np.int64), np.array(list(fits.values()), np.float64))
         )
-    return Found(
+    return SearchResult(
         pa.concat_tables(tables),
         "of its label",
         "The neurons whose label holds the text, and how much of the label it is.",
@@ -161,11 +164,11 @@ def _by_label(place: Place, layers: Sequence[int], text: str) -> Found:
     )
 
 
-def _by_text(place: Place, layers: Sequence[int], text: str) -> Found:
+def _by_text(place: Place, layers: Sequence[int], text: str) -> SearchResult:
     live = running_model_at(place)
     tokens = live.encode(text)
     if not tokens:
-        raise NothingToSearch("the text has no token")
+        raise SearchError("the text has no token")
     tables, peaks = [], {}
     for layer in layers:
         activations = live.activations(tokens, layer, [place.hook])[place.hook]
@@ -173,7 +176,7 @@ def _by_text(place: Place, layers: Sequence[int], text: str) -> Found:
         neurons = np.flatnonzero(top > 0)
         tables.append(_table(layer, neurons, activations.max(axis=0)[neurons] / top[neurons]))
         peaks[layer] = activations.argmax(axis=0)
-    return Found(
+    return SearchResult(
         pa.concat_tables(tables),
         "of its maximum",
         f"The strongest activation on the text's {len(tokens):,} token{'s' * (len(tokens) > 1)}, as a share "

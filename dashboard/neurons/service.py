@@ -1,24 +1,24 @@
-"""Lists of neurons, found once: pages and previews. Imports no torch."""
+"""Pages of the list and previews of neurons, read from the cache once. Imports no torch."""
 
 from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.neurons.searches import Found
+from dashboard.neurons.searches import SearchResult
 from dashboard.shared.neuron_preview import Key, Preview, previews
 from dashboard.shared.neuron_query import Interval, Page, Query, page_of
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
 
 
-def page(place: Place, query: Query, found: Found | None) -> Page:
-    """A page of a list.
+def page(place: Place, query: Query, result: SearchResult | None) -> Page:
+    """Return a page of the list.
 
     Raises:
         CacheError: the cache is damaged.
     """
-    if found is not None:
-        return page_of(place.cache.path, query, found.table)
+    if result is not None:
+        return page_of(place.cache.path, query, result.table)
     intervals = tuple(sorted(query.intervals.items()))
     return _page(*place.version, replace(query, intervals={}), intervals)
 
@@ -30,7 +30,7 @@ def _page(path: str, stamp: Stamp, query: Query, intervals: tuple[tuple[str, Int
 
 
 def page_previews(place: Place, neurons: list[Key]) -> dict[Key, Preview]:
-    """What a page's rows show of their neurons.
+    """Return the previews of a page's neurons.
 
     Raises:
         CacheError: the cache is damaged.

@@ -1,1 +1,1 @@
-"""What several pages use: addresses and places, annotations, components, the running model."""
+"""Code that several pages use: addresses and places, annotations, components, the running model."""

@@ -1,4 +1,4 @@
-"""What an address says: model, layer, neuron, hook, view and panel, as query parameters.
+"""Addresses of the pages: model, layer, neuron, hook, view and panel, as query parameters.
 
 `/?model=solu-1l&layer=0&neuron=7&hook=hook_mid&view=ranges` alone restores a neuron's page.
 """
@@ -9,22 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SESSION_KEY = "last_address"
-"""Session state: the last address that was shown, for links that carry none."""
-
+"""Session state: the last address that was shown, for links without an address."""
 
 VIEWS = ("top", "ranges", "bottom")
-"""Which examples of a neuron are shown: the strongest, samples of every range, the weakest."""
+"""Choices of examples: the strongest, samples of every range, the weakest."""
 PANELS = ("numbers", "tokens", "output", "similar", "notes", "download", "about")
-"""What is shown beside the examples, one at a time."""
+"""Panels beside the examples, of which one is open."""
 
 
 class AddressError(ValueError):
-    """An address that cannot be read, with what was expected and what was found."""
+    """An address that cannot be parsed. The message says what was expected and what was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A neuron that stands beside another one, in an address as MODEL/LAYER/NEURON."""
+    """A second neuron, shown beside the first; in an address MODEL/LAYER/NEURON."""
 
     model: str
     layer: int
@@ -35,22 +34,22 @@ class Beside:
 
     @classmethod
     def parse(cls, text: str) -> "Beside":
-        """Read it.
+        """Parse MODEL/LAYER/NEURON.
 
         Raises:
-            AddressError: it has another form.
+            AddressError: the text has another form.
         """
-        found = re.fullmatch(r"(.+)/([0-9]{1,9})/([0-9]{1,9})", text)
-        if not found:
+        match = re.fullmatch(r"(.+)/([0-9]{1,9})/([0-9]{1,9})", text)
+        if not match:
             raise AddressError(
                 f"the address says beside = {text!r}: expected MODEL/LAYER/NEURON, as in beside=solu-1l/0/7"
             )
-        return cls(found[1], int(found[2]), int(found[3]))
+        return cls(match[1], int(match[2]), int(match[3]))
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place in the dashboard; None is 'not said'."""
+    """A place in the dashboard. A field that the address does not name is None."""
 
     model: str | None = None
     layer: int | None = None
@@ -59,16 +58,17 @@ class Address:
     view: str | None = None
     panel: str | None = None
     range: int | None = None
-    """One interval of activation in place of all, from the lowest."""
+    """Number of the one range that is shown, from the lowest; None: all ranges."""
     beside: str | None = None
-    """Another neuron, see `Beside`."""
+    """A second neuron, as `Beside` writes it."""
 
     @classmethod
     def parse(cls, params: Mapping[str, str]) -> "Address":
-        """Read query parameters; unknown ones are ignored.
+        """Parse query parameters; unknown ones are ignored.
 
         Raises:
-            AddressError: layer, neuron or range is no whole number from 0, or no such view or panel.
+            AddressError: layer, neuron or range is not a whole number from 0, or the view or panel is
+                unknown.
         """
         return cls(
             model=params.get("model") or None,
@@ -83,17 +83,17 @@ class Address:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it says nothing at all."""
+        """True if no field is named."""
         return self == Address()
 
     def params(self) -> dict[str, str]:
-        """As query parameters, without what is not said."""
+        """Return the query parameters, without the fields that are None."""
         names = ("model", "layer", "neuron", "hook", "view", "panel", "range", "beside")
         pairs = ((name, getattr(self, name)) for name in names)
         return {name: str(value) for name, value in pairs if value is not None}
 
     def with_(self, **changes: Any) -> "Address":
-        """The same place but for `changes`."""
+        """Return a copy with `changes`."""
         return replace(self, **changes)
 
 

@@ -1,4 +1,4 @@
-"""What model folders hold, found out without loading a model: names, sizes, what is missing or damaged."""
+"""Models in the model folders: names, files, and what is missing or damaged. Loads no weights."""
 
 import json
 import math
@@ -16,12 +16,12 @@ NEURONS = "neurons"
 
 
 class ModelError(ValueError):
-    """A model that cannot be shown, with what was expected, what was found and what to do."""
+    """A model that cannot be shown. The message says what was expected, what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something missing or damaged, and the command that mends it."""
+    """A missing or damaged file, and the command that repairs it."""
 
     text: str
     command: str = ""
@@ -32,65 +32,65 @@ class FoundModel:
     """A folder with a checkpoint, a cache, or part of one."""
 
     name: str
-    """Unique among the models found; what an address says."""
+    """Unique among the models; the name in addresses."""
     path: Path
     config: dict[str, Any]
-    """`config.json`; empty where it is missing or damaged."""
+    """Content of `config.json`; empty if it is missing or damaged."""
     training: dict[str, Any] = field(default_factory=dict)
-    """`training.json`: how it was trained, where that is known."""
+    """Content of `training.json`, the training recipe; empty if there is none."""
     evaluation: dict[str, Any] = field(default_factory=dict)
-    """`evaluation.json`: its loss on text it was not trained on, by source, where that was measured."""
+    """Content of `evaluation.json`, the held-out loss by source; empty if it was not measured."""
 
     @property
     def weights(self) -> Path:
-        """Its `model.safetensors`, there or not."""
+        """Path of its `model.safetensors`, which may be missing."""
         return self.path / WEIGHTS
 
     @property
     def cache(self) -> Path:
-        """Its cache, there or not."""
+        """Path of its cache, which may be missing."""
         return self.path / NEURONS
 
     @property
     def curve(self) -> Path:
-        """Its loss curve, there or not."""
+        """Path of its loss curve, which may be missing."""
         return self.path / "curve.parquet"
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Validation loss in bits a byte, where it was measured."""
+        """Held-out loss in bits a byte; None if it was not measured."""
         return bits_per_byte(self.evaluation.get("all"))
 
     @property
     def has_cache(self) -> bool:
-        """Whether there is a cache to try."""
+        """True if the folder holds a cache's manifest; the cache may still be damaged."""
         return (self.cache / MANIFEST).is_file()
 
     @property
     def build_command(self) -> str:
-        """The command that makes its cache."""
+        """Command that builds its cache."""
         return f"solu cache build --model {self.path} --data PATH --out {self.cache}"
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """What is missing or damaged, most basic first."""
-        found = []
+        """Missing and damaged files, the most basic first."""
+        problems = []
         if not self.config:
-            found.append(
+            problems.append(
                 Problem("config.json is missing or no JSON object: copy the whole checkpoint folder again")
             )
         if damage := weights_damage(self.weights):
-            found.append(Problem(damage))
+            problems.append(Problem(damage))
         if not (self.path / "tokenizer.json").is_file():
-            found.append(Problem("tokenizer.json is missing: copy the whole checkpoint folder again"))
+            problems.append(Problem("tokenizer.json is missing: copy the whole checkpoint folder again"))
         if not self.has_cache:
-            found.append(Problem("No neuron cache yet. Build one from any text:", self.build_command))
-        return found
+            problems.append(Problem("No neuron cache yet. Build one from any text:", self.build_command))
+        return problems
 
 
-def bits_per_byte(said: object) -> float | None:
-    """That of one source in `evaluation.json`; None where it is no finite number."""
-    value = said.get("bits_per_byte") if isinstance(said, dict) else None
+def bits_per_byte(loss: object) -> float | None:
+    """Return the bits a byte of one source in `evaluation.json`; None if that is not a finite number."""
+    value = loss.get("bits_per_byte") if isinstance(loss, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -100,7 +100,7 @@ def bits_per_byte(said: object) -> float | None:
 
 
 def find_models(roots: Sequence[Path]) -> list[FoundModel]:
-    """Every model in the folders: a root that is one itself, or its direct subfolders, in name order."""
+    """Return every model in the folders, in name order: a root that is a model, or its direct subfolders."""
     folders: list[Path] = []
     for root in roots:
         if not root.is_dir():
@@ -128,7 +128,7 @@ def find_models(roots: Sequence[Path]) -> list[FoundModel]:
 
 
 def weights_damage(file: Path) -> str:
-    """What is wrong with a safetensors file, judged by its header and length; else empty."""
+    """Describe the damage of a safetensors file, judged by its header and length; empty if it is sound."""
     try:
         size = file.stat().st_size
         with open(file, "rb") as stream:

@@ -1,4 +1,4 @@
-"""What a page says where something is wrong."""
+"""Error messages on a page."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from dashboard.shared.messages import plain
 
 
 def show_problem(title: str, error: object, advice: str = "", command: str = "") -> None:
-    """A message in the page: what is wrong, what to do, and the command that does it."""
+    """Show an error message: what is wrong, what to do, and the command that does it."""
     body = f"**{plain(title)}**\n\n{plain(error)}"
     st.error(f"{body}\n\n{plain(advice)}" if advice else body, icon=":material/error:")
     if command:

@@ -11,7 +11,7 @@ from dashboard.shared.place import Place
 
 
 def hypothesis_links(place: Place) -> None:
-    """What is kept with a neuron, each a link into the lab; nothing where nothing is."""
+    """Draw a link into the lab for each hypothesis that is kept with a neuron; nothing if there is none."""
     kept = hypotheses.of_neuron(place)
     if kept:
         st.caption("Hypotheses")
@@ -20,6 +20,7 @@ def hypothesis_links(place: Place) -> None:
 
 
 def hypothesis_link(place: Place, hypothesis: Hypothesis, label: str) -> None:
+    """Draw a link that opens the lab with a neuron and a hypothesis."""
     st.page_link(
         LAB, label=plain(label), icon=":material/science:", width="content",
         query_params=LabAddress(hypothesis.text).params(place.address),

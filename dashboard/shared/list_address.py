@@ -1,7 +1,7 @@
-"""What the address of a list says: filters, order, page and search, beside model, layer and hook. Pure.
+"""The address of a list: filters, order, page and search, beside model, layer and hook.
 
 `/neurons?model=solu-1l&layer=0&hook=hook_mid&density=~0.01&sort=max&q=captain` alone restores a list.
-An interval is `low~high`, either of which may be left out; `layer=all` is every layer.
+An interval is `low~high`, with either bound left out for none; `layer=all` is every layer.
 """
 
 import math
@@ -14,14 +14,14 @@ from dashboard.shared.address import Address, AddressError
 from dashboard.shared.neuron_query import QUANTITIES, SORTS, STATES, Interval, Query
 
 SEARCHES = ("token", "text", "peaks", "label", "promotes", "suppresses")
-"""What a list can be searched by: a token that neurons fire on, a text, an expression that their peak tokens
-fit, a label, a token that they promote or suppress."""
+"""Kinds of search: a token that neurons fire on, a text, a regular expression over the tokens of their peaks,
+a label, a token that they promote or suppress."""
 
 ALL_LAYERS = "all"
 """The value of `layer` that stands for every layer of the model."""
 
 LONGEST = 4000
-"""Characters of a search at most."""
+"""Maximum length of a search, in characters."""
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 _INTERVAL = re.compile(f"({_NUMBER})?~({_NUMBER})?", re.ASCII)
@@ -29,33 +29,33 @@ _INTERVAL = re.compile(f"({_NUMBER})?~({_NUMBER})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search; none where `text` is empty."""
+    """A search; an empty `text` means no search."""
 
     by: str = SEARCHES[0]
     text: str = ""
     token: int | None = None
-    """The token that was picked among those that the text finds; None is the first of them."""
+    """The token chosen among the tokens that match the text; None: the first match."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list shows of a model."""
+    """A list: the query and the search that choose and order its neurons."""
 
     query: Query
     search: Search = Search()
 
     def with_query(self, **changes: Any) -> "Listing":
-        """The same list but for these of its query, from its first page on unless a page is named."""
+        """Return the list with changes to its query, at its first page unless a page is named."""
         return replace(self, query=self.query.with_(**({"page": 1} | changes)))
 
     def sorted_by(self, column: str) -> "Listing":
-        """Sorted by a column, or the other way round where it already is."""
+        """Return the list sorted by a column; in the other direction if it is sorted by it already."""
         if self.query.sort == column:
             return self.with_query(descending=not self.query.descending)
         return self.with_query(sort=column, descending=column != "neuron")
 
     def searching(self, search: Search) -> "Listing":
-        """Another search: the best match comes first, or the default order where there is none."""
+        """Return the list with another search: the best match first, or the default order if it is empty."""
         fresh = Query(self.query.hook)
         order = ("match", True) if search.text else (fresh.sort, fresh.descending)
         if bool(search.text) == bool(self.search.text) and search.by == self.search.by:
@@ -63,34 +63,36 @@ class Listing:
         return replace(self, search=search).with_query(sort=order[0], descending=order[1])
 
     def params(self) -> dict[str, str]:
-        """As query parameters without the model; what is as by default is left out."""
+        """Return the query parameters without the model; defaults are left out."""
         query, search = self.query, self.search
-        found = {"layer": ALL_LAYERS if query.layer is None else str(query.layer), "hook": query.hook}
+        params = {"layer": ALL_LAYERS if query.layer is None else str(query.layer), "hook": query.hook}
         for name in QUANTITIES:
             if (interval := query.intervals.get(name)) and not interval.is_open:
-                found[name] = "~".join("" if b is None else repr(b) for b in (interval.low, interval.high))
+                params[name] = "~".join("" if b is None else repr(b) for b in (interval.low, interval.high))
         if query.source is not None:
-            found["source"] = query.source
+            params["source"] = query.source
         if query.state != STATES[0]:
-            found["show"] = query.state
+            params["show"] = query.state
         if search.text:
-            found |= {"by": search.by, "q": search.text}
+            params |= {"by": search.by, "q": search.text}
             if search.token is not None:
-                found["token"] = str(search.token)
+                params["token"] = str(search.token)
         if query.sort != _default_sort(search):
-            found["sort"] = query.sort
+            params["sort"] = query.sort
         if not query.descending:
-            found["dir"] = "up"
+            params["dir"] = "up"
         if query.page != 1:
-            found["page"] = str(query.page)
-        return found
+            params["page"] = str(query.page)
+        return params
 
 
 def place_of(params: Mapping[str, str]) -> Address:
-    """The address of the place that a list is of; for all layers, and for no neuron, the first.
+    """Return the address of the place whose model and layer a list shows.
+
+    All layers become the first layer, and neuron 0 stands for none.
 
     Raises:
-        AddressError: it cannot be read.
+        AddressError: the parameters cannot be parsed.
     """
     whole = {name: value for name, value in params.items() if (name, value) != ("layer", ALL_LAYERS)}
     address = Address.parse(whole)
@@ -98,11 +100,11 @@ def place_of(params: Mapping[str, str]) -> Address:
 
 
 def parse(params: Mapping[str, str], layer: int, hook: str) -> Listing:
-    """What query parameters say of a list.
+    """Parse the query parameters of a list.
 
     Args:
-        layer: shown where they do not say all.
-        hook: shown.
+        layer: the layer shown unless the parameters say all layers.
+        hook: the hook shown.
 
     Raises:
         AddressError: a value is not as expected.
@@ -130,8 +132,8 @@ def _default_sort(search: Search) -> str:
 
 
 def _interval(name: str, text: str) -> Interval:
-    found = _INTERVAL.fullmatch(text)
-    bounds = [None if b is None else float(b) for b in found.groups()] if found else []
+    match = _INTERVAL.fullmatch(text)
+    bounds = [None if b is None else float(b) for b in match.groups()] if match else []
     if not bounds or any(b is not None and not math.isfinite(b) for b in bounds):
         raise AddressError(
             f"the address says {name} = {text!r}: expected an interval as in {name}=0.5~2, 0.5~ or ~2"

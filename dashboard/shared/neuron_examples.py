@@ -25,11 +25,11 @@ def examples_data(
     changes: Sequence[npt.NDArray[np.float32]] | None = None,
     changed_by: str = "",
 ) -> dict[str, Any]:
-    """Data of the token view.
+    """Return the data of the token view for a neuron's examples.
 
     Args:
-        only: the one interval of activation to show, from the lowest, in place of all.
-        changes: underlines, see `token_view_data`. changed_by: what says which they are.
+        only: number of the one range to show, from the lowest; None: all ranges.
+        changes: underlines, see `token_view_data`. changed_by: names them, as a part of the data's version.
     """
     cache = open_cache(path, stamp)
     neuron = cache.neuron(layer, index)
@@ -46,10 +46,10 @@ def examples_data(
 
 
 def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None) -> list[Group]:
-    """A neuron's examples as a view shows them: one list, or one for each range, the highest first.
+    """Return a neuron's examples in the groups of a view: one group, or one a range, the highest first.
 
     Raises:
-        AddressError: there is no interval `only`.
+        AddressError: there is no range `only`.
     """
     if view == "top":
         return [Group("", neuron.top(hook))]

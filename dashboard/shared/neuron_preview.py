@@ -1,4 +1,4 @@
-"""What a row of a list shows of a neuron: its strongest examples in a few words, and its histogram. Pure."""
+"""Preview of a neuron in a list: a few words of its strongest examples, and its histogram."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from cache.reader import NeuronCache
 from dashboard.shared.parquet_sql import table_of
 
 N_SPARK = 32
-"""Bars of a sparkline."""
+"""Number of bars of a sparkline."""
 N_SNIPPETS = 3
 BEFORE, AFTER = (16, 100), (12, 70)
-"""Pieces and characters at most before and after a peak."""
+"""Maximum numbers of pieces and characters before and after a peak."""
 
 _ONE_LINE = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
 
@@ -28,37 +28,38 @@ Key = tuple[int, int]
 
 
 def peak_summary(tokens: Sequence[int], vocabulary: Vocabulary) -> str:
-    """The tokens of a neuron's peaks, most frequent first, with how often each occurs."""
+    """Return the tokens of a neuron's peaks, the most frequent first, with their counts."""
     counts = Counter(visible(vocabulary.text(token)) for token in tokens)
     return "  ".join(text if n == 1 else f"{text} ×{n}" for text, n in counts.most_common())
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A few words of an example."""
+    """A few words around the peak of an example."""
 
     texts: list[str]
-    """Line breaks and tabs as signs; a piece that is nothing but spaces as dots."""
+    """Pieces of text. Line breaks and tabs become marks; a piece of spaces alone becomes dots."""
     strengths: list[int]
-    """Of each text, its activation in percent of the neuron's strongest."""
+    """Activation of each piece, in percent of the neuron's strongest activation."""
     peak: int
-    """Index in `texts`."""
+    """Index of the peak in `texts`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a neuron's row shows of it."""
+    """Snippets and histogram of one neuron."""
 
     snippets: list[Snippet]
-    """Of its strongest examples, the strongest first."""
+    """Snippets of its strongest examples, the strongest first."""
     spark: list[int]
     """See `sparkline`."""
 
 
 def previews(cache: NeuronCache, hook: str, neurons: Sequence[Key]) -> dict[Key, Preview]:
-    """Previews of some neurons.
+    """Return the previews of some neurons.
 
-    From version 2 on their rows are read together: 50 neurons in 60 ms, which one by one took 350.
+    From version 2 of the format on, the rows of all neurons are read together: 60 ms for 50 neurons, against
+    350 ms one by one.
 
     Raises:
         CacheError: the cache is damaged.
@@ -92,12 +93,12 @@ def snippet(
     strongest: float,
     vocabulary: Vocabulary,
 ) -> Snippet:
-    """The words around a peak.
+    """Cut the words around a peak.
 
     Args:
-        tokens: of a window.
-        activations: on each of them.
-        peak: an index in them.
+        tokens: `[T]` token ids of a window.
+        activations: `[T]`.
+        peak: index in `tokens`.
         strongest: the activation that counts as 100%.
     """
     start = max(0, peak - 2 * BEFORE[0])
@@ -119,12 +120,13 @@ def snippet(
 
 
 def sparkline(bins: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> list[int]:
-    """A histogram as bars of about log10(1 + count), `[N_SPARK]`, the highest as 100.
+    """Return a histogram as `[N_SPARK]` bar heights in proportion to log10(1 + count), the highest 100.
+
+    The bars have the same width; the count of a bin that spans several bars is spread evenly over them.
 
     Args:
-        bins: the histogram's bins in use, ascending; the bars are even steps from the lowest to the highest,
-            and a bin that several share is spread evenly over them.
-        counts: in each.
+        bins: indices of the histogram's bins in use, ascending.
+        counts: counts of these bins.
     """
     if not len(bins):
         return [0] * N_SPARK

@@ -1,7 +1,7 @@
-"""Which neurons a list shows, and in which order: a typed question, answered by DuckDB a page at a time.
+"""Query the neurons of a cache: filter, sort and page through them with DuckDB.
 
-Pure. `neurons.parquet` holds a row a neuron and hook, 2 million a hook for a model of 64 layers: no answer is
-larger than a page.
+`neurons.parquet` has a row for each neuron and hook; with 64 layers that is 2 million rows a hook. A result
+is therefore never larger than a page.
 """
 
 from collections.abc import Mapping
@@ -34,55 +34,55 @@ QUANTITIES = MappingProxyType(
         "share": "best_source_share",
     }
 )
-"""What a list can be filtered and sorted by: the name in an address and the column in the file."""
+"""Quantities to filter and sort by: the name in an address and the column in the file."""
 
 SORTS = (*QUANTITIES, "neuron", "match")
-"""`match` is a search's own order; without a search it is that of the neurons' numbers."""
+"""Sort orders. `match` is the order of a search; without a search it is that of the neurons' numbers."""
 
 STATES = ("alive", "all", "dead", "always")
-"""Neurons shown: those that are not dead, all, the dead ones, those that are always on."""
+"""States to filter by: not dead, all, dead, always on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """From `low` to `high`, both within; None is no bound."""
+    """A closed interval; None is no bound."""
 
     low: float | None = None
     high: float | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether it holds everything, a value that is no number included."""
+        """True if it has no bound: it then holds NaN too."""
         return self.low is None and self.high is None
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a list shows."""
+    """A filter, an order and a page."""
 
     hook: str
     layer: int | None = None
-    """None is all layers."""
+    """None: all layers."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    """By name in `QUANTITIES`; NaN lies in no bounded one."""
+    """By name in `QUANTITIES`; NaN lies in no bounded interval."""
     source: str | None = None
-    """Only neurons whose activation comes mostly from this source."""
+    """Only neurons whose activation comes mostly from this source; None: any source."""
     state: str = "alive"
     """One of `STATES`."""
     sort: str = "kurtosis"
-    """One of `SORTS`. Values that are no number come last, equal ones by layer and neuron."""
+    """One of `SORTS`. NaN comes last; equal values are ordered by layer and neuron."""
     descending: bool = True
     page: int = 1
     """From 1."""
 
     def with_(self, **changes: Any) -> "Query":
-        """The same question but for `changes`."""
+        """Return a copy with `changes`."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A neuron of a list. What the cache does not know is None; what is no number is NaN."""
+    """A row of the list: one neuron. A value that the cache does not hold is None."""
 
     layer: int
     neuron: int
@@ -93,34 +93,34 @@ class Row:
     kurtosis: float
     skewness: float
     source: str | None
-    """Where most of its activation above 0 came from."""
+    """Source that most of its activation above 0 comes from."""
     share: float | None
     match: float | None
-    """How well it fits the search."""
+    """Score of the search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of a list, and how many there are in all."""
+    """A page of the list, and the number of neurons on all pages."""
 
     rows: list[Row]
     total: int
     number: int
-    """The page that was found: the last one where the question names one beyond."""
+    """Number of this page; the last page if the query names one beyond it."""
 
     @property
     def n_pages(self) -> int:
-        """At least 1."""
+        """Number of pages, at least 1."""
         return n_pages(self.total)
 
 
 def n_pages(total: int) -> int:
-    """Pages that a number of neurons fills, at least 1."""
+    """Return the number of pages that `total` neurons fill, at least 1."""
     return max(1, -(-total // PAGE_SIZE))
 
 
 def quantities_of(folder: Path) -> list[str]:
-    """The names in `QUANTITIES` that a cache holds: older versions know no sources.
+    """Return the names in `QUANTITIES` that a cache holds; older versions have no sources.
 
     Raises:
         CacheError: the file is missing or damaged.
@@ -129,14 +129,15 @@ def quantities_of(folder: Path) -> list[str]:
     return [name for name, column in QUANTITIES.items() if column in held]
 
 
-def page_of(folder: Path, query: Query, found: pa.Table | None = None) -> Page:
-    """A page of the neurons that a question names, and how many there are.
+def page_of(folder: Path, query: Query, matches: pa.Table | None = None) -> Page:
+    """Return a page of the neurons that a query selects.
 
-    Two reads: the columns that choose and order, of every neuron, and then the others of the page's neurons.
+    It reads the file twice: first the columns that filter and sort, for every neuron, then the other columns
+    for the neurons of the page.
 
     Args:
-        folder: of the cache.
-        found: what a search found, with columns `layer`, `neuron` and `match`: only those are shown.
+        folder: the cache's folder.
+        matches: neurons that a search selected, with columns `layer`, `neuron` and `match`; None: no search.
 
     Raises:
         CacheError: the cache is damaged.
@@ -145,12 +146,12 @@ def page_of(folder: Path, query: Query, found: pa.Table | None = None) -> Page:
     held = column_names(file)
     tables = {"strongest": _strongest(file, query.hook)}
     match = "NULL::DOUBLE"
-    if found is not None:
-        tables["found"], match = found, "match"
-    from_, values = _from(file, query, held, with_search=found is not None)
+    if matches is not None:
+        tables["matches"], match = matches, "match"
+    from_, values = _from(file, query, held, with_search=matches is not None)
     values |= {"limit": PAGE_SIZE, "offset": PAGE_SIZE * (query.page - 1)}
     direction = "DESC" if query.descending else "ASC"
-    key = "NULL" if query.sort == "neuron" or (query.sort == "match" and found is None) else query.sort
+    key = "NULL" if query.sort == "neuron" or (query.sort == "match" and matches is None) else query.sort
     if key in QUANTITIES:
         key = QUANTITIES[key] if QUANTITIES[key] in held else "NULL"
     # A row's number in the file orders by layer and neuron.
@@ -170,7 +171,7 @@ def page_of(folder: Path, query: Query, found: pa.Table | None = None) -> Page:
         if query.page == 1:
             return Page([], 0, 1)
         total = _count(from_, values, tables)
-        return page_of(folder, query.with_(page=n_pages(total)), found) if total else Page([], 0, 1)
+        return page_of(folder, query.with_(page=n_pages(total)), matches) if total else Page([], 0, 1)
     return Page(_rows(file, held, chosen, tables["strongest"]), chosen["total"][0].as_py(), query.page)
 
 
@@ -181,7 +182,7 @@ def _count(from_: str, values: dict[str, Value], tables: dict[str, pa.Table]) ->
 
 
 def _rows(file: Path, held: frozenset[str], chosen: pa.Table, strongest: pa.Table) -> list[Row]:
-    """The rows of the file that were chosen, in that order."""
+    """Read the chosen rows of the file, in the chosen order."""
     source = "best_source, best_source_share" if "best_source" in held else "NULL, NULL"
     table = table_of(
         f"""
@@ -215,7 +216,7 @@ _CONDITIONS = {
 def _from(
     file: Path, query: Query, held: frozenset[str], *, with_search: bool
 ) -> tuple[str, dict[str, Value]]:
-    """FROM and WHERE of a question, and the values they name."""
+    """Return the FROM and WHERE clauses of a query, and the values that they name."""
     conditions = ["hook = $hook"]
     values: dict[str, Value] = {"file": str(file), "hook": query.hook}
     if query.layer is not None:
@@ -238,7 +239,7 @@ def _from(
     if query.source is not None and "best_source" in held:
         conditions.append("best_source = $source")
         values["source"] = query.source
-    join = "JOIN found USING (layer, neuron)" if with_search else ""
+    join = "JOIN matches USING (layer, neuron)" if with_search else ""
     return (
         f"FROM read_parquet($file, file_row_number = true) JOIN strongest USING (layer) {join} "
         f"WHERE {' AND '.join(conditions)}"
@@ -246,12 +247,12 @@ def _from(
 
 
 def _finite(column: str) -> str:
-    """A column whose values that are no number are null, so that they come last in any order."""
+    """Return SQL that turns NaN into NULL, which sorts last in either direction."""
     return column if column == "NULL" else f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"
 
 
 def _strongest(file: Path, hook: str) -> pa.Table:
-    """The strongest activation of each layer at a hook: columns `layer` and `strongest`."""
+    """Return the strongest activation of each layer at a hook: columns `layer` and `strongest`."""
     status = file.stat()
     return _read_strongest(str(file), (status.st_mtime_ns, status.st_size), hook)
 

@@ -9,12 +9,12 @@ from dashboard.shared.address import VIEWS, Address
 from dashboard.shared.catalog import FoundModel
 
 Stamp = tuple[int, int]
-"""Time of change and size of a file: what says that it is still the one that was read."""
+"""Modification time (ns) and size (bytes) of a file. Another stamp means another content."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """An address that names something: a model with its cache, and what of it is shown."""
+    """A model with its open cache, and the layer, neuron, hook, view and panel that are shown of it."""
 
     model: FoundModel
     cache: NeuronCache
@@ -24,13 +24,13 @@ class Place:
     view: str
     panel: str
     range: int | None = None
-    """The one interval of activation that is shown, from the lowest; None: all of them."""
+    """Number of the one range that is shown, from the lowest; None: all ranges."""
     beside: str | None = None
-    """The neuron to show beside it, see `Beside`."""
+    """A second neuron to show beside this one, see `Beside`."""
 
     @property
     def address(self) -> Address:
-        """The address that leads here."""
+        """The address of this place."""
         return Address(
             self.model.name,
             self.layer,
@@ -44,17 +44,17 @@ class Place:
 
     @property
     def version(self) -> tuple[str, Stamp]:
-        """What says which cache it is, for keys of what is kept between runs."""
+        """Path and stamp of the cache: the part of a `st.cache_resource` key that names it."""
         return str(self.cache.path), stamp_of(self.cache.path / MANIFEST)
 
     @property
     def views(self) -> list[str]:
-        """The views that the cache holds examples for: the strongest alone in version 1."""
+        """Views for which the cache holds examples; version 1 has the strongest alone."""
         return list(VIEWS) if self.cache.manifest.version >= 2 else ["top"]
 
 
 def stamp_of(file: Path) -> Stamp:
-    """The stamp of a file; zeros where there is none."""
+    """Return the stamp of a file; zeros if there is no such file."""
     try:
         status = file.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""What an address names: a model with its open cache, and a place in it. Imports no torch.
+"""Find the place that an address names: its model, the open cache, layer, neuron and hook. No torch.
 
-What is kept between runs is keyed by path and time of change, so a file replaced on disk is read again.
+Cached values are keyed by path and stamp, so a file that is replaced on disk is read again.
 """
 
 import random
@@ -20,28 +20,30 @@ from solu_model.files import sha256_of
 
 
 def models() -> list[FoundModel]:
-    """The models that are there now."""
+    """Return the models in the model folders, as they are now."""
     return catalog.find_models(settings.model_roots())
 
 
 def names_by_weights() -> dict[str, str]:
-    """The names of the models that are here with their cache, by the SHA-256 of their weights."""
-    found = {}
+    """Return the names of the models that have a cache, by the SHA-256 of their weights."""
+    names = {}
     for model in models():
         if model.has_cache:
             try:
-                found[cache_of(model).manifest.model.sha256] = model.name
+                names[cache_of(model).manifest.model.sha256] = model.name
             except (ModelError, CacheError):
-                continue
-    return found
+                continue  # the page of models says what is wrong with it
+    return names
 
 
 def find_place(address: Address) -> Place:
-    """What an address names; what it does not say is the first model with a cache, its first layer, hook
-    and that layer's featured neuron.
+    """Return the place that an address names.
+
+    A field that the address does not name gets a default: the first model with a cache, its first layer and
+    hook, and that layer's featured neuron.
 
     Raises:
-        ModelError: no such model, or none at all, or its cache belongs to another checkpoint.
+        ModelError: there is no such model, or none at all, or its cache belongs to another checkpoint.
         CacheError: the cache cannot be read, or holds no such layer, neuron or hook.
     """
     model = _find_model(address.model)
@@ -49,7 +51,7 @@ def find_place(address: Address) -> Place:
     layer = cache.layers[0] if address.layer is None else address.layer
     hook = cache.hooks[0] if address.hook is None else cache.checked_hook(address.hook)
     if address.neuron is None:
-        cache.neuron(layer, 0)  # says what is wrong with the layer
+        cache.neuron(layer, 0)  # raises where there is no such layer
         neuron = featured_neuron(str(cache.path), stamp_of(cache.path / MANIFEST), layer, hook)
     else:
         neuron = address.neuron
@@ -67,22 +69,22 @@ def find_place(address: Address) -> Place:
 
 
 def find_beside(place: Place) -> Place | None:
-    """What stands beside a place: at the same hook and in the same view, as far as its cache has them.
+    """Return the second neuron of a place, at the same hook and in the same view if its cache has them.
 
     Raises:
-        AddressError: it cannot be read.
+        AddressError: the address of the second neuron cannot be parsed.
         ModelError, CacheError: as in `find_place`.
     """
     if place.beside is None:
         return None
-    asked = Beside.parse(place.beside)
-    other = find_place(Address(asked.model, asked.layer, asked.neuron, hook=None))
+    second = Beside.parse(place.beside)
+    other = find_place(Address(second.model, second.layer, second.neuron, hook=None))
     hook = place.hook if place.hook in other.cache.hooks else other.cache.hooks[-1]
     return replace(other, hook=hook, view=place.view if place.view in other.views else VIEWS[0])
 
 
 def cache_of(model: FoundModel) -> NeuronCache:
-    """A model's cache, once it is shown to belong to the checkpoint beside it.
+    """Open a model's cache, after checking that it was built from the checkpoint beside it.
 
     Raises:
         ModelError: it was built from another checkpoint.
@@ -90,12 +92,12 @@ def cache_of(model: FoundModel) -> NeuronCache:
     """
     cache = open_cache(str(model.cache), stamp_of(model.cache / MANIFEST))
     if model.weights.is_file():
-        found = _sha256(str(model.weights), stamp_of(model.weights))
+        actual = _sha256(str(model.weights), stamp_of(model.weights))
         expected = cache.manifest.model.sha256
-        if found != expected:
+        if actual != expected:
             raise ModelError(
                 f"the cache {cache.path} was built from another checkpoint: its activations are those of a "
-                f"{catalog.WEIGHTS} with SHA-256 {expected[:12]}…, the one beside it has {found[:12]}…. "
+                f"{catalog.WEIGHTS} with SHA-256 {expected[:12]}…, the one beside it has {actual[:12]}…. "
                 "Put the right file back, or build the cache again"
             )
     return cache
@@ -103,7 +105,7 @@ def cache_of(model: FoundModel) -> NeuronCache:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def open_cache(path: str, stamp: Stamp) -> NeuronCache:  # noqa: ARG001 part of the key
-    """An open cache, shared by all sessions; `stamp` is that of its manifest."""
+    """Open a cache once for all sessions; `stamp` is that of its manifest."""
     return NeuronCache.open(path)
 
 
@@ -114,7 +116,7 @@ def _sha256(path: str, stamp: Stamp) -> str:  # noqa: ARG001 part of the key
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def featured_neuron(path: str, stamp: Stamp, layer: int, hook: str) -> int:
-    """A neuron to begin with: the highest kurtosis in the stronger quarter of the layer."""
+    """Return a neuron to begin with: the highest kurtosis among the strongest quarter of the layer."""
     table = open_cache(path, stamp).table(layer, hook)
     top = np.nan_to_num(table["max"].to_numpy().astype(np.float64), nan=-np.inf)
     kurtosis = np.nan_to_num(table["kurtosis"].to_numpy().astype(np.float64), nan=-np.inf)
@@ -123,22 +125,22 @@ def featured_neuron(path: str, stamp: Stamp, layer: int, hook: str) -> int:
 
 
 def random_neuron(place: Place) -> int:
-    """Another neuron of the layer, each equally likely."""
+    """Draw another neuron of the layer, each with the same probability."""
     others = place.cache.d_mlp - 1
     drawn = random.randrange(others) if others else 0
     return drawn + (drawn >= place.neuron) if others else place.neuron
 
 
 def remember(address: Address) -> None:
-    """Keep an address for links that carry none."""
+    """Keep an address in the session, for links without an address."""
     st.session_state[SESSION_KEY] = address
 
 
 def asked_address() -> Address:
-    """The address of this run: the query, or the last place of this session where the query is empty.
+    """Return the address of this run: the query, or the session's last place if the query is empty.
 
     Raises:
-        AddressError: the query cannot be read.
+        AddressError: the query cannot be parsed.
     """
     address = Address.parse(st.query_params.to_dict())
     last = st.session_state.get(SESSION_KEY)
@@ -146,22 +148,22 @@ def asked_address() -> Address:
 
 
 def _find_model(name: str | None) -> FoundModel:
-    found = models()
-    if not found:
+    available = models()
+    if not available:
         roots = ", ".join(str(r) for r in settings.model_roots())
         raise ModelError(
             f"no model was found in {roots}: put a checkpoint folder there, or start with "
             "`solu dashboard --models FOLDER`"
         )
     if name is None:
-        return min(found, key=_turn)
-    for model in found:
+        return min(available, key=_default_order)
+    for model in available:
         if model.name == name:
             return model
-    names = ", ".join(m.name for m in found)
+    names = ", ".join(m.name for m in available)
     raise ModelError(f"there is no model {name!r}: expected one of {names}")
 
 
-def _turn(model: FoundModel) -> tuple[bool, bool]:
-    """Of its place among those to open where none is named: with a cache, then with SoLU, first."""
+def _default_order(model: FoundModel) -> tuple[bool, bool]:
+    """Sort key for the model to open where none is named: first those with a cache, then those with SoLU."""
     return not model.has_cache, not str(model.config.get("act_fn")).startswith("solu")

@@ -1,4 +1,4 @@
-"""What a figure is of, in one line: checkpoint, corpus, hook and precision. Pure."""
+"""The line under a figure: checkpoint, corpus, hook and precision."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from dashboard.shared.place import Place
 
 
 def provenance_line(place: Place, hooks: Sequence[str] = ()) -> str:
-    """For under a figure or in a download; plain text, not Markdown.
+    """Return the line for under a figure or in a download: plain text, not Markdown.
 
     Args:
-        hooks: those that the figure shows, where it is not the place's alone.
+        hooks: the hooks that the figure shows; none: the place's hook alone.
     """
     manifest = place.cache.manifest
     corpus, model = manifest.corpus, manifest.model

@@ -46,7 +46,7 @@ def run_sample(page: Page) -> None:
 
 def test_a_hypothesis_is_marked_while_it_is_typed(server: str, page: Page) -> None:
     page.goto(f"{server}/?model=tiny&layer=0&neuron=5")
-    page.get_by_role("button", name="Test an idea").click()
+    page.get_by_role("button", name="Test a hypothesis").click()
     expect(page.get_by_role("heading", name="Lab · layer 0 · neuron 5")).to_be_visible()
     expect(page.locator(".tok").first).to_be_visible()
     expect(page.locator(".list .fits")).to_have_count(0)

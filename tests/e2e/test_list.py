@@ -91,7 +91,7 @@ def test_a_filter_narrows_and_is_cleared(server: str, page: Page) -> None:
     page.get_by_role("button", name="Filters").click()
     page.get_by_label("Excess kurtosis, from").fill("1000000")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("No neuron fits.")).to_be_visible()
+    expect(page.get_by_text("No neuron matches the search and the filters.")).to_be_visible()
     expect(page).to_have_url(re.compile("kurtosis=1000000"))
     page.keyboard.press("Escape")
     page.get_by_test_id("stMain").get_by_role("button", name="Clear the filters").last.click()

@@ -131,10 +131,10 @@ def test_a_deeper_model_is_said_to_show_the_direct_path(server: str, page: Page)
 def test_a_similar_neuron_is_a_click_away(server: str, page: Page, measure: str, words: str) -> None:
     open_panel(page, server, "Similar")
     if not measure.startswith("the tokens"):  # the choice to begin with
-        choose(page, "Alike by", measure)
+        choose(page, "Similar by", measure)
     expect(page.get_by_text(words)).to_be_visible()
     expect(page.locator("[data-stale=true]")).to_have_count(0)
-    link = column(page, "most alike").locator("a.label").first
+    link = column(page, "most similar").locator("a.label").first
     name = link.inner_text()
     link.focus()
     page.keyboard.press("Enter")
@@ -145,15 +145,15 @@ def test_a_similar_neuron_is_a_click_away(server: str, page: Page, measure: str,
 
 def test_other_layers_and_another_model_are_compared(server: str, page: Page) -> None:
     open_panel(page, server, "Similar", "other", 0)
-    link = column(page, "most alike").locator("a.label").first
+    link = column(page, "most similar").locator("a.label").first
     choose(page, "Layers", "layer 1")
     expect(link).to_have_attribute("href", re.compile("layer=1"))
     choose(page, "Layers", "all layers")
     expect(link).to_have_text(re.compile(r"^[01] · \d+$"))
-    choose(page, "Alike by", "activation on the same text")
+    choose(page, "Similar by", "activation on the same text")
     choose(page, "Neurons of", "tiny")
     expect(page.get_by_text("Correlation of hook_post over")).to_be_visible()
-    link = column(page, "most alike in tiny").locator("a.label").first
+    link = column(page, "most similar in tiny").locator("a.label").first
     expect(link).to_have_attribute("href", re.compile("model=tiny&layer=0"))
     neuron = link.inner_text().split(" · ")[1]
     link.click()

@@ -1,5 +1,5 @@
-# Our models against HookedTransformer itself, in an environment of its own: TransformerLens 2 needs numpy 1
-# and transformers 4. torch is installed first, so that both sides compute with the same one.
+# Our models compared with HookedTransformer, in a separate environment: TransformerLens 2 needs numpy 1
+# and transformers 4. torch is installed first, so that both sides use the same version.
 
 ORACLE_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OURS ?= .venv/bin/python
@@ -15,5 +15,5 @@ test-oracle: .venv-oracle/installed ## logits and activations of every layout ag
 	.venv-oracle/bin/python tests/oracle/run_hooked_transformer.py .venv-oracle/out --real SoLU_1L512W_C4_Code SoLU_2L_v10_old > .venv-oracle/log
 	PYTHONPATH=. $(OURS) tests/oracle/compare.py .venv-oracle/out
 
-golden: test-oracle ## write what HookedTransformer computed for the ordinary tests
+golden: test-oracle ## store HookedTransformer's results for the ordinary tests
 	PYTHONPATH=. $(OURS) tests/oracle/compare.py .venv-oracle/out --write-golden tests/golden/transformerlens.safetensors

@@ -1,1 +1,1 @@
-"""A neuron as files: everything as JSON, tables, a page to read, figures for a paper."""
+"""Downloads of a neuron: everything as JSON, tables, a page to read."""

@@ -1,5 +1,7 @@
-"""A neuron as one HTML file that needs nothing else: no network, no script; light or dark as the reader's
-system is. All text is escaped, and the page forbids itself to run or load anything. Pure."""
+"""Write a neuron as one HTML file without network and scripts, light or dark as the reader's system.
+
+All text is escaped, and the page's content security policy forbids it to run or load anything.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +19,11 @@ _QUANTITIES = ("max", "min", "mean", "std", "skewness", "kurtosis")
 
 
 def neuron_page(record: Record, bars: Mapping[str, Bars], shown: str) -> str:
-    """The page.
+    """Return the HTML of the page.
 
     Args:
         bars: histograms by hook.
-        shown: the hook whose examples are on it.
+        shown: the hook whose examples the page shows.
     """
     title = f"{record['model']} · layer {record['layer']} · neuron {record['neuron']}"
     hook = record["hooks"][shown]
@@ -42,10 +44,10 @@ def neuron_page(record: Record, bars: Mapping[str, Bars], shown: str) -> str:
     ]  # fmt: skip
     strongest = max((abs(v) for e in hook["examples"] for v in e["activations"][shown] if v), default=0.0)
     for kind, heading in _KINDS.items():
-        found = [e for e in hook["examples"] if e["kind"] == kind]
-        if found:
+        of_kind = [e for e in hook["examples"] if e["kind"] == kind]
+        if of_kind:
             parts.append(f"<h2>{heading} · {escape(shown)}</h2><ol>")
-            parts += [_example(e, shown, strongest) for e in found]
+            parts += [_example(e, shown, strongest) for e in of_kind]
             parts.append("</ol>")
     rows = [(key, str(value)) for key, value in record["provenance"].items()]
     parts.append(_table("Provenance", ("what", "value"), rows))
@@ -61,15 +63,15 @@ def neuron_page(record: Record, bars: Mapping[str, Bars], shown: str) -> str:
 
 
 def _annotation(a: Record) -> str:
-    said = [a["label"], a["verdict"], a["note"]]
+    parts = [a["label"], a["verdict"], a["note"]]
     star = "★ " if a["star"] else ""
-    text = " · ".join(escape(part) for part in said if part)
+    text = " · ".join(escape(part) for part in parts if part)
     who = f'<span class="small">{escape(a["user"])}, {a["changed"][:10]}</span>'
     return f'<p class="said">{star}{text} {who}</p>'
 
 
 def _example(example: Record, shown: str, strongest: float) -> str:
-    """Its tokens, tinted by activation: red above zero, blue below."""
+    """Return an example as a list item, its tokens tinted by activation: red above zero, blue below."""
     values, peak = example["activations"][shown], example["peak"]
     pieces = []
     for piece in example["pieces"]:
@@ -95,7 +97,7 @@ def _example(example: Record, shown: str, strongest: float) -> str:
 
 
 def _histogram(bars: Bars, hook: str, n_hooks: int) -> str:
-    """Log counts as bars of an SVG, with the ends of both axes."""
+    """Return a histogram of log counts as an SVG, with the ends of both axes."""
     width, height, top = 360.0, 130.0, 16.0
     low, high = float(bars.edges[0]), float(bars.edges[-1])
     highest = max(int(bars.counts.max()), 1)

@@ -1,4 +1,4 @@
-"""Everything a cache holds of one neuron, as plain values with their provenance. Pure."""
+"""Record of a neuron: everything that a cache holds of it, as plain values with their provenance."""
 
 import math
 import re
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 def neuron_record(
     cache: NeuronCache, model: str, layer: int, neuron: int, annotations: Sequence[Annotation] = ()
 ) -> Record:
-    """What the files are written from; JSON's own types alone, None for NaN and infinities.
+    """Return the record that the files are written from: JSON's types alone, None for NaN and infinity.
 
     Raises:
         CacheError: there is no such neuron, or the cache is damaged.
@@ -49,9 +49,9 @@ def neuron_record(
             "examples": [
                 *_examples(cache, "strongest", one.top(hook)),
                 *(
-                    {**row, "range_low": _number(found.low), "range_high": _number(found.high)}
-                    for found in one.ranges(hook)
-                    for row in _examples(cache, "range", found.examples)
+                    {**row, "range_low": _number(sampled.low), "range_high": _number(sampled.high)}
+                    for sampled in one.ranges(hook)
+                    for row in _examples(cache, "range", sampled.examples)
                 ),
                 *_examples(cache, "weakest", one.bottom(hook)),
             ],
@@ -71,7 +71,7 @@ def neuron_record(
 
 
 def provenance(cache: NeuronCache) -> Record:
-    """Which checkpoint, corpus, precision and versions a cache's figures are of."""
+    """Return checkpoint, corpus, precision and versions of a cache."""
     m = cache.manifest
     return {
         "checkpoint": m.model.name,
@@ -93,7 +93,7 @@ def provenance(cache: NeuronCache) -> Record:
 
 
 def provenance_text(record: Record, hook: str = "") -> str:
-    """The same in one line, for under a figure."""
+    """Return the provenance in one line, for under a figure."""
     p = record["provenance"]
     where = f"{record['model']}, layer {record['layer']}, neuron {record['neuron']}"
     sample = (
@@ -107,7 +107,7 @@ def provenance_text(record: Record, hook: str = "") -> str:
 
 
 def file_name(model: str, layer: int, what: str) -> str:
-    """MODEL-L0-WHAT, of letters that every file system takes."""
+    """Return MODEL-L0-WHAT, in characters that every file system accepts."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip(".-") or "model"
     return f"{safe}-L{layer}-{what}"
 
@@ -134,7 +134,7 @@ def _examples(cache: NeuronCache, kind: str, examples: Sequence[Example]) -> lis
 
 
 def _number(value: float | np.number[Any]) -> float | int | None:
-    """A number that JSON can hold; float32 in as few digits as name it."""
+    """Return a number that JSON can hold; a float32 in the fewest digits that identify it."""
     if isinstance(value, int | np.integer):
         return int(value)
     if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""A neuron's record as JSON, CSV and Parquet: every file says what it is of. Pure."""
+"""Write a neuron's record as JSON, CSV and Parquet; every file holds its provenance."""
 
 import csv
 import io
@@ -32,23 +32,23 @@ EXAMPLES_SCHEMA = pa.schema(
         ("origin", pa.string()),
     ]
 )
-"""An example a row. `activations` are those at the row's own hook."""
+"""Columns of the examples, a row for each; `activations` are those at the row's own hook."""
 
 
 def to_json(record: Record) -> bytes:
-    """Everything."""
+    """Return the whole record as JSON."""
     return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1).encode()
 
 
 def examples_to_csv(record: Record) -> bytes:
-    """An example a row; lists as JSON, cells that look like formulas guarded."""
+    """Return a CSV with a row for each example; see `rows_to_csv`."""
     return rows_to_csv(
         [*EXAMPLES_SCHEMA.names, *_origin(record)], [r | _origin(record) for r in _rows(record)]
     )
 
 
 def histograms_to_csv(record: Record) -> bytes:
-    """A bin of a hook's histogram a row, the empty ones left out."""
+    """Return a CSV with a row for each bin of each hook's histogram; empty bins are left out."""
     rows = [
         {"hook": hook, **row, **_origin(record)}
         for hook, part in record["hooks"].items()
@@ -58,7 +58,7 @@ def histograms_to_csv(record: Record) -> bytes:
 
 
 def examples_to_parquet(record: Record) -> bytes:
-    """An example a row; the provenance is in the file's metadata."""
+    """Return a Parquet file with a row for each example, and the provenance in its metadata."""
     heading = {key: record[key] for key in ("format", "version", "model", "layer", "neuron", "provenance")}
     schema = EXAMPLES_SCHEMA.with_metadata({"solu-explorer": json.dumps(heading)})
     out = io.BytesIO()
@@ -83,20 +83,20 @@ def _rows(record: Record) -> list[dict[str, Any]]:
 
 
 def peak_text(example: Record) -> str:
-    """What the token of an example's peak says, with those that it makes characters with."""
+    """Return the text of an example's peak: its token, with those that it shares a character with."""
     peak = example["peak"]
     return next(str(p["text"]) for p in example["pieces"] if p["first"] <= peak < p["first"] + p["n_tokens"])
 
 
 def _origin(record: Record) -> dict[str, Any]:
-    """The columns that say, in every row of a CSV, what it is of."""
+    """Return the columns that give the provenance in every row of a CSV."""
     p = record["provenance"]
     names = ("checkpoint_sha256", "corpus", "corpus_sha256", "dtype", "exported_with")
     return {key: record[key] for key in ("model", "layer", "neuron")} | {name: p[name] for name in names}
 
 
 def rows_to_csv(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
-    """Rows by column; lists as JSON, nothing for None, cells that look like formulas guarded."""
+    """Return rows as CSV: lists as JSON, None as an empty cell, cells like formulas guarded."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()

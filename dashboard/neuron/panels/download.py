@@ -1,4 +1,4 @@
-"""The neuron as files. Each is made when it is asked for."""
+"""Downloads of the neuron. A file is made when its button is pressed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,17 +21,17 @@ _PARQUET = "application/vnd.apache.parquet"
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """Buttons, in rows by what the file is for."""
+    """Draw the buttons, in rows by the use of the file."""
 
-    # Read here: what is asked for later runs without a session, and would not know whose labels come first.
+    # Read now: a download runs later, without a session, and would not know whose labels come first.
     labels = annotations.of_layer(place.model, place.layer)
     try:
-        said = annotations.of_neuron(place)
+        of_neuron = annotations.of_neuron(place)
     except AnnotationError:
-        said = []
+        of_neuron = []
 
     def record() -> Record:
-        return neuron_record(place.cache, place.model.name, place.layer, place.neuron, said)
+        return neuron_record(place.cache, place.model.name, place.layer, place.neuron, of_neuron)
 
     def written(write: Callable[[Record], bytes]) -> bytes:
         return write(record())
@@ -40,9 +40,10 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         return neuron_page(record(), facts.bars, place.hook)
 
     def figure(kind: str) -> bytes:
-        found = record()
         title = f"{place.model.name}, layer {place.layer}, neuron {place.neuron}"
-        return histogram_figure(facts.bars, title, provenance_text(found), "svg" if kind == "svg" else "png")
+        return histogram_figure(
+            facts.bars, title, provenance_text(record()), "svg" if kind == "svg" else "png"
+        )
 
     def layer(write: Callable[[pa.Table], bytes]) -> bytes:
         return write(layer_table(place.cache, place.model.name, place.layer, place.hook, labels))
@@ -72,8 +73,8 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         _button("List (CSV)", partial(layer, layer_to_csv), f"{whole}.csv", "text/csv")
         _button("List (Parquet)", partial(layer, layer_to_parquet), f"{whole}.parquet", _PARQUET)
     st.caption(
-        f"All hooks; the page and the list are of {plain(place.hook)}. Every file says which checkpoint "
-        "(SHA-256), corpus, precision and versions it is of."
+        f"Files hold all hooks; the page and the list show {plain(place.hook)}. Every file names its "
+        "checkpoint (SHA-256), corpus, precision and versions."
     )
 
 

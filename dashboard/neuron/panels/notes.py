@@ -1,4 +1,4 @@
-"""What people say of the neuron: one's own star, verdict, label and note, those of others, the history."""
+"""Annotations of the neuron: one's own star, verdict, label and note, those of others, the history."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,15 +16,15 @@ from dashboard.shared.place import Place
 from dashboard.shared.user_name import ask_name, keep_said_name
 
 _SHOWN = 50
-"""Changes of the history that are shown."""
+"""Maximum number of changes shown in the history."""
 
 _OUTCOME = "notes_outcome"
-"""Session state: what became of the last change."""
+"""Session state: the outcome of the last change."""
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Of a change: when it was kept, or why not."""
+    """Outcome of a change: when it was saved, or why not."""
 
     key: Key
     text: str
@@ -32,21 +32,21 @@ class _Outcome:
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """Fields that save when they change, then what others say."""
+    """Draw fields that save when they change, then the annotations of others."""
     try:
-        said = annotations.of_neuron(place)
+        everyone = annotations.of_neuron(place)
         history = annotations.store().history(annotations.key_of(place))
     except AnnotationError as error:
         show_problem("Labels cannot be read", error)
         return
     me = annotations.user_name()
     if me:
-        mine = next((a.content for a in said if a.user == me), Content())
+        mine = next((a.content for a in everyone if a.user == me), Content())
         _fields(place, mine)
         _status(place, me)
     else:
         ask_name("to label this neuron")
-    for annotation in said:
+    for annotation in everyone:
         if annotation.user != me:
             _other(annotation)
     hypothesis_links(place)
@@ -56,7 +56,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
 
 
 def _fields(place: Place, mine: Content) -> None:
-    """Star, verdict, label and note; what could not be saved stays in its field."""
+    """Draw star, verdict, label and note. A value that could not be saved stays in its field."""
     keep_said_name()
     name = f"{place.model.name}_{place.layer}_{place.neuron}"
     keys = {part: f"notes_{part}_{name}" for part in ("star", "verdict", "label", "note")}
@@ -73,9 +73,9 @@ def _fields(place: Place, mine: Content) -> None:
         )
 
     def save() -> None:
-        said = {part: st.session_state[key] or type(getattr(mine, part))() for part, key in keys.items()}
-        # What else changed meanwhile, in another tab, stays.
-        _save(place, **{part: value for part, value in said.items() if value != getattr(mine, part)})
+        values = {part: st.session_state[key] or type(getattr(mine, part))() for part, key in keys.items()}
+        # Only the changed parts: another tab may have changed the others meanwhile.
+        _save(place, **{part: value for part, value in values.items() if value != getattr(mine, part)})
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.toggle("Star", key=keys["star"], on_change=save)
@@ -94,7 +94,7 @@ def _fields(place: Place, mine: Content) -> None:
 
 
 def _status(place: Place, me: str) -> None:
-    """Whether the last change is kept, under which name, and the way back."""
+    """Show if the last change is saved, under which name, and the undo button."""
     outcome = _outcome(place)
     if outcome and outcome.failed:
         show_problem("Not saved", outcome.text, "What you wrote is still in its field.")
@@ -112,17 +112,17 @@ def _status(place: Place, me: str) -> None:
 
     last = annotations.store().last_change(annotations.key_of(place), me)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        said = outcome.text if outcome and not outcome.failed else "Saved as you go"
-        st.caption(f"{plain(said)}, as **{plain(me)}**", width="stretch")
+        status = outcome.text if outcome and not outcome.failed else "Saved as you go"
+        st.caption(f"{plain(status)}, as **{plain(me)}**", width="stretch")
         st.button(
             "Undo", key="notes_undo", icon=":material/undo:", disabled=last is None, on_click=undo,
-            help="Take your own last change of this neuron back.",
+            help="Undo your own last change of this neuron.",
         )  # fmt: skip
         st.button("Other name", key="notes_other", on_click=other_name)
 
 
 def _other(annotation: Annotation) -> None:
-    """What another person says."""
+    """Draw the annotation of another person."""
     c = annotation.content
     parts = [f"**{plain(annotation.user)}**", "★" if c.star else "", plain(c.label), plain(c.verdict)]
     with st.container(border=True, gap="xsmall"):
@@ -133,7 +133,7 @@ def _other(annotation: Annotation) -> None:
 
 
 def _change(revision: Revision) -> str:
-    """A change in words."""
+    """Describe a change in words."""
     old, new, a = revision.before, revision.annotation.content, revision.annotation
     parts = []
     if new.star != old.star:
@@ -162,9 +162,9 @@ def _remember(place: Place, text: str, failed: bool = False) -> None:
 
 
 def _outcome(place: Place) -> _Outcome | None:
-    """What became of the last change of this neuron in this session."""
-    found = st.session_state.get(_OUTCOME)
-    return found if isinstance(found, _Outcome) and found.key == annotations.key_of(place) else None
+    """Return the outcome of this session's last change of this neuron."""
+    outcome = st.session_state.get(_OUTCOME)
+    return outcome if isinstance(outcome, _Outcome) and outcome.key == annotations.key_of(place) else None
 
 
 def _clock() -> str:

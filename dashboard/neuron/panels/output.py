@@ -1,4 +1,4 @@
-"""What the neuron does to the output: read off the weights, and measured on its own examples."""
+"""Effect of the neuron on the output: read off the weights, and measured on its own examples."""
 
 import math
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ from dashboard.shared.provenance import provenance_line
 from dashboard.shared.running import logit_effects as effects
 
 N_DIRECT, N_MEASURED = 12, 8
-"""Tokens in a list of the most promoted or suppressed."""
+"""Number of tokens in a list of the most promoted or suppressed."""
 _BAR = "output_bar"
-"""Session state: a neuron and the effect whose bar was clicked."""
+"""Session state: the neuron whose histogram was clicked, and the value of the bar."""
 TOP_SHARE = 0.01
-"""The share of the vocabulary that counts as the most promoted."""
+"""Share of the vocabulary that counts as the most promoted."""
 
 _PARTS = {"direct": "Read off the weights", "measured": "Measured on its examples"}
 _FOLDS = {False: "per unit of hook_post", True: "per deviation of hook_mid"}
@@ -49,7 +49,7 @@ _REPLACEMENTS = {
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """One of the two."""
+    """Draw the direct effect or the measured effect."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         part = st.segmented_control(
             "Effect on the output", list(_PARTS), required=True, default="direct",
@@ -74,20 +74,20 @@ def draw(place: Place, facts: NeuronFacts) -> None:
             _direct(place, fold)
         st.caption(plain(provenance_line(place)))
     except ModelError as error:
-        show_problem("The model cannot be asked", error)
+        show_problem("The effect on the output cannot be computed", error)
 
 
 def _direct(place: Place, fold: bool) -> None:
     vocabulary = place.cache.vocabulary
-    found = effects.of_neuron(place, fold=fold)[: len(vocabulary)]
+    direct = effects.of_neuron(place, fold=fold)[: len(vocabulary)]
     unit = "standard deviation of the layer's hook_mid" if fold else "unit of hook_post"
     last = place.layer == place.cache.manifest.model.n_layers - 1
-    path = "" if last else " The direct path alone: what later layers make of the neuron is not in it."
+    path = "" if last else " This is the direct path alone, without what later layers make of the neuron."
     st.caption(f"Change of each logit per {unit}, before the final norm divides by its scale.{path}")
     bar_list(
         [
-            Column("promotes", _rows(promoted(found, N_DIRECT, vocabulary))),
-            Column("suppresses", _rows(suppressed(found, N_DIRECT, vocabulary))),
+            Column("promotes", _rows(promoted(direct, N_DIRECT, vocabulary))),
+            Column("suppresses", _rows(suppressed(direct, N_DIRECT, vocabulary))),
         ],
         key="output_direct",
     )
@@ -95,48 +95,50 @@ def _direct(place: Place, fold: bool) -> None:
         "Find a token", key="output_find", placeholder="Find a token: its effect and rank",
         persist_state="session", live="250ms", label_visibility="collapsed",
     )  # fmt: skip
-    tokens = ordered(found, find_tokens(vocabulary, text), vocabulary)
+    tokens = ordered(direct, find_tokens(vocabulary, text), vocabulary)
     if tokens:
-        rows = [Row(t.text, t.effect, number(t.effect), f"rank {t.rank:,} of {len(found):,}") for t in tokens]
+        rows = [
+            Row(t.text, t.effect, number(t.effect), f"rank {t.rank:,} of {len(direct):,}") for t in tokens
+        ]
         bar_list([Column("", rows)], key="output_found")
     elif text:
         st.caption("No token of the vocabulary has this text.")
-    _distribution(place, found, tokens[:1])
+    _distribution(place, direct, tokens[:1])
 
 
-def _distribution(place: Place, found: Effects, marked: Sequence[TokenEffect]) -> None:
-    """The histogram over the vocabulary; a click on a bar lists its tokens."""
-    vocabulary, bars = place.cache.vocabulary, effect_bars(found)
-    asked = (place.model.name, place.layer, place.neuron)
+def _distribution(place: Place, direct: Effects, marked: Sequence[TokenEffect]) -> None:
+    """Draw the histogram over the vocabulary; a click on a bar lists its tokens."""
+    vocabulary, bars = place.cache.vocabulary, effect_bars(direct)
+    this_neuron = (place.model.name, place.layer, place.neuron)
 
     def show(_: str, value: float) -> None:
-        st.session_state[_BAR] = (asked, value)
+        st.session_state[_BAR] = (this_neuron, value)
 
     histogram_view(
         [
             Panel(
-                "effect", f"effect on the {len(found):,} tokens of the vocabulary", bars,
-                [(t.text, t.effect) for t in marked], [], float(found.mean()), float(found.std()),
+                "effect", f"effect on the {len(direct):,} tokens of the vocabulary", bars,
+                [(t.text, t.effect) for t in marked], [], float(direct.mean()), float(direct.std()),
             )
         ],
         "effect", key="output_histogram", on_bar=show, click="its tokens",
     )  # fmt: skip
     neuron, value = st.session_state.get(_BAR, (None, 0.0))
-    if neuron == asked:
-        tokens = in_bar(found, bars, value)
-        shown = ordered(found, tokens[:N_DIRECT], vocabulary)
+    if neuron == this_neuron:
+        tokens = in_bar(direct, bars, value)
+        shown = ordered(direct, tokens[:N_DIRECT], vocabulary)
         title = f"tokens of the bar at {number(value)}: the strongest {len(shown)} of {len(tokens):,}"
         bar_list([Column(title, _rows(shown))], key="output_bar_tokens")
 
 
 def _measured(place: Place) -> None:
     vocabulary = place.cache.vocabulary
-    taken_away = ablation(place, "top")
+    ablated = ablation(place, "top")
     direct = effects.of_neuron(place)[: len(vocabulary)]
-    measured = taken_away.at_peaks[: len(vocabulary)]
-    n, n_cut = len(taken_away.changes), taken_away.n_cut
-    held = ", the final norm dividing as it does with it" if st.session_state[REPLACEMENT] == "held" else ""
-    cut = f" In {n_cut} of them the cache lacks the context's beginning." if n_cut else ""
+    measured = ablated.at_peaks[: len(vocabulary)]
+    n, n_cut = len(ablated.changes), ablated.n_cut
+    held = ", with the scale of the final norm held" if st.session_state[REPLACEMENT] == "held" else ""
+    cut = f" In {n_cut} of them the beginning of the context is not in the cache." if n_cut else ""
     st.caption(
         f"The {n} strongest examples, run with the neuron and without it{held}: change of the logits at the "
         f"peaks, mean over the examples.{cut}"
@@ -146,7 +148,7 @@ def _measured(place: Place) -> None:
         key=UNDERLINE,
         persist_state="session",
     )
-    _fit(direct, taken_away)
+    _next_tokens(direct, ablated)
     most, least = promoted(measured, N_MEASURED, vocabulary), suppressed(measured, N_MEASURED, vocabulary)
     bar_list([Column("raises", _rows(most)), Column("lowers", _rows(least))], key="output_measured")
     r = correlation(direct, measured)
@@ -163,13 +165,13 @@ def _measured(place: Place) -> None:
     )
 
 
-def _fit(direct: Effects, taken_away: Ablation) -> None:
-    """Whether the tokens that really came after the peaks are those that the neuron promotes."""
-    came = [token for token in taken_away.following if token is not None]
-    if not came:
+def _next_tokens(direct: Effects, ablated: Ablation) -> None:
+    """Show how highly the neuron ranks the tokens that came next after the peaks."""
+    next_tokens = [token for token in ablated.following if token is not None]
+    if not next_tokens:
         return
-    by_weights = np.array([percentile(direct, token) for token in came])
-    measured = np.array([p for p in taken_away.percentiles if math.isfinite(p)])
+    by_weights = np.array([percentile(direct, token) for token in next_tokens])
+    measured = np.array([p for p in ablated.percentiles if math.isfinite(p)])
     columns = ["by the weights", "measured", "by chance"]
     most = [share(float(np.mean(p >= 1 - TOP_SHARE))) for p in (by_weights, measured)]
     mean = [share(float(p.mean())) for p in (by_weights, measured)]
@@ -177,12 +179,12 @@ def _fit(direct: Effects, taken_away: Ablation) -> None:
         (f"among the {TOP_SHARE:.0%} most promoted", [*most, f"{TOP_SHARE:.0%}"]),
         ("mean percentile", [*mean, "50%"]),
     ]
-    st.caption(f"The token that really came after the peak, in {len(came)} examples:")
+    st.caption(f"The token that came next after the peak, in {len(next_tokens)} examples:")
     st.html(quantity_table(columns, rows))
 
 
 def _named(direct: Effects, place: Place) -> list[TokenEffect]:
-    """The tokens furthest to the sides of the map."""
+    """Return the tokens to name in the map: the most promoted and the most suppressed."""
     vocabulary = place.cache.vocabulary
     return promoted(direct, N_MEASURED, vocabulary) + suppressed(direct, N_MEASURED, vocabulary)
 

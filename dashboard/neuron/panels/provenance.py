@@ -1,4 +1,4 @@
-"""Which checkpoint, corpus, hook and precision the figures are of, and whether the model still gives them."""
+"""Provenance of the figures, and a check that the model still gives the stored values."""
 
 import pandas as pd
 import streamlit as st
@@ -12,12 +12,12 @@ from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 
-_ASKED = "recomputed_for"
-"""Session state: the address whose examples were asked to be run again."""
+_RECOMPUTED = "recomputed_for"
+"""Session state: the address whose examples are to be run again."""
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """In words, the line that goes under a figure, and the button that runs the examples again."""
+    """Draw the line that stands under a figure, its details, and the button that runs the examples again."""
     moments = facts.moments[place.hook]
     manifest = place.cache.manifest
     corpus = manifest.corpus
@@ -31,13 +31,13 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         f"text. Activation {plain(manifest.model.act_fn)}; at most one example a document.{checked}"
     )
     if st.button("Run these examples through the model again", key="recompute", icon=":material/replay:"):
-        st.session_state[_ASKED] = place.address
-    if st.session_state.get(_ASKED) != place.address:
+        st.session_state[_RECOMPUTED] = place.address
+    if st.session_state.get(_RECOMPUTED) != place.address:
         return
     try:
         found = recomputed(place)
     except ModelError as error:
-        show_problem("The model cannot be asked", error)
+        show_problem("The model cannot be run", error)
         return
     if found:
         _compare(found)
@@ -59,8 +59,8 @@ def _compare(found: list[Recomputed]) -> None:
         largest = max(abs(f.difference) for f in found if not f.whole)
         st.caption(
             f"Of {len(found) - len(whole)} examples the cache does not keep the text before the window, "
-            f"which the model saw when the cache was built: their difference, up to {number(largest)}, is "
-            "that."
+            f"which the model saw when the cache was built. This explains their difference, up to "
+            f"{number(largest)}."
         )
     st.dataframe(
         pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Neurons like this one, by what one chooses, each with the tokens of its peaks and the way to it."""
+"""Similar neurons by a chosen measure, each with the tokens of its peaks and a link."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 
 N_ALIKE, N_OPPOSED = 15, 5
-"""Neurons shown: the most alike, and where a score can be negative the most opposed."""
+"""Numbers of neurons shown: the most similar, and the most opposed for measures that can be negative."""
 
 _MEASURES: dict[Measure, str] = {
     "tokens": "the tokens they fire on",
@@ -30,18 +30,18 @@ _MEASURES: dict[Measure, str] = {
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A neuron and how alike it is."""
+class _Similar:
+    """A neuron and its similarity score."""
 
     place: Place
     score: float
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """The choices and the neurons they find."""
+    """Draw the choice of measure, model and layer, and the similar neurons."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         measure = st.selectbox(
-            "Alike by", list(_MEASURES), format_func=_MEASURES.__getitem__, key="similar_by",
+            "Similar by", list(_MEASURES), format_func=_MEASURES.__getitem__, key="similar_by",
             persist_state="session", label_visibility="collapsed", width=230,
         )  # fmt: skip
         among = _model_choice(place) if measure == "activation" else place
@@ -51,20 +51,22 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     except (ModelError, CacheError) as error:
         show_problem("The neurons cannot be compared", error)
         return
-    st.caption(_what_it_is(place, measure, among))
-    where = "" if among.model == place.model else f" in {among.model.name}"
-    several = len(others) > 1 or bool(where)
-    bar_list([Column(f"most alike{where}", _rows(alike, several))], key="similar_alike", open_address=_open)
+    st.caption(_measure_in_words(place, measure, among))
+    other_model = "" if among.model == place.model else f" in {among.model.name}"
+    several = len(others) > 1 or bool(other_model)
+    bar_list(
+        [Column(f"most similar{other_model}", _rows(alike, several))], key="similar_alike", open_address=_open
+    )
     if opposed:
         rows = _rows(opposed, several)
-        bar_list([Column(f"most opposed{where}", rows)], key="similar_opposed", open_address=_open)
+        bar_list([Column(f"most opposed{other_model}", rows)], key="similar_opposed", open_address=_open)
     if not alike and not opposed:
-        st.caption("No neuron is at all alike.")
+        st.caption("No neuron is similar by this measure.")
     st.caption(plain(provenance_line(place)))
 
 
 def _model_choice(place: Place) -> Place:
-    """A layer of the model whose neurons are compared: this one, or one that reads the same tokens."""
+    """Ask for the model to search: this one, or one with the same tokenizer."""
     others = {other.model.name: other for other in similar.comparable_models(place)}
     if not others:
         return place
@@ -76,7 +78,7 @@ def _model_choice(place: Place) -> Place:
 
 
 def _layer_choice(place: Place, among: Place) -> list[Place]:
-    """The layers that are searched."""
+    """Ask for the layers to search."""
     layers = among.cache.layers
     choices = {f"layer {layer}": [replace(among, layer=layer)] for layer in layers}
     if len(layers) == 1:
@@ -91,29 +93,29 @@ def _layer_choice(place: Place, among: Place) -> list[Place]:
     return choices[chosen]
 
 
-def _search(place: Place, measure: Measure, others: Sequence[Place]) -> tuple[list[_Found], list[_Found]]:
-    """The most alike and the most opposed of all layers, layer by layer, with a bar while the model runs."""
-    shown = st.empty()
-    alike: list[_Found] = []
-    opposed: list[_Found] = []
+def _search(place: Place, measure: Measure, others: Sequence[Place]) -> tuple[list[_Similar], list[_Similar]]:
+    """Return the most similar and the most opposed neurons of all layers, and show the progress."""
+    progress = st.empty()
+    alike: list[_Similar] = []
+    opposed: list[_Similar] = []
     for done, other in enumerate(others):
 
         def report(share: float, done: int = done) -> None:
             text = "Running a sample of the corpus through the model, once for each layer…"
-            shown.progress(min(1.0, (done + share) / len(others)), text)
+            progress.progress(min(1.0, (done + share) / len(others)), text)
 
         scores = similar.scores(place, measure, other, report)
         itself = place.neuron if (other.model, other.layer) == (place.model, place.layer) else None
-        for found, n, lowest in ((alike, N_ALIKE, False), (opposed, N_OPPOSED, True)):
+        for results, n, lowest in ((alike, N_ALIKE, False), (opposed, N_OPPOSED, True)):
             for neuron in best(scores, n, without=itself, lowest=lowest):
-                found.append(_Found(replace(other, neuron=neuron), float(scores[neuron])))
-    shown.empty()
-    alike = sorted(alike, key=lambda found: -found.score)[:N_ALIKE]
-    opposed = sorted(opposed, key=lambda found: found.score)[:N_OPPOSED]
-    return [found for found in alike if found.score > 0], [found for found in opposed if found.score < 0]
+                results.append(_Similar(replace(other, neuron=neuron), float(scores[neuron])))
+    progress.empty()
+    alike = sorted(alike, key=lambda similar: -similar.score)[:N_ALIKE]
+    opposed = sorted(opposed, key=lambda similar: similar.score)[:N_OPPOSED]
+    return [s for s in alike if s.score > 0], [s for s in opposed if s.score < 0]
 
 
-def _rows(found: Sequence[_Found], several: bool) -> list[Row]:
+def _rows(results: Sequence[_Similar], several: bool) -> list[Row]:
     return [
         Row(
             label=f"{f.place.layer} · {f.place.neuron}" if several else f"neuron {f.place.neuron}",
@@ -122,7 +124,7 @@ def _rows(found: Sequence[_Found], several: bool) -> list[Row]:
             detail=similar.peaks_of(f.place, f.place.neuron),
             address=f.place.address,
         )
-        for f in found
+        for f in results
     ]
 
 
@@ -130,7 +132,7 @@ def _open(address: Address) -> None:
     st.query_params.from_dict(address.params())
 
 
-def _what_it_is(place: Place, measure: Measure, among: Place) -> str:
+def _measure_in_words(place: Place, measure: Measure, among: Place) -> str:
     if measure == "tokens":
         return "Share of the strongest examples that peak on the same tokens, as often."
     if measure == "activation":

@@ -1,4 +1,4 @@
-"""Tokens of the highest mean activation, and the sources of text that the activation came from."""
+"""Tokens with the highest mean activation, and the sources of text that the activation comes from."""
 
 import pandas as pd
 import streamlit as st
@@ -8,9 +8,9 @@ from dashboard.shared.place import Place
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """Both, beside each other."""
+    """Draw both tables side by side."""
     if not facts.tokens and not facts.sources:
-        st.info("This cache does not hold them: it is of version 1. Build it again to see them.")
+        st.info("This cache is of version 1 and holds no tokens and sources. Build it again to see them.")
         return
     columns = st.columns(2, gap="small")
     with columns[0]:

@@ -79,7 +79,7 @@ def test_another_tokenizer_is_said(models: Path, panel: str, state: dict[str, ob
 @pytest.mark.parametrize("content", [b"{", b"\x00\xff", b"[]"])
 def test_a_damaged_checkpoint_is_said_in_the_panel(models: Path, name: str, content: bytes) -> None:
     (models / "tiny" / name).write_bytes(content)
-    assert "The model cannot be asked" in errors(opened("output"))
+    assert "The effect on the output cannot be computed" in errors(opened("output"))
 
 
 def test_the_button_runs_the_examples_again(models: Path) -> None:

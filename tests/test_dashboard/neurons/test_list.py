@@ -309,7 +309,7 @@ def test_the_filters_change_the_address_and_are_cleared(models: Path) -> None:
     assert "of 48 neurons of layer 0" in app.caption[0].value
     app.number_input(key="list_kurtosis_low").set_value(1e6).run()
     assert app.query_params["kurtosis"] == "1000000.0~"
-    assert "No neuron fits" in app.info[0].value
+    assert "No neuron matches" in app.info[0].value
     app.button(key="empty_filters").click().run()
     assert "kurtosis" not in app.query_params
     assert [c.key for c in app.get("bidi_component")].count("neuron_list") == 1
