@@ -1,8 +1,8 @@
-"""The routes of our own, beside Streamlit's: what the editor asks while a person types, what a rater says.
+"""The dashboard's own routes beside Streamlit's: `api/reading` for the editor, `api/rating` for a rater.
 
-A rerun of the page costs a browser tens of milliseconds a key; an answer here costs a forward pass, or a
-transaction. Whoever reaches the server can ask, so a question is small, of this site, and about what the
-pages show; nothing is kept of a text, and of a rating what the rater said.
+A rerun of the page costs a browser tens of milliseconds at every key; a response here costs a forward pass,
+or a transaction. Anyone who reaches the server can send a request. So a request is small, comes from a page
+of this site, and concerns what the pages show. No text is stored; of a rating, only what the rater sent.
 """
 
 import json
@@ -28,149 +28,151 @@ from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.catalog import ModelError
 from dashboard.studies.plan.design import StudyError
 
-PATH = "api/reading"
+READING_PATH = "api/reading"
 RATING_PATH = "api/rating"
-MOST_BYTES = 12 * MAX_TEXT + 100_000
-"""Of a question: two texts of code units that JSON spells in six bytes each, and the rest."""
-MOST_AT_ONCE = 2
-"""Questions that are answered side by side."""
-MOST_WAITING = 64
-"""Questions that wait for their turn; more are refused, and asked again by the browser."""
+MAX_BYTES = 12 * MAX_TEXT + 100_000
+"""Of a request: two texts whose code units JSON may write in six bytes each, and the other fields."""
+MAX_RUNNING = 2
+"""Requests of one route that are handled at the same time."""
+MAX_WAITING = 64
+"""Requests of one route that wait; more are refused, and sent again by the browser."""
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_Asked = TypeVar("_Asked", bound=BaseModel)
-_turns = anyio.CapacityLimiter(MOST_AT_ONCE)
-_rating_turns = anyio.CapacityLimiter(MOST_AT_ONCE)
+_Model = TypeVar("_Model", bound=BaseModel)
+# Of their own: a rater does not wait for those who type.
+_reading_limiter = anyio.CapacityLimiter(MAX_RUNNING)
+_rating_limiter = anyio.CapacityLimiter(MAX_RUNNING)
 _log = logging.getLogger(__name__)
 
 
-class Refused(Exception):
-    """A question that gets no answer: the HTTP status, and why in a sentence."""
+class RequestError(Exception):
+    """A request that is refused: the HTTP status, and the reason in a sentence."""
 
-    def __init__(self, status: HTTPStatus, problem: str) -> None:
-        super().__init__(problem)
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
 
 
 def routes() -> list[BaseRoute]:
-    """The routes to serve beside Streamlit's, below its base path."""
+    """Return the routes to serve beside Streamlit's, below its base path."""
     base = str(config.get_option("server.baseUrlPath")).strip("/")
     prefix = f"/{base}" if base else ""
     return [
-        Route(f"{prefix}/{PATH}", reading, methods=["POST"]),
+        Route(f"{prefix}/{READING_PATH}", reading, methods=["POST"]),
         Route(f"{prefix}/{RATING_PATH}", rating, methods=["POST"]),
     ]
 
 
 async def reading(request: Request) -> Response:
-    """Answer a question about a text, see `Question`; what is refused is JSON too, with a `problem`."""
-    # Imported when the server runs: what services keep is set up then.
-    from dashboard.editor.reading_route import Question, answer
+    """Handle a `ReadingRequest`; a refusal is JSON with an `error`."""
+    # Imported when the server runs: importing services sets up Streamlit's caches.
+    from dashboard.editor.reading_route import ReadingRequest, read_text
 
-    def answered(question: Question) -> Response:
-        return _json(answer(question))
+    def respond(content: ReadingRequest) -> Response:
+        return _json(read_text(content))
 
-    return await _answered(request, Question, answered, _turns)
+    return await _handle(request, ReadingRequest, respond, _reading_limiter)
 
 
 async def rating(request: Request) -> Response:
-    """Keep a rating and answer with the next card, see `Asked`; what is refused has a `problem` instead.
+    """Handle a `RatingRequest`; a refusal is JSON with an `error`.
 
-    The answer is sent as it is: compressed, its size would say what is in it.
+    The response is sent uncompressed: the size of compressed text would tell one card from another.
     """
-    from dashboard.studies.rating_route import Asked, answer
+    from dashboard.studies.rating_route import RatingRequest, store_and_advance
 
-    def answered(asked: Asked) -> Response:
+    def respond(content: RatingRequest) -> Response:
         headers = _HEADERS | {"Content-Encoding": "identity"}
-        return Response(answer(asked), headers=headers, media_type="application/json")
+        return Response(store_and_advance(content), headers=headers, media_type="application/json")
 
-    return await _answered(request, Asked, answered, _rating_turns)
+    return await _handle(request, RatingRequest, respond, _rating_limiter)
 
 
-async def _answered(
+async def _handle(
     request: Request,
-    kind: type[_Asked],
-    answer: Callable[[_Asked], Response],
-    turns: anyio.CapacityLimiter,
+    model: type[_Model],
+    respond: Callable[[_Model], Response],
+    limiter: anyio.CapacityLimiter,
 ) -> Response:
-    """The answer to a request of a kind, or why there is none."""
+    """Check a request, wait for a free worker, and return its response or the reason of a refusal."""
     try:
         check_origin(request)
-        asked = parsed(kind, await body_of(request))
-        if turns.statistics().tasks_waiting >= MOST_WAITING:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many ask at once: ask again in a moment")
-        async with turns:
-            if await request.is_disconnected():
+        content = parse_body(model, await read_body(request))
+        if limiter.statistics().tasks_waiting >= MAX_WAITING:
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests: try again in a moment")
+        async with limiter:
+            if await request.is_disconnected():  # typed on, or left: its response is of no use
                 raise ClientDisconnect
-            return await anyio.to_thread.run_sync(answer, asked)
-    except Refused as refused:
-        return _json({"problem": str(refused)}, refused.status)
+            return await anyio.to_thread.run_sync(respond, content)
+    except RequestError as error:
+        return _json({"error": str(error)}, error.status)
     except (AddressError, ModelError, CacheError, StudyError) as error:
-        return _json({"problem": str(error)}, HTTPStatus.CONFLICT)
-    except AnnotationError as error:  # says where the database is: for the log
+        return _json({"error": str(error)}, HTTPStatus.CONFLICT)
+    except AnnotationError as error:  # its message says where the database is: for the log alone
         _log.warning("%s", error)
-        problem = "the server's database does not answer: its log says why"
-        return _json({"problem": problem}, HTTPStatus.SERVICE_UNAVAILABLE)
-    except ClientDisconnect:  # nobody waits for the answer any more
+        message = "the server's database does not respond: its log says why"
+        return _json({"error": message}, HTTPStatus.SERVICE_UNAVAILABLE)
+    except ClientDisconnect:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def check_origin(request: Request) -> None:
-    """Let in what a page of this site sends: JSON, which other sites cannot send without being asked first.
+    """Check that a request comes from a page of this site, and is JSON.
 
-    Streamlit's own options say who else is of this site: `server.allowedHosts`, `server.enableCORS`,
-    `server.corsAllowedOrigins`.
+    A page of another site cannot send JSON without a preflight request, which no route here allows.
+    Streamlit's options decide which hosts and origins belong to this site: `server.allowedHosts`,
+    `server.enableCORS`, `server.corsAllowedOrigins`.
 
     Raises:
-        Refused: it is of another site, or no JSON.
+        RequestError: it is of another site, or not JSON.
     """
     host, origin = request.headers.get("host"), request.headers.get("origin")
     if not is_host_allowed(host):
-        raise Refused(HTTPStatus.FORBIDDEN, "the request names a host that this server does not go by")
+        raise RequestError(HTTPStatus.FORBIDDEN, "the request names a host that this server does not serve")
     allowed = config.get_option("server.corsAllowedOrigins")
     if origin is not None and config.get_option("server.enableCORS") and origin not in allowed:
         try:
-            same = urlsplit(origin).netloc == host
+            is_same = urlsplit(origin).netloc == host
         except ValueError:
-            same = False
-        if not same:
-            raise Refused(HTTPStatus.FORBIDDEN, "the request comes from another site")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected content of type application/json")
+            is_same = False
+        if not is_same:
+            raise RequestError(HTTPStatus.FORBIDDEN, "the request comes from another site")
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected content of type application/json")
 
 
-async def body_of(request: Request) -> bytes:
-    """The content, no more of which is read than a question can have.
+async def read_body(request: Request) -> bytes:
+    """Return the body of a request, and stop reading where it is too long.
 
     Raises:
-        Refused: it is longer.
+        RequestError: it has more than `MAX_BYTES`.
     """
-    found = bytearray()
+    body = bytearray()
     async for part in request.stream():
-        found += part
-        if len(found) > MOST_BYTES:
-            raise Refused(
+        body += part
+        if len(body) > MAX_BYTES:
+            raise RequestError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"expected at most {MOST_BYTES:,} bytes: a text of at most {MAX_TEXT:,} characters",
+                f"expected at most {MAX_BYTES:,} bytes: a text of at most {MAX_TEXT:,} characters",
             )
-    return bytes(found)
+    return bytes(body)
 
 
-def parsed(kind: type[_Asked], body: bytes) -> _Asked:
-    """The question of a request.
+def parse_body(model: type[_Model], body: bytes) -> _Model:
+    """Return the content of a request.
 
     Raises:
-        Refused: it is none.
+        RequestError: it is not JSON, or not of the model.
     """
     try:
-        return kind.model_validate(json.loads(body))
+        return model.model_validate(json.loads(body))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"][:3])[:80]
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'question'}: {first['msg']}") from None
+        field = ".".join(str(part) for part in first["loc"][:3])[:80]
+        raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field or 'request'}: {first['msg']}") from None
     except (ValueError, RecursionError):
-        raise Refused(HTTPStatus.BAD_REQUEST, "expected a question as JSON") from None
+        raise RequestError(HTTPStatus.BAD_REQUEST, "expected a request as JSON") from None
 
 
 def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -135,16 +135,16 @@ def component_data(
             "text": as_typed(workspace.original),
         }
     return {
-        "work": workspace.work_id,
+        "text_id": workspace.text_id,
         "source": workspace.source,
         "text": None if browser_is_current else workspace.text,
         "max_text": MAX_TEXT,
         "keep": workspace.text_end,
-        "follows": follows_caret,
+        "follows_caret": follows_caret,
         "original": original,
         "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in workspace.pins],
         "version": f"{place.version} {checkpoint_version(place.model)}",
-        "ask": {
+        "reader": {
             "model": place.model.name,
             "layer": place.layer,
             "neuron": place.neuron,

@@ -53,7 +53,7 @@ class Workspace:
     _peaks: dict[tuple[ResultKey, str], float] = field(default_factory=dict)
 
     @property
-    def work_id(self) -> str:
+    def text_id(self) -> str:
         """The identifier that the browser sends with an edit.
 
         It changes when the server replaces the text, so that an edit of the previous text is not applied.
@@ -69,13 +69,13 @@ class Workspace:
         """Apply the last edit that the browser sent.
 
         Returns:
-            True if there is one for this `work_id`. The browser's text is then the current one, and must
+            True if there is one for this `text_id`. The browser's text is then the current one, and must
             not be overwritten.
         """
         edit = (st.session_state.get(COMPONENT_KEY) or {}).get("edit")
         if (
             not isinstance(edit, dict)
-            or edit.get("work") != self.work_id
+            or edit.get("text_id") != self.text_id
             or not isinstance(edit.get("text"), str)
         ):
             return False

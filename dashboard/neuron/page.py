@@ -5,7 +5,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cache.format.schema import CacheError
 from dashboard.neuron import sections
-from dashboard.neuron.components.histogram_view import Second
+from dashboard.neuron.components.histogram_view import Outline
 from dashboard.neuron.keys import DIGITS, KEYS, OTHER_HOOK
 from dashboard.neuron.panels import PANELS
 from dashboard.neuron.service import NeuronFacts, neuron_facts
@@ -98,7 +98,7 @@ def side_by_side(
     left, right = st.columns(2, gap="medium")
     with left:
         name = f"layer {other.layer}, neuron {other.neuron} of {other.model.name}"
-        sections.figures(place, facts, "histograms", Second(name, other_facts.bars))
+        sections.figures(place, facts, "histograms", Outline(name, other_facts.bars))
         sections.examples(place, facts, "examples")
     with right:
         sections.figures(other, other_facts, "histograms_beside")

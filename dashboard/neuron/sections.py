@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cache.format.schema import CacheError
 from dashboard.neuron.ablation import underlined
-from dashboard.neuron.components.histogram_view import Panel, Second, histogram_view
+from dashboard.neuron.components.histogram_view import Outline, Panel, histogram_view
 from dashboard.neuron.service import NeuronFacts
 from dashboard.shared import places
 from dashboard.shared.address import AddressError, Beside
@@ -110,7 +110,7 @@ def view_choice(place: Place) -> None:
             st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
 
 
-def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = None) -> None:
+def figures(place: Place, facts: NeuronFacts, key: str, outline: Outline | None = None) -> None:
     """Draw the histograms of all hooks. A click on a bar shows samples of its range."""
 
     def show(hook: str, value: float) -> None:
@@ -128,8 +128,8 @@ def figures(place: Place, facts: NeuronFacts, key: str, second: Second | None = 
         ],
         place.hook,
         key=key,
-        second=second,
-        of=provenance_line(place, hooks),
+        outline=outline,
+        caption=provenance_line(place, hooks),
         on_bar=show if key == "histograms" and "ranges" in place.views else None,
     )  # fmt: skip
 

@@ -21,8 +21,6 @@ N_SNIPPETS = 3
 BEFORE, AFTER = (16, 100), (12, 70)
 """Maximum numbers of pieces and characters before and after a peak."""
 
-_ONE_LINE = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
-
 Key = tuple[int, int]
 """Layer and neuron."""
 
@@ -181,4 +179,4 @@ def _rows(
 
 
 def _on_one_line(text: str) -> str:
-    return visible(text) if not text.strip(" ") else text.translate(_ONE_LINE)
+    return visible(text, spaces=not text.strip(" "))

@@ -1,7 +1,7 @@
-"""What a rater's browser asks: keep this, and show me the next card.
+"""The route of a rater: its request, a rating to store, and the response with the next card.
 
-An answer has one size for a whole study. A rating stands for itself: one that comes twice, or after the
-server began anew, is kept once and answered alike.
+All responses of a study have one size. Requests are stateless, and a rating that is sent twice is stored
+once, so that a rater can go on after a server restart.
 """
 
 import json
@@ -15,14 +15,14 @@ from dashboard.studies import open_store as studies
 from dashboard.studies.storage.ratings import MOST_RULE, RatedAlready, Rating
 
 HEAD = 160
-"""Bytes of an answer before its card, filled up with blanks."""
+"""Bytes of a response before its card, filled up with blanks."""
 
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
-class Said(BaseModel):
-    """A verdict on a card, see `Rating`."""
+class SentRating(BaseModel):
+    """A verdict on a card, with the fields of `Rating` that the browser knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,38 +34,38 @@ class Said(BaseModel):
     hidden_seconds: Seconds = 0.0
 
 
-class Asked(BaseModel):
-    """What a rater has done, and for which study."""
+class RatingRequest(BaseModel):
+    """A rater, a study, and what the rater did: a rating, an undo, or neither to begin."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     study: Name
     rater: UserName
-    rating: Said | None = None
+    rating: SentRating | None = None
     undo: bool = False
-    """Take the last rating back."""
+    """Remove the rater's last rating."""
 
 
-def answer(asked: Asked) -> bytes:
-    """Keep what was done, then say where the rater is.
+def store_and_advance(request: RatingRequest) -> bytes:
+    """Store a rating or undo one, and return the rater's progress with the next card.
 
     Returns:
-        JSON: `done` and `total` (cards), `seconds` (the rater's own, once all is rated), and `card` (null
-        then).
+        JSON: `done` and `total` (numbers of cards), `seconds` (the rater's total, once all is rated; else 0),
+        and `card` (null once all is rated).
 
     Raises:
         StudyError: there is no such study, it is closed, or it has no such card.
-        AnnotationError: the database does not answer.
+        AnnotationError: the database does not respond.
     """
     store = studies.store()
-    if asked.rating:
-        with suppress(RatedAlready):  # the same once more
-            store.rate(asked.study, Rating(rater=asked.rater, **asked.rating.model_dump()))
-    elif asked.undo:
-        store.undo(asked.study, asked.rater)
-    item = store.next_item(asked.study, asked.rater)
-    card = store.card(asked.study, item) if item else b"null"
-    progress = store.progress_of(asked.study, asked.rater)
+    if request.rating:
+        with suppress(RatedAlready):  # sent again after a lost response
+            store.rate(request.study, Rating(rater=request.rater, **request.rating.model_dump()))
+    elif request.undo:
+        store.undo(request.study, request.rater)
+    item = store.next_item(request.study, request.rater)
+    card = store.card(request.study, item) if item else b"null"
+    progress = store.progress_of(request.study, request.rater)
     seconds = round(progress.seconds) if item is None else 0
     head = json.dumps({"done": progress.done, "total": progress.total, "seconds": seconds})
     return head[:-1].encode().ljust(HEAD) + b', "card": ' + card + b"}"

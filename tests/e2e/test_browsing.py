@@ -43,8 +43,8 @@ def test_a_neuron_opens_and_its_first_example_is_read(server: str, page: Page, t
     assert shown == pytest.approx(first.value, rel=1e-3)
     assert page.locator(".example").count() == 20
     expect(page.get_by_role("group", name="Histogram before the LayerNorm")).to_be_visible()
-    expect(page.locator(".of")).to_contain_text("hook_mid and hook_post")
-    expect(page.locator(".of")).to_contain_text("tokens of")
+    expect(page.locator(".caption")).to_contain_text("hook_mid and hook_post")
+    expect(page.locator(".caption")).to_contain_text("tokens of")
 
 
 def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
@@ -53,7 +53,7 @@ def test_hover_and_keyboard_show_both_values(server: str, page: Page) -> None:
     tip = page.get_by_role("tooltip")
     expect(tip).to_contain_text("before LayerNorm")
     expect(tip).to_contain_text("after LayerNorm")
-    expect(tip).to_contain_text("token of its document")
+    expect(tip).to_contain_text("position in its document")
     expect(tip).to_contain_text(re.compile("source(prose|code|odd)"))
     page.mouse.move(0, 0)
     page.locator(".list .text").nth(1).focus()
@@ -178,7 +178,7 @@ def test_what_a_histogram_shows_is_the_readers_choice(server: str, page: Page) -
     assert page.locator("svg .normal").count() == 0
     page.get_by_role("button", name="normal").click()
     expect(page.locator("svg .normal")).to_have_count(2)
-    page.get_by_role("button", name="intervals").click()
+    page.get_by_role("button", name="ranges").click()
     assert page.locator("svg .interval").count() > 10
     heights = "all => all.map(e => e.getAttribute('height')).join()"
     logarithmic = page.locator("svg .bar").evaluate_all(heights)

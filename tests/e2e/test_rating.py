@@ -98,7 +98,7 @@ def test_a_study_is_rated_to_the_end_by_keys(
     page.keyboard.press("?")
     at_card(page, 2, 7)
     asked.clear()
-    page.locator(".fires").first.hover()
+    page.locator(".active").first.hover()
     page.locator(".verdict").first.hover()
     page.reload()  # goes on at once: the same card, and its time
     at_card(page, 2, 7)

@@ -1,43 +1,36 @@
-// What was typed, kept in this tab: it is there again after a reload, a visit to another page, or a new start of the
-// server. One draft at a time; sessionStorage where the browser lets us.
+// The draft: what was typed, kept in this tab's storage. It survives a reload, a visit to another page and a restart of
+// the server. There is one draft at a time.
 
-const DRAFT = 'solu-editor-draft';
+const DRAFT_KEY = 'solu-editor-draft';
 let draft = readDraft();
 
-// The desk that a `work` is on: another one in every session.
-function deskOf(work) {
-  return work?.split('-')[0];
+// A `text_id` names a text that the page opened, as DESK-NUMBER; a new session of the server has another desk.
+function deskOf(textId) {
+  return textId?.split('-')[0];
 }
 
 function readDraft() {
-  try {
-    const found = JSON.parse(sessionStorage.getItem(DRAFT));
-    return typeof found?.text === 'string' ? { ...found, here: false } : null;
-  } catch {
-    return null;
-  }
+  const stored = readStored(DRAFT_KEY, 'sessionStorage');
+  return typeof stored.text === 'string' ? { ...stored, isOfThisPage: false } : null;
 }
 
-function keepDraft(s) {
-  draft = { work: s.work, source: s.data.source, text: s.area.value, keep: s.keep, here: true };
+function updateDraft(editor) {
+  const { textId, data, area, keep } = editor;
+  draft = { textId, source: data.source, text: area.value, keep, isOfThisPage: true };
 }
 
 function storeDraft() {
-  try {
-    sessionStorage.setItem(DRAFT, JSON.stringify({ ...draft, here: undefined }));
-  } catch {
-    // No storage, or no room: this page still has it.
-  }
+  store(DRAFT_KEY, { ...draft, isOfThisPage: undefined }, 'sessionStorage');
 }
 
-// The draft of what is opened now, or null. In a session of the server it is known by `work`. In a new one the same
-// source is the same text; an address that names none goes on with the last. A person who came by a new
-// address, not by a reload or Back, asked for the text as it was.
-function draftOf(data, first) {
-  if (!draft || draft.work === data.work) return draft;
-  const sameDesk = deskOf(draft.work) === deskOf(data.work);
-  const sameText = draft.source === data.source || (!data.source && !data.text);
+// The draft of the text that is opened, or null. In one session of the server `text_id` names it. After a restart the same
+// source is the same text, and an address without a source continues the last draft. A person who came by a new address,
+// not by a reload or Back, wants the text as it is there.
+function draftOf(data, isFirst) {
+  if (!draft || draft.textId === data.text_id) return draft;
+  const isSameDesk = deskOf(draft.textId) === deskOf(data.text_id);
+  const isSameText = draft.source === data.source || (!data.source && !data.text);
   const [arrival] = performance.getEntriesByType('navigation');
-  const goesOn = draft.here || !first || ['reload', 'back_forward'].includes(arrival?.type);
-  return !sameDesk && sameText && goesOn ? draft : null;
+  const continues = draft.isOfThisPage || !isFirst || ['reload', 'back_forward'].includes(arrival?.type);
+  return !isSameDesk && isSameText && continues ? draft : null;
 }

@@ -9,7 +9,14 @@ from dashboard.shared.components.browser_files import script, style
 
 _HERE = Path(__file__).parent
 
-_SCRIPTS = ("live_tokens.js", "live_paint.js", "live_draft.js", "live_editor.js")
+_SCRIPTS = (
+    "live_draft.js",
+    "live_runs.js",
+    "live_reading.js",
+    "live_comparison.js",
+    "live_requests.js",
+    "live_editor.js",
+)
 
 _mount = st.components.v2.component(
     "solu_live_editor",
@@ -26,24 +33,24 @@ _mount = st.components.v2.component(
 <div class="tip" role="tooltip" hidden></div>
 </section>""",
     css=style(_HERE, "live_editor.css"),
-    js=script(_HERE, *_SCRIPTS, shared=("tokens.js", "quantities.js")),
+    js=script(_HERE, *_SCRIPTS),
 )
 
 
 def live_editor(data: dict[str, Any], key: str) -> None:
     """Draw the editor.
 
-    It asks the route of `dashboard/editor/reading_route.py` for the colours, key by key. When typing pauses,
-    what a person did is `st.session_state[key]["edit"]` in the next run: `text`, `caret` (offset or None),
-    `keep` (`first` or `last`) and `work`.
+    At every key it requests the colours from the route in `dashboard/editor/reading_route.py`. When typing
+    pauses, it reports to the page: `st.session_state[key]["edit"]` in the next run has `text`, `caret`
+    (offset or None), `keep` (`first` or `last`) and `text_id`.
 
     Args:
-        data: `work`: changes when `text` is to take the place of what is in the browser; `text`: None while
-            the browser owns it; `source`: what the text was opened from, by which a draft is found again
-            after a reload; `max_text`: most code units; `keep`: as above; `follows`: whether a move of the
-            caret is to be told; `original`: None, or `title`, `detail` and `text`; `pins`: a label for each
-            pinned neuron; `ask`: who is to read the text, as in a `Question`; `version`: changes with the
-            model on disk.
-        key: keep it, whatever changes.
+        data: `text_id`: changes when `text` is to replace the text in the browser; `text`: None while the
+            browser owns it; `source`: what the text was opened from, by which a draft is found again after a
+            reload; `max_text`: largest number of code units; `keep`: as above; `follows_caret`: True to
+            report when the caret moves; `original`: None, or `title`, `detail` and `text`; `pins`: a label
+            for each pinned neuron; `reader`: fields of a `ReadingRequest` that name the neurons; `version`:
+            changes with the model on disk.
+        key: of the component; always the same.
     """
     _mount(key=key, data=data, on_edit_change=lambda: None)

@@ -1,4 +1,4 @@
-"""A neuron's histograms beside each other: the data that the browser gets, and the component that draws them.
+"""Histograms of a neuron side by side: the data that the browser gets, and the component that draws them.
 
 Not plotly, which took 100 ms of every step from neuron to neuron. The data is text and numbers.
 """
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from analysis.formatting import number
 from analysis.histogram_bars import Bars, normal_counts
 from dashboard.shared.components.browser_files import script, style
 
@@ -20,10 +19,10 @@ _HERE = Path(__file__).parent
 
 _mount = st.components.v2.component(
     "solu_histogram_view",
-    html='<section class="view"><div class="choices"></div><div class="panels"></div><p class="of"></p>'
+    html='<section class="view"><div class="choices"></div><div class="panels"></div><p class="caption"></p>'
     '<div class="tip" role="status" hidden></div></section>',
     css=style(_HERE, "histogram_view.css"),
-    js=script(_HERE, "histogram_view.js"),
+    js=script(_HERE, "histogram_scales.js", "histogram_view.js"),
 )
 
 
@@ -35,15 +34,15 @@ class Panel:
     title: str
     bars: Bars
     quantiles: Sequence[tuple[str, float]]
-    """Label and value of each quantile that is marked."""
+    """Label and value of each marked quantile."""
     intervals: Sequence[float]
-    """Edges of the intervals that examples were sampled from."""
+    """Edges of the ranges that examples were sampled from."""
     mean: float
     std: float
 
 
 @dataclass(frozen=True)
-class Second:
+class Outline:
     """Another neuron, drawn as an outline over the first."""
 
     name: str
@@ -53,78 +52,92 @@ class Second:
 
 def histogram_view(
     panels: Sequence[Panel],
-    shown: str,
+    hook: str,
     key: str,
     *,
-    second: Second | None = None,
+    outline: Outline | None = None,
     on_bar: Callable[[str, float], None] | None = None,
     click: str = "samples from here",
-    of: str = "",
+    caption: str = "",
 ) -> None:
-    """Draw histograms; log or linear, marks and the normal approximation are the reader's choice, kept there.
+    """Draw histograms. The reader chooses log counts and marks; the browser keeps the choice.
 
     Args:
-        shown: the hook whose examples are on the page, in full colour.
-        on_bar: called in a callback, before the next run, with the hook and the middle of a bar clicked.
-        click: what a click on a bar shows, in words.
-        of: what the figures are of, said below them.
+        panels: one a hook.
+        hook: the one whose examples are on the page, in full colour.
+        key: of the component; keep it when the data changes.
+        outline: another neuron over the first.
+        on_bar: called in a callback, before the next run, with the hook and the middle of a clicked bar.
+        click: names the result of a click on a bar, in the tooltip.
+        caption: text below the histograms.
     """
 
     def clicked() -> None:
-        chosen = _chosen(panels, st.session_state[key].get("bar"))
-        if chosen is not None and on_bar is not None:
-            on_bar(*chosen)
+        bar = _clicked_bar(panels, st.session_state[key].get("bar"))
+        if bar is not None and on_bar is not None:
+            on_bar(*bar)
 
-    data = histogram_view_data(panels, shown, second, click if on_bar else "")
-    _mount(key=key, data=data | {"of": of}, on_bar_change=clicked)
+    data = histogram_view_data(panels, hook, outline, click if on_bar else "", caption)
+    _mount(key=key, data=data, on_bar_change=clicked)
 
 
 def histogram_view_data(
-    panels: Sequence[Panel], shown: str, second: Second | None = None, click: str = ""
+    panels: Sequence[Panel],
+    hook: str,
+    outline: Outline | None = None,
+    click: str = "",
+    caption: str = "",
 ) -> dict[str, Any]:
-    """What the browser needs: of each hook the edges and exact counts of its bars, and what is marked.
+    """Return what the browser needs.
 
-    The second neuron's counts are scaled to as many tokens as the first one's were counted over.
+    Returns:
+        `click`, `caption` and `outline_name` as text, empty for none; and of each panel `title`, `coloured`
+        (True for the hook of the examples), `edges` and `counts` of its bars, `normal` (counts of a normal
+        distribution with the same mean and standard deviation), `quantiles` (`label` and `value` of each),
+        `intervals` (edges) and `outline` (`edges` and `counts`, or None). The outline's counts are scaled to
+        as many tokens as the panel's.
     """
     return {
         "click": click,
-        "second": "" if second is None else second.name,
+        "caption": caption,
+        "outline_name": "" if outline is None else outline.name,
         "panels": [
             {
                 "title": panel.title,
-                "shown": panel.hook == shown,
-                "edges": _short(panel.bars.edges),
+                "coloured": panel.hook == hook,
+                "edges": _to_six_digits(panel.bars.edges),
                 "counts": panel.bars.counts.tolist(),
-                "normal": _short(normal_counts(panel.bars, panel.mean, panel.std)),
+                "normal": _to_six_digits(normal_counts(panel.bars, panel.mean, panel.std)),
                 "quantiles": [
-                    [label, float(f"{value:.6g}"), number(value)] for label, value in panel.quantiles
+                    {"label": label, "value": float(f"{value:.6g}")} for label, value in panel.quantiles
                 ],
-                "intervals": _short(np.asarray(panel.intervals, dtype=np.float64)),
-                "over": _over(panel, second),
+                "intervals": _to_six_digits(np.asarray(panel.intervals, dtype=np.float64)),
+                "outline": _outline(panel, outline),
             }
             for panel in panels
         ],
     }
 
 
-def _over(panel: Panel, second: Second | None) -> dict[str, Any] | None:
-    if second is None or panel.hook not in second.bars:
+def _outline(panel: Panel, outline: Outline | None) -> dict[str, Any] | None:
+    if outline is None or panel.hook not in outline.bars:
         return None
-    bars = second.bars[panel.hook]
+    bars = outline.bars[panel.hook]
     scale = panel.bars.counts.sum() / max(int(bars.counts.sum()), 1)
-    return {"edges": _short(bars.edges), "counts": _short(bars.counts * scale)}
+    return {"edges": _to_six_digits(bars.edges), "counts": _to_six_digits(bars.counts * scale)}
 
 
-def _short(values: npt.NDArray[np.float64]) -> list[float]:
+def _to_six_digits(values: npt.NDArray[np.float64]) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def _chosen(panels: Sequence[Panel], place: Any) -> tuple[str, float] | None:
-    """Hook and middle of the bar that the browser names as [panel, bar]; None for anything else."""
+def _clicked_bar(panels: Sequence[Panel], message: Any) -> tuple[str, float] | None:
+    """Return hook and middle of the bar that the browser names by `panel` and `bar`; None for anything
+    else."""
     try:
-        which, bar = place
-        panel = panels[which]
+        index, bar = message["panel"], message["bar"]
+        panel = panels[index]
         low, high = panel.bars.edges[bar], panel.bars.edges[bar + 1]
-    except (TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError):
         return None
-    return (panel.hook, float(low + high) / 2) if min(which, bar) >= 0 else None
+    return (panel.hook, float(low + high) / 2) if min(index, bar) >= 0 else None

@@ -1,4 +1,4 @@
-"""A small table of numbers as HTML, denser than Streamlit's own. For our own words and numbers only."""
+"""A small table of numbers as HTML, denser than Streamlit's own. All text is escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -14,7 +14,12 @@ table.quantities tr + tr { border-top: 1px solid rgb(128 128 128 / 22%); }
 
 
 def quantity_table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A row a label, a value a column."""
+    """Return a table as HTML.
+
+    Args:
+        columns: their heads.
+        rows: a label, and a value for each column.
+    """
     head = "".join(f'<th scope="col">{escape(c)}</th>' for c in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(label)}</th>'

@@ -1,4 +1,4 @@
-"""A page of a list of neurons: the data that the browser gets, and the component that draws it.
+"""A page of the list of neurons: the data that the browser gets, and the component that draws it.
 
 The data is text and numbers; the script makes text nodes of it, never HTML.
 """
@@ -13,7 +13,7 @@ import streamlit as st
 from analysis.formatting import number, share
 from dashboard.shared.components.browser_files import script, style
 from dashboard.shared.neuron_preview import Preview
-from dashboard.shared.neuron_query import Query, Row
+from dashboard.shared.neuron_query import PAGE_SIZE, Query, Row
 
 _HERE = Path(__file__).parent
 
@@ -26,37 +26,47 @@ _mount = st.components.v2.component(
 )
 
 _HELP = {
-    "neuron": "Its number in the layer.",
-    "label": "What people wrote of it.",
-    "preview": "Its strongest examples, the peaks below each other; the redder, the stronger.",
-    "spark": "How often it takes which value, from its lowest to its highest; counts are logarithmic.",
+    "neuron": "Index of the neuron in its layer.",
+    "label": "The label that people gave it.",
+    "preview": "Its strongest examples, peaks below each other; redder tokens have a stronger activation.",
+    "spark": "Histogram of its activation, lowest value to highest; counts are logarithmic.",
     "max": "The strongest activation in the corpus.",
     "density": "The share of tokens above a tenth of the neuron's maximum.",
-    "kurtosis": "Excess kurtosis: 0 for a normal distribution.",
-    "skewness": "0 for a symmetric distribution.",
-    "share": "The source of text that most of its activation above 0 came from, and how much of it.",
+    "kurtosis": "Excess kurtosis of the activation: 0 for a normal distribution.",
+    "skewness": "Skewness of the activation: 0 for a symmetric distribution.",
+    "share": "The source with the largest share of the activation above 0, and that share.",
 }
+"""Tooltips of the columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A neuron as the list shows it."""
+    """One neuron of the list."""
 
     row: Row
     preview: Preview
     address: str
-    """Of its page, from the list's."""
+    """Of its page, relative to the list's."""
     match: str = ""
-    """How well it fits the search."""
+    """How well it fits the search, as text."""
     match_token: str = ""
-    """The token of a text that was searched by on which it fires most."""
+    """The token of the searched text with its highest activation."""
     label: str = ""
     star: bool = False
 
 
 def neuron_list(data: dict[str, Any], key: str, on_sort: Callable[[], None]) -> None:
-    """Draw a page. A click on a row sets the trigger `open` to its layer and neuron, with `example` where one
-    is to be edited; one on a column's name sets `sort` to that column: `st.session_state[KEY]` has both."""
+    """Draw a page of the list.
+
+    A click on a row sets the trigger `open` to its `layer` and `neuron`, with `example` where an example is
+    to be edited. A click on a column's name sets the trigger `sort` to that column. `st.session_state[key]`
+    has both.
+
+    Args:
+        data: as `neuron_list_data` returns it.
+        key: of the component; keep it when the data changes.
+        on_sort: called in a callback, before the next run, after a click on a column's name.
+    """
     _mount(key=key, data=data, on_open_change=lambda: None, on_sort_change=on_sort)
 
 
@@ -67,14 +77,19 @@ def neuron_list_data(
     caption: str,
     match: tuple[str, str] | None,
 ) -> dict[str, Any]:
-    """What the browser needs to draw a page.
+    """Return what the browser needs to draw a page.
 
     Args:
         lines: in order.
-        query: that found them.
-        quantities: those that the cache holds.
-        caption: the table's name, for those who do not see it.
-        match: name and explanation of the search's column, where there is a search.
+        query: the query that selected them.
+        quantities: the columns of numbers that the cache holds.
+        caption: the table's name, for screen readers.
+        match: name and explanation of the search's column; None without a search.
+
+    Returns:
+        `caption`; `all_layers` (True where the list is not of one layer); `first_rank`; `columns` (`key`,
+        `name`, `help`, `sort` as in `aria-sort` or None); and `rows`: numbers as text by the column's key,
+        `snippets` and `spark` as in `Preview`, `source` and `source_share` (0 to 1) for the bar.
     """
     columns = [("neuron", "neuron", _HELP["neuron"])]
     if any(line.label or line.star for line in lines):
@@ -87,8 +102,8 @@ def neuron_list_data(
     columns += [(name, names.get(name, name), _HELP[name]) for name in quantities]
     return {
         "caption": caption,
-        "all": query.layer is None,
-        "first": 50 * (query.page - 1) + 1,
+        "all_layers": query.layer is None,
+        "first_rank": PAGE_SIZE * (query.page - 1) + 1,
         "columns": [
             {"key": key, "name": name, "help": text, "sort": _order(key, query)}
             for key, name, text in columns
@@ -98,7 +113,7 @@ def neuron_list_data(
 
 
 def _order(column: str, query: Query) -> str | None:
-    """The order of a column, as `aria-sort` calls it; None where it cannot be sorted by."""
+    """Return the order of a column as in `aria-sort`; None where the list cannot be sorted by it."""
     if column in ("label", "preview", "spark"):
         return None
     if column != query.sort:
@@ -118,12 +133,12 @@ def _row(line: Line) -> dict[str, Any]:
         "snippets": [asdict(snippet) for snippet in line.preview.snippets],
         "spark": line.preview.spark,
         "match": line.match,
-        "on": line.match_token,
+        "match_token": line.match_token,
         "max": number(row.max),
         "density": share(row.density),
         "kurtosis": number(row.kurtosis),
         "skewness": number(row.skewness),
         "source": row.source or "",
         "share": "" if row.share is None else f"{100 * row.share:.0f}%",
-        "part": row.share or 0,
+        "source_share": row.share or 0,
     }

@@ -19,22 +19,23 @@ _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "solu_bar_list",
     html='<div class="bars"></div>',
-    css=style(_HERE, "bar_list.css"),
+    css=style(_HERE, "bar_list.css", dom=False),
     js=script(_HERE, "bar_list.js"),
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """A label, what is said beside it, and a number with its bar."""
+    """A label, a number with its bar, and a detail."""
 
     label: str
     value: float
     number: str
-    """The value as it is read."""
+    """The value as text."""
     detail: str = ""
+    """Text after the number; empty for none."""
     address: Address | None = None
-    """Where a click leads."""
+    """Target of a click."""
     more: dict[str, str] = field(default_factory=dict)
     """Parameters of the link beyond those of the address."""
 
@@ -50,22 +51,29 @@ class Column:
 def bar_list(
     columns: Sequence[Column], key: str, open_address: Callable[[Address], None] | None = None
 ) -> None:
-    """Draw columns beside each other, their bars on one scale, positive ones red and negative ones blue.
+    """Draw columns side by side, their bars on one scale, positive values red and negative ones blue.
 
     Args:
-        open_address: called in a callback, before the next run, with the address of a row that was clicked.
+        columns: from left to right.
+        key: of the component; keep it when the data changes.
+        open_address: called in a callback, before the next run, with the address of a clicked row.
     """
 
     def clicked() -> None:
-        chosen = _address(st.session_state[key].get("open"))
-        if chosen is not None and open_address is not None:
-            open_address(chosen)
+        address = _clicked_address(st.session_state[key].get("open"))
+        if address is not None and open_address is not None:
+            open_address(address)
 
     _mount(key=key, data=bar_list_data(columns), on_open_change=clicked)
 
 
 def bar_list_data(columns: Sequence[Column]) -> dict[str, Any]:
-    """What the browser needs: of each row its texts, the share of the longest bar and where it leads."""
+    """Return what the browser needs.
+
+    Returns:
+        `columns`, each with `title` and `rows`; a row has `label`, `number` and `detail` as text, `share` (of
+        the longest bar, from -1 to 1) and `query` (of its link, None for no link).
+    """
     longest = max((abs(row.value) for column in columns for row in column.rows), default=0.0) or 1.0
     return {
         "columns": [
@@ -89,10 +97,10 @@ def bar_list_data(columns: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def _address(query: object) -> Address | None:
-    """The address that the browser names; None for anything else."""
+def _clicked_address(query: object) -> Address | None:
+    """Return the address that the browser names; None for anything else."""
     try:
-        found = Address.parse(dict(parse_qsl(query))) if isinstance(query, str) else None
+        address = Address.parse(dict(parse_qsl(query))) if isinstance(query, str) else None
     except (AddressError, ValueError):
         return None
-    return None if found is None or found.is_empty else found
+    return None if address is None or address.is_empty else address

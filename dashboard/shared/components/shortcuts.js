@@ -1,23 +1,23 @@
-// Tells the page of a key. Nothing is drawn. The default export runs again on every change of data or theme.
+// Reports keys to the page; draws nothing. The default export runs again on every change of data or theme.
 
-const instances = new WeakMap();
+const listeners = new WeakMap(); // by root
 
 export default function ({ data, parentElement: root, setTriggerValue }) {
-  let s = instances.get(root);
-  if (!s) {
-    s = {};
-    s.listen = (event) => {
-      if (!s.keys.includes(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-      const [at] = event.composedPath();
-      if (at.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(at.tagName)) return;
-      if (document.querySelector('[role=dialog]')) return;
-      event.preventDefault();
-      s.tell(event.key);
-    };
-    instances.set(root, s);
-  }
-  window.addEventListener('keydown', s.listen);
-  s.keys = data.keys;
-  s.tell = (key) => setTriggerValue('pressed', key);
-  return () => window.removeEventListener('keydown', s.listen);
+  const listener = listeners.get(root) ?? createListener();
+  listeners.set(root, listener);
+  listener.keys = data.keys;
+  listener.report = (key) => setTriggerValue('pressed', key);
+  window.addEventListener('keydown', listener.onKey);
+  return () => window.removeEventListener('keydown', listener.onKey);
+}
+
+function createListener() {
+  const listener = { keys: [] };
+  listener.onKey = (event) => {
+    if (!listener.keys.includes(event.key) || hasModifier(event) || event.repeat) return;
+    if (isTyping(event) || isDialogOpen()) return;
+    event.preventDefault();
+    listener.report(event.key);
+  };
+  return listener;
 }

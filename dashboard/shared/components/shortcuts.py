@@ -1,4 +1,4 @@
-"""Keys that a page answers to beyond those of its buttons, wherever the focus is but in a field of text."""
+"""Keys of a page that belong to no button; they work wherever the focus is, except in a text field."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +14,14 @@ def shortcuts(keys: Sequence[str], key: str, on_key: Callable[[str], None]) -> N
     """Listen for keys.
 
     Args:
-        keys: as the browser calls them: `1`, `h`, `?`.
-        on_key: called in a callback, before the next run, with the one that was pressed.
+        keys: by the browser's names: `1`, `h`, `?`.
+        key: of the component.
+        on_key: called in a callback, before the next run, with the pressed key.
     """
 
     def pressed() -> None:
-        found = st.session_state[key].get("pressed")
-        if isinstance(found, str) and found in keys:
-            on_key(found)
+        name = st.session_state[key].get("pressed")
+        if isinstance(name, str) and name in keys:
+            on_key(name)
 
     _mount(key=key, data={"keys": list(keys)}, height=0, on_pressed_change=pressed)

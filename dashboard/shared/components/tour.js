@@ -1,45 +1,46 @@
-// A tour of a page in a line of text. Text reaches the page through text nodes alone.
+// A tour of a page, one line of text at a time. The browser remembers that it was closed.
 
 export default function ({ data, parentElement: root }) {
   const bar = root.querySelector('.tour');
   if (bar.dataset.begun) return;
   bar.dataset.begun = 'yes';
-  if (done(data.name)) return;
-  let at = 0;
-  const words = document.createElement('span');
-  words.className = 'words';
+  if (!isClosed(data.name)) drawTour(bar, data);
+}
+
+function drawTour(bar, { name, steps }) {
+  let index = 0;
+  const count = element('span', 'count');
+  const words = element('span', 'words');
   words.setAttribute('aria-live', 'polite');
-  const count = document.createElement('span');
-  count.className = 'count';
-  const next = button('Next', () => (at + 1 < data.steps.length ? show(at + 1) : close()));
-  const show = (step) => {
-    at = step;
-    words.textContent = data.steps[at];
-    count.textContent = `${at + 1} of ${data.steps.length}`;
-    next.textContent = at + 1 < data.steps.length ? 'Next' : 'Done';
-  };
+  const isLast = () => index + 1 === steps.length;
   const close = () => {
     bar.hidden = true;
-    try {
-      localStorage.setItem(`solu-tour-${data.name}`, 'done');
-    } catch {
-      // a browser that keeps nothing: it is closed as long as the page is open
-    }
+    rememberClosed(name);
+  };
+  const next = button('', 'Next', () => {
+    if (isLast()) close();
+    else show(index + 1);
+  });
+  const show = (step) => {
+    index = step;
+    words.textContent = steps[index];
+    count.textContent = `${index + 1} of ${steps.length}`;
+    next.textContent = isLast() ? 'Done' : 'Next';
   };
   show(0);
-  bar.append(count, words, next, button('Close', close));
+  bar.append(count, words, next, button('', 'Close', close));
   bar.hidden = false;
 }
 
-function button(label, click) {
-  const made = document.createElement('button');
-  made.type = 'button';
-  made.textContent = label;
-  made.onclick = click;
-  return made;
+function rememberClosed(name) {
+  try {
+    localStorage.setItem(`solu-tour-${name}`, 'done');
+  } catch {
+    // storage is full or forbidden: the tour is closed until the page is opened again
+  }
 }
 
-function done(name) {
+function isClosed(name) {
   try {
     return localStorage.getItem(`solu-tour-${name}`) === 'done';
   } catch {

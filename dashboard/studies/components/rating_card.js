@@ -1,210 +1,240 @@
-// Rating: one card after the other. A verdict goes to `api/rating`, and the next card comes with the answer that says
-// it is kept. `data` is described in rating_card.py. The default export runs again on every change of data or theme.
+// Rating, one card after the other. A verdict is sent to `api/rating`, and the next card comes with the response that
+// acknowledges it. `data` is described in rating_card.py. The default export runs again on every change of data or theme.
 
-const instances = new WeakMap();
-const PATIENCE = 15000; // ms after which a request without an answer is given up
-const AGAIN = 1000; // ms after which it is sent again
-const SETTLE = 400; // ms of a new card in which a key is the second press of the last one
-const KEYS = { i: 'interpretable', n: 'not', u: 'undo', p: 'pause', '/': 'rule', '?': 'help', 1: 'sure', 2: 'sure', 3: 'sure' };
+const sessions = new WeakMap(); // by root
+const TIMEOUT = 15000; // ms after which a request without a response is given up
+const RETRY_DELAY = 1000; // ms after which it is sent again
+const SETTLE = 400; // ms of a new card in which a verdict is taken for the second press of the last one
+const MAX_STEP = 15; // shade of the strongest activation of a card
+const ACTIONS = {
+  i: 'interpretable', n: 'not', u: 'undo', p: 'pause', '/': 'rule', '?': 'help', 1: 'sure', 2: 'sure', 3: 'sure',
+};
 
 export default function ({ data, parentElement: root }) {
-  let s = instances.get(root);
-  if (!s) {
-    s = create(root);
-    instances.set(root, s);
-  }
-  const place = `solu-rating ${JSON.stringify([data.study, data.rater])}`;
-  if (place !== s.place) open(s, data, place);
-  window.addEventListener('keydown', s.onKey);
-  window.addEventListener('pagehide', s.store);
-  document.addEventListener('visibilitychange', s.look);
-  const ticking = setInterval(() => tick(s), 500);
+  const session = sessions.get(root) ?? createSession(root);
+  const key = `solu-rating ${JSON.stringify([data.study, data.rater])}`;
+  if (key !== session.key) begin(session, data, key);
+  window.addEventListener('keydown', session.onKey);
+  window.addEventListener('pagehide', session.onLeave);
+  document.addEventListener('visibilitychange', session.turnClock);
+  const ticking = setInterval(() => drawTime(session), 500);
   return () => {
-    s.store();
-    s.place = null;
+    session.onLeave();
+    session.key = null;
     clearInterval(ticking);
-    window.removeEventListener('keydown', s.onKey);
-    window.removeEventListener('pagehide', s.store);
-    document.removeEventListener('visibilitychange', s.look);
+    window.removeEventListener('keydown', session.onKey);
+    window.removeEventListener('pagehide', session.onLeave);
+    document.removeEventListener('visibilitychange', session.turnClock);
   };
 }
 
-function create(root) {
-  const find = (name) => root.querySelector(name);
-  const s = {
-    root, section: find('.rating'), count: find('.count'), progress: find('progress'), time: find('.time'), note: find('.note'), instruction: find('.instruction'),
-    said: find('.said'), list: find('.snippets'), rule: find('textarea'), rest: find('.rest'), title: find('.rest h2'), words: find('.rest p'),
-    start: find('[data-do=start]'), sure: [...root.querySelectorAll('[data-do=sure]')], verdicts: [...root.querySelectorAll('.verdict')],
-    undo: find('[data-do=undo]'), pause: find('[data-do=pause]'), help: find('[data-do=help]'), resume: find('[data-do=resume]'),
+function createSession(root) {
+  const find = (selector) => root.querySelector(selector);
+  const session = {
+    section: find('.rating'), count: find('.count'), progress: find('progress'), time: find('.time'), note: find('.note'),
+    question: find('.question'), snippets: find('.snippets'), rule: find('textarea'),
+    restTitle: find('.rest h2'), restText: find('.rest p'),
+    start: find('[data-do=start]'), undo: find('[data-do=undo]'), resume: find('[data-do=resume]'),
+    sure: [...root.querySelectorAll('[data-do=sure]')], verdicts: [...root.querySelectorAll('.verdict')],
   };
-  s.onKey = (event) => onKey(s, event);
-  s.store = () => store(s);
-  s.look = () => s.clock?.turn(s.phase === 'card' && !document.hidden);
-  s.section.addEventListener('click', (event) => {
-    const button = event.target.closest('button');
-    if (button) act(s, button.dataset.do, button.value);
+  sessions.set(root, session);
+  session.onKey = (event) => onKey(session, event);
+  session.onLeave = () => storeDraft(session);
+  session.turnClock = () => session.clock?.turn(session.phase === 'card' && !document.hidden);
+  session.section.addEventListener('click', (event) => {
+    const pressed = event.target.closest('button');
+    if (pressed) act(session, pressed.dataset.do, pressed.value);
   });
-  s.rule.addEventListener('keydown', (event) => {
-    event.stopPropagation(); // letters here are no keys of the page
+  session.rule.addEventListener('keydown', (event) => {
+    event.stopPropagation(); // letters in the rule are no keys of the page
     if (event.key === 'Escape' || (event.key === 'Enter' && !event.shiftKey)) {
       event.preventDefault();
-      s.list.focus({ preventScroll: true });
+      session.snippets.focus({ preventScroll: true });
     }
   });
-  return s;
+  return session;
 }
 
-// Goes on with what this tab has kept: a rating that may not have arrived is sent first.
-function open(s, data, place) {
-  Object.assign(s, { data, place, kept: recall(place), card: null, clock: null, sending: false });
-  s.said.textContent = data.instruction;
-  s.rule.maxLength = data.most_rule;
-  enter(s, 'loading');
-  send(s, s.kept.pending ? { rating: s.kept.pending } : {});
+// Continues from this tab's stored state: a rating that may not have arrived is sent first.
+function begin(session, data, key) {
+  Object.assign(session, { data, key, state: readState(key), card: null, clock: null, isSending: false });
+  session.question.textContent = data.instruction;
+  session.rule.maxLength = data.most_rule;
+  enter(session, 'loading');
+  send(session, session.state.pending ? { rating: session.state.pending } : {});
 }
 
-// --- the server ---
+// --- requests ---
 
-// Until it has answered. A rating that comes twice is one, so it may be sent again; an undo is not.
-async function ask(s, request) {
-  const place = s.place;
+// Tries until the server responds; null where the session ended meanwhile. A rating may be sent twice, since the server
+// stores it once; an undo may not.
+async function request(session, content) {
+  const { key, data } = session;
   for (;;) {
     try {
       const response = await fetch(new URL('api/rating', document.baseURI), {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ study: s.data.study, rater: s.data.rater, ...request }),
-        signal: AbortSignal.timeout(PATIENCE),
+        body: JSON.stringify({ study: data.study, rater: data.rater, ...content }),
+        signal: AbortSignal.timeout(TIMEOUT),
       });
-      const answer = await response.json();
-      if (response.status < 500) return answer;
+      const body = await response.json();
+      if (response.status < 500) return body;
     } catch {
       // no connection, or a server that is starting
     }
-    if (s.place !== place) return null;
-    if (request.undo) request = {};
-    tell(s, `The server cannot be reached. ${request.rating ? 'Your rating is kept in this tab and sent when it is back.' : 'Trying again.'}`);
-    await new Promise((done) => setTimeout(done, AGAIN));
-    if (s.place !== place) return null;
+    if (session.key !== key) return null;
+    if (content.undo) content = {};
+    const consequence = content.rating ? 'Your rating is kept in this tab and sent when it is back.' : 'Trying again.';
+    drawNote(session, `The server cannot be reached. ${consequence}`);
+    await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY));
+    if (session.key !== key) return null;
   }
 }
 
-async function send(s, request) {
-  if (s.sending) return;
-  s.sending = true;
-  const answer = await ask(s, request);
-  if (!answer) return;
-  s.sending = false;
-  delete s.kept.pending;
-  tell(s, '');
-  for (const button of s.verdicts) button.setAttribute('aria-pressed', 'false');
-  if (answer.problem) {
-    s.card = null;
-    rest(s, 'This cannot be rated', answer.problem);
-  } else show(s, answer, request);
+async function send(session, content) {
+  if (session.isSending) return;
+  session.isSending = true;
+  const response = await request(session, content);
+  if (!response) return;
+  session.isSending = false;
+  delete session.state.pending;
+  drawNote(session, '');
+  for (const verdict of session.verdicts) setPressed(verdict, false);
+  if (response.error) {
+    session.card = null;
+    rest(session, 'This study cannot be rated', response.error);
+  } else drawResponse(session, response, content);
 }
 
 // The next card, or the end.
-function show(s, answer, request) {
-  s.progress.max = answer.total;
-  s.progress.value = answer.done;
-  s.undo.disabled = answer.done === 0;
-  s.card = answer.card;
-  if (!s.card) {
-    delete s.kept.now;
-    s.count.textContent = `${answer.done} of ${answer.total}`;
-    const mine = answer.done === 1 ? 'one rating' : `${answer.done} ratings`;
-    rest(s, 'All rated, thank you', `Your ${mine} took ${minutes(answer.seconds)} (minutes and seconds). They are kept; you can close this page.`);
+function drawResponse(session, { done, total, seconds, card }, content) {
+  const { state } = session;
+  session.progress.max = total;
+  session.progress.value = done;
+  session.undo.disabled = done === 0;
+  session.card = card;
+  if (!card) {
+    delete state.draft;
+    session.count.textContent = `${done} of ${total}`;
+    const ratings = done === 1 ? 'one rating' : `${done} ratings`;
+    const time = `Your ${ratings} took ${minutes(seconds)} (minutes and seconds).`;
+    rest(session, 'All rated, thank you', `${time} They are kept; you can close this page.`);
     return;
   }
-  s.count.textContent = `${answer.done + 1} of ${answer.total}`;
-  // Once more after a reload or an undo: with what was said of it, and its time.
-  const before = [s.kept.now, s.kept.last].find((kept) => kept?.item === s.card.item);
-  s.clock = new Clock({ shown: before?.seconds, hidden: before?.hidden_seconds });
-  s.rule.value = before?.rule ?? '';
-  choose(s, before?.confidence ?? null);
-  s.list.replaceChildren(...drawSnippets(s.card));
-  const going = before || request.rating || request.undo;
-  if (going) enter(s, 'card');
-  else if (answer.done === 0) enter(s, 'instruction');
-  else rest(s, 'Welcome back', `You have rated ${answer.done} of ${answer.total}. The time of the next one starts when you go on.`);
-  s.section.scrollIntoView({ block: 'start' });
+  session.count.textContent = `${done + 1} of ${total}`;
+  // After a reload or an undo the card comes again: restore its rule, confidence and time.
+  const earlier = [state.draft, state.last].find((rating) => rating?.item === card.item);
+  session.clock = new Clock({ shown: earlier?.seconds, hidden: earlier?.hidden_seconds });
+  session.rule.value = earlier?.rule ?? '';
+  chooseConfidence(session, earlier?.confidence ?? null);
+  session.snippets.replaceChildren(...drawSnippets(card));
+  if (earlier || content.rating || content.undo) enter(session, 'card');
+  else if (done === 0) enter(session, 'instruction');
+  else rest(session, 'Welcome back', `You have rated ${done} of ${total}. The clock of the next card starts when you go on.`);
+  session.section.scrollIntoView({ block: 'start' });
 }
 
-// --- what a person does ---
+// Numbered snippets, each piece shaded by its step. A card is stored with the study as `t` (texts) and `s` (steps).
+function drawSnippets(card) {
+  return card.snippets.map(({ t: texts, s: steps }, k) => {
+    const text = element('p', 'text');
+    text.dir = 'auto';
+    const peak = steps.indexOf(Math.max(...steps));
+    texts.forEach((piece, i) => {
+      const token = drawToken(piece);
+      if (steps[i] > 0) {
+        token.classList.add('active');
+        token.style.setProperty('--a', (steps[i] / MAX_STEP).toFixed(3));
+      }
+      if (i === peak && steps[i] > 0) token.classList.add('peak');
+      text.append(token);
+    });
+    const item = element('li', 'snippet');
+    item.append(element('span', 'rank', `${k + 1}`), text);
+    return item;
+  });
+}
 
-function onKey(s, event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector('[role=dialog]')) return;
-  const [at] = event.composedPath();
-  if (at.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(at.tagName)) return;
-  const name = KEYS[event.key.toLowerCase()];
-  if (!name) return;
+// --- actions ---
+
+function onKey(session, event) {
+  if (hasModifier(event) || event.repeat || isDialogOpen() || isTyping(event)) return;
+  const action = ACTIONS[event.key.toLowerCase()];
+  if (!action) return;
   event.preventDefault();
-  if (name === 'interpretable' || name === 'not') act(s, 'rate', name);
-  else act(s, name === 'pause' && s.phase === 'paused' ? 'resume' : name, event.key);
+  if (action === 'interpretable' || action === 'not') act(session, 'rate', action);
+  else act(session, action === 'pause' && session.phase === 'paused' ? 'resume' : action, event.key);
 }
 
-function act(s, name, value) {
-  if (s.sending) return;
-  if (name === 'rate') rate(s, value);
-  else if (name === 'undo' && !s.undo.disabled && s.phase !== 'instruction') send(s, { undo: true });
-  else if (name === 'pause' && s.phase === 'card') rest(s, 'Paused', 'The time stands still.');
-  else if (name === 'resume' && s.phase === 'paused') enter(s, 'card');
-  else if (name === 'help' && s.phase === 'card') enter(s, 'instruction');
-  else if ((name === 'start' || name === 'help') && s.phase === 'instruction') enter(s, 'card');
-  else if (name === 'rule' && s.phase === 'card') s.rule.focus();
-  else if (name === 'sure' && s.phase === 'card') choose(s, s.confidence === Number(value) ? null : Number(value));
+function act(session, action, value) {
+  const { phase } = session;
+  if (session.isSending) return;
+  if (action === 'rate') rate(session, value);
+  else if (action === 'undo' && !session.undo.disabled && phase !== 'instruction') send(session, { undo: true });
+  else if (action === 'pause' && phase === 'card') rest(session, 'Paused', 'The clock is stopped.');
+  else if (action === 'resume' && phase === 'paused') enter(session, 'card');
+  else if (action === 'help' && phase === 'card') enter(session, 'instruction');
+  else if ((action === 'start' || action === 'help') && phase === 'instruction') enter(session, 'card');
+  else if (action === 'rule' && phase === 'card') session.rule.focus();
+  else if (action === 'sure' && phase === 'card') {
+    chooseConfidence(session, session.confidence === Number(value) ? null : Number(value));
+  }
 }
 
-function rate(s, verdict) {
-  if (s.phase !== 'card' || performance.now() - s.entered < SETTLE) return;
-  s.kept.pending = { ...draft(s), verdict };
-  s.kept.last = s.kept.pending;
-  delete s.kept.now;
-  keep(s.place, s.kept);
-  for (const button of s.verdicts) button.setAttribute('aria-pressed', String(button.value === verdict));
-  send(s, { rating: s.kept.pending });
+function rate(session, verdict) {
+  if (session.phase !== 'card' || performance.now() - session.entered < SETTLE) return;
+  const { state, key } = session;
+  state.pending = { ...draftOf(session), verdict };
+  state.last = state.pending;
+  delete state.draft;
+  storeState(key, state);
+  for (const node of session.verdicts) setPressed(node, node.value === verdict);
+  send(session, { rating: state.pending });
 }
 
-function draft(s) {
-  const { shown, hidden } = s.clock.read();
-  return { item: s.card.item, rule: s.rule.value.trim().toWellFormed(), confidence: s.confidence, seconds: shown, hidden_seconds: hidden };
+// The rating of the card that is shown, without a verdict.
+function draftOf({ card, clock, rule, confidence }) {
+  const { shown, hidden } = clock.read();
+  return { item: card.item, rule: rule.value.trim().toWellFormed(), confidence, seconds: shown, hidden_seconds: hidden };
 }
 
-function choose(s, confidence) {
-  s.confidence = confidence;
-  for (const button of s.sure) button.setAttribute('aria-pressed', String(Number(button.value) === confidence));
+function chooseConfidence(session, confidence) {
+  session.confidence = confidence;
+  for (const node of session.sure) setPressed(node, Number(node.value) === confidence);
 }
 
-// --- what is shown ---
-
-// `loading`, `instruction`, `card`, `paused` (no card is seen) or `over`.
-function enter(s, phase) {
-  s.phase = phase;
-  s.section.dataset.phase = phase;
-  s.entered = performance.now();
-  s.look();
-  tick(s);
-  if (phase === 'card') s.list.focus({ preventScroll: true });
-  if (phase === 'instruction') s.start.focus({ preventScroll: true });
-  if (phase === 'paused') s.resume.focus({ preventScroll: true });
+function storeDraft(session) {
+  const { card, state, phase, key } = session;
+  if (card && !state.pending && phase !== 'loading') state.draft = draftOf(session);
+  if (key) storeState(key, state);
 }
 
-function rest(s, title, words) {
-  s.title.textContent = title;
-  s.words.textContent = words;
-  enter(s, s.card ? 'paused' : 'over');
+// --- phases ---
+
+// `loading`, `instruction`, `card`, `paused` (no card is visible) or `over`.
+function enter(session, phase) {
+  session.phase = phase;
+  session.section.dataset.phase = phase;
+  session.entered = performance.now();
+  session.turnClock();
+  drawTime(session);
+  if (phase === 'card') session.snippets.focus({ preventScroll: true });
+  if (phase === 'instruction') session.start.focus({ preventScroll: true });
+  if (phase === 'paused') session.resume.focus({ preventScroll: true });
 }
 
-function tell(s, words) {
-  if (s.note.textContent !== words) s.note.textContent = words;
+// A message in place of the card.
+function rest(session, title, text) {
+  session.restTitle.textContent = title;
+  session.restText.textContent = text;
+  enter(session, session.card ? 'paused' : 'over');
 }
 
-function tick(s) {
-  s.time.textContent = s.card ? minutes(s.clock.read().shown) : '';
+function drawNote(session, text) {
+  if (session.note.textContent !== text) session.note.textContent = text; // a screen reader reads it once
 }
 
-function store(s) {
-  if (s.card && !s.kept.pending && s.phase !== 'loading') s.kept.now = draft(s);
-  if (s.place) keep(s.place, s.kept);
+function drawTime(session) {
+  session.time.textContent = session.card ? minutes(session.clock.read().shown) : '';
 }

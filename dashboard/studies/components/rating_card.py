@@ -1,7 +1,7 @@
-"""The rating of cards: what a rater sees and does, in one component for a whole study.
+"""The rating of a study, card after card, as one component.
 
-It asks the server's route for its cards (`dashboard/studies/rating_route.py`), so that Streamlit's own
-messages are the same whatever is rated. Text reaches the page through text nodes alone.
+The browser requests its cards from the route in `dashboard/studies/rating_route.py`, so that Streamlit's own
+messages are the same whatever model is rated. Text nodes only, never HTML.
 """
 
 from pathlib import Path
@@ -17,19 +17,17 @@ _mount = st.components.v2.component(
     "solu_rating_card",
     html=(_HERE / "rating_card.html").read_text(encoding="utf-8"),
     css=style(_HERE, "rating_card.css"),
-    js=script(_HERE, "rating_draw.js", "rating_clock.js", "rating_card.js", shared=("tokens.js",)),
+    js=script(_HERE, "rating_clock.js", "rating_card.js"),
 )
 
 
 def rating_card(study: str, rater: str, instruction: str) -> None:
-    """Have a rater rate what is left of a study.
+    """Let a rater rate the remaining cards of a study.
 
     Args:
         study: its id.
-        rater: the name that the ratings are kept under.
+        rater: the name under which the ratings are stored.
         instruction: shown before the first card and on `?`.
     """
-    _mount(
-        key="rating",
-        data={"study": study, "rater": rater, "instruction": instruction, "most_rule": MOST_RULE},
-    )
+    data = {"study": study, "rater": rater, "instruction": instruction, "most_rule": MOST_RULE}
+    _mount(key="rating", data=data)

@@ -1,42 +1,38 @@
-// The time on one card, and what this tab keeps of it: a reload goes on where it was, and a rating that the server
-// has not acknowledged is sent when it is back.
+// The time on one card, and what this tab stores of it: a reload continues the card, and a rating that the server has not
+// acknowledged is sent again.
 
-const DAY = 86400; // seconds, the most that is said of one card
+const MAX_SECONDS = 86400; // reported for one card
 
+// Seconds the card was shown, and seconds it was paused, covered by the instruction or in a hidden tab.
 class Clock {
-  // Seconds the card was shown, and seconds it was paused, covered by the instruction or in a tab out of sight.
   constructor({ shown = 0, hidden = 0 } = {}) {
-    Object.assign(this, { shown, hidden, showing: false, since: performance.now() });
+    Object.assign(this, { shown, hidden, isShowing: false, since: performance.now() });
   }
 
-  turn(showing) {
+  turn(isShowing) {
     const now = performance.now();
-    this[this.showing ? 'shown' : 'hidden'] += (now - this.since) / 1000;
-    Object.assign(this, { showing, since: now });
-    return this;
+    this[this.isShowing ? 'shown' : 'hidden'] += (now - this.since) / 1000;
+    Object.assign(this, { isShowing, since: now });
   }
 
   read() {
-    this.turn(this.showing);
-    const [shown, hidden] = [this.shown, this.hidden].map((seconds) => Math.min(DAY, Math.round(seconds * 1000) / 1000));
-    return { shown, hidden };
+    this.turn(this.isShowing);
+    const rounded = (seconds) => Math.min(MAX_SECONDS, Math.round(seconds * 1000) / 1000);
+    return { shown: rounded(this.shown), hidden: rounded(this.hidden) };
   }
 }
 
-// `pending`: a rating on its way; `last`: the one before this card, for undo; `now`: the card that is shown.
-function recall(place) {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(place));
-    return kept && typeof kept === 'object' ? kept : {};
-  } catch {
-    return {};
-  }
+// The state of a study and a rater. `pending`: a rating on its way; `last`: the one before this card, for undo; `draft`:
+// the card that is shown.
+function readState(key) {
+  return readStored(key, 'sessionStorage');
 }
 
-function keep(place, what) {
-  try {
-    sessionStorage.setItem(place, JSON.stringify(what));
-  } catch {
-    // a browser that keeps nothing: a rating on its way lasts as long as the page
-  }
+function storeState(key, state) {
+  store(key, state, 'sessionStorage');
+}
+
+function minutes(seconds) {
+  const whole = Math.floor(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')}`;
 }

@@ -325,8 +325,8 @@ def app(tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> AppTes
 
 
 def edit(app: AppTest, text: object, **more: object) -> AppTest:
-    work = app.session_state[SESSION_KEY].work_id
-    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "work": work} | more}
+    text_id = app.session_state[SESSION_KEY].text_id
+    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "text_id": text_id} | more}
     return app.run()
 
 
@@ -337,7 +337,7 @@ def edit(app: AppTest, text: object, **more: object) -> AppTest:
         (None, {}),
         ({"x": 1}, {}),
         ("ok", {"caret": "x", "keep": "y"}),
-        ("x", {"work": []}),
+        ("x", {"text_id": []}),
     ],
 )
 def test_whatever_the_browser_sends_is_taken_or_left(

@@ -1,4 +1,4 @@
-"""The route that answers while a person types: its numbers, and what it refuses."""
+"""The route that reads a text while a person types: its numbers, and the requests that it refuses."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ from streamlit import config
 
 from cache.reader import NeuronCache
 from dashboard import routes
-from dashboard.editor import reading_route as answers
+from dashboard.editor import reading_route
 from dashboard.editor.edited_text import MAX_TEXT, as_typed
 from dashboard.shared import settings
 from solu_model.loading.checkpoints import load_with_tokenizer
 from solu_model.text.tokenizer import encode_texts
 
 SAME_SITE = {"host": "here:8501", "origin": "http://here:8501", "content-type": "application/json"}
-QUESTION = {"model": "tiny", "layer": 0, "neuron": 5, "hook": "hook_mid", "text": "The lamp was lit"}
+REQUEST = {"model": "tiny", "layer": 0, "neuron": 5, "hook": "hook_mid", "text": "The lamp was lit"}
 HOOKS = ("hook_mid", "hook_post")
 
 
@@ -56,13 +56,13 @@ async def requested(
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": b""}
     await Starlette(routes=routes.routes())(scope, receive, send)
-    answer = b"".join(message.get("body", b"") for message in sent)
+    content = b"".join(message.get("body", b"") for message in sent)
     kinds = dict(sent[0]["headers"])
-    return sent[0]["status"], json.loads(answer) if b"json" in kinds.get(b"content-type", b"") else None
+    return sent[0]["status"], json.loads(content) if b"json" in kinds.get(b"content-type", b"") else None
 
 
-def asked(question: object = QUESTION, **more: object) -> tuple[int, Any]:
-    body = {**question, **more} if isinstance(question, dict) else question
+def read(content: object = REQUEST, **more: object) -> tuple[int, Any]:
+    body = {**content, **more} if isinstance(content, dict) else content
     return asyncio.run(requested(json.dumps(body).encode()))
 
 
@@ -80,7 +80,7 @@ def asked(question: object = QUESTION, **more: object) -> tuple[int, Any]:
     ],
 )
 def test_numbers_are_those_of_run_with_cache(tiny_model: Path, text: str, keep: str) -> None:
-    status, found = asked(text=text, keep=keep, pins=[[0, 7]])
+    status, found = read(text=text, keep=keep, pins=[[0, 7]])
     assert status == 200
     model, tokenizer = load_with_tokenizer(tiny_model)
     shown = as_typed(text)
@@ -111,59 +111,59 @@ def test_numbers_are_those_of_run_with_cache(tiny_model: Path, text: str, keep: 
 
 
 def test_no_text_has_no_tokens() -> None:
-    status, found = asked(text="", against="")
+    status, found = read(text="", original="")
     assert status == 200
-    assert (found["ends"], found["values"]["hook_mid"], found["same"]) == ([], [], [])
+    assert (found["ends"], found["values"]["hook_mid"], found["original_tokens"]) == ([], [], [])
 
 
 def test_tokens_of_the_original_are_found_again() -> None:
-    _, plain = asked(text="The lamp was lit")
-    _, found = asked(text="The lamp was lit", against="The lamp was lit")
+    _, plain = read(text="The lamp was lit")
+    _, found = read(text="The lamp was lit", original="The lamp was lit")
     n = len(plain["ends"])
-    assert plain["same"] == []
-    assert found["same"] == list(range(n))
-    _, found = asked(text="Now: The lamp was lit", against="The lamp was lit")
-    assert found["same"][-3:] == list(range(n - 3, n))
-    assert found["same"][0] == -1
+    assert plain["original_tokens"] == []
+    assert found["original_tokens"] == list(range(n))
+    _, found = read(text="Now: The lamp was lit", original="The lamp was lit")
+    assert found["original_tokens"][-3:] == list(range(n - 3, n))
+    assert found["original_tokens"][0] == -1
 
 
 @pytest.mark.parametrize(
-    ("question", "status", "said"),
+    ("content", "status", "message"),
     [
-        ([], 422, "question"),
-        (None, 422, "question"),
+        ([], 422, "request"),
+        (None, 422, "request"),
         ({}, 422, "model"),
-        (QUESTION | {"layer": "0"}, 422, "layer"),
-        (QUESTION | {"layer": True}, 422, "layer"),
-        (QUESTION | {"neuron": -1}, 422, "neuron"),
-        (QUESTION | {"neuron": 1e300}, 422, "neuron"),
-        (QUESTION | {"neuron": 10**30}, 422, "neuron"),
-        (QUESTION | {"text": None}, 422, "text"),
-        (QUESTION | {"text": ["a"]}, 422, "text"),
-        (QUESTION | {"text": "a" * (MAX_TEXT + 1)}, 422, "text"),
-        (QUESTION | {"against": "a" * (MAX_TEXT + 1)}, 422, "against"),
-        (QUESTION | {"keep": "all"}, 422, "keep"),
-        (QUESTION | {"pins": [[0, 1]] * 7}, 422, "pins"),
-        (QUESTION | {"pins": [[0]]}, 422, "pins"),
-        (QUESTION | {"pins": [[0, -1]]}, 422, "pins"),
-        (QUESTION | {"path": "/etc/passwd"}, 422, "path"),
-        (QUESTION | {"model": "m" * 5000}, 422, "model"),
-        (QUESTION | {"model": "../../etc"}, 409, "there is no model '../../etc'"),
-        (QUESTION | {"model": "/etc/passwd"}, 409, "there is no model"),
-        (QUESTION | {"model": "\ud800"}, 422, "model"),
-        (QUESTION | {"neuron": 48}, 409, "neurons 0 to 47"),
-        (QUESTION | {"layer": 7}, 409, "layer"),
-        (QUESTION | {"hook": "__class__"}, 409, "__class__"),
-        (QUESTION | {"pins": [[0, 48]]}, 409, "neurons 0 to 47"),
-        (QUESTION | {"pins": [[9, 0]]}, 409, "layer"),
+        (REQUEST | {"layer": "0"}, 422, "layer"),
+        (REQUEST | {"layer": True}, 422, "layer"),
+        (REQUEST | {"neuron": -1}, 422, "neuron"),
+        (REQUEST | {"neuron": 1e300}, 422, "neuron"),
+        (REQUEST | {"neuron": 10**30}, 422, "neuron"),
+        (REQUEST | {"text": None}, 422, "text"),
+        (REQUEST | {"text": ["a"]}, 422, "text"),
+        (REQUEST | {"text": "a" * (MAX_TEXT + 1)}, 422, "text"),
+        (REQUEST | {"original": "a" * (MAX_TEXT + 1)}, 422, "original"),
+        (REQUEST | {"keep": "all"}, 422, "keep"),
+        (REQUEST | {"pins": [[0, 1]] * 7}, 422, "pins"),
+        (REQUEST | {"pins": [[0]]}, 422, "pins"),
+        (REQUEST | {"pins": [[0, -1]]}, 422, "pins"),
+        (REQUEST | {"path": "/etc/passwd"}, 422, "path"),
+        (REQUEST | {"model": "m" * 5000}, 422, "model"),
+        (REQUEST | {"model": "../../etc"}, 409, "there is no model '../../etc'"),
+        (REQUEST | {"model": "/etc/passwd"}, 409, "there is no model"),
+        (REQUEST | {"model": "\ud800"}, 422, "model"),
+        (REQUEST | {"neuron": 48}, 409, "neurons 0 to 47"),
+        (REQUEST | {"layer": 7}, 409, "layer"),
+        (REQUEST | {"hook": "__class__"}, 409, "__class__"),
+        (REQUEST | {"pins": [[0, 48]]}, 409, "neurons 0 to 47"),
+        (REQUEST | {"pins": [[9, 0]]}, 409, "layer"),
     ],
 )
-def test_a_question_about_something_else_is_refused(question: object, status: int, said: str) -> None:
-    found, content = asked(question)
-    assert found == status
-    assert list(content) == ["problem"]
-    assert said in content["problem"]
-    assert len(content["problem"]) < 600
+def test_a_request_about_something_else_is_refused(content: object, status: int, message: str) -> None:
+    returned_status, response = read(content)
+    assert returned_status == status
+    assert list(response) == ["error"]
+    assert message in response["error"]
+    assert len(response["error"]) < 600
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_question_about_something_else_is_refused(question: object, status: in
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     status, content = asyncio.run(requested(body))
     assert status in (400, 422)
-    assert list(content) == ["problem"]
+    assert list(content) == ["error"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
     ],
 )
 def test_another_site_is_refused(changes: dict[str, str], status: int) -> None:
-    body = json.dumps(QUESTION).encode()
+    body = json.dumps(REQUEST).encode()
     assert asyncio.run(requested(body, SAME_SITE | changes))[0] == status
 
 
@@ -198,7 +198,7 @@ def test_streamlits_options_say_who_is_of_this_site(monkeypatch: pytest.MonkeyPa
     chosen: dict[str, Any] = {}
     option = config.get_option
     monkeypatch.setattr(config, "get_option", lambda name: chosen.get(name, option(name)))
-    body = json.dumps(QUESTION).encode()
+    body = json.dumps(REQUEST).encode()
     other = SAME_SITE | {"origin": "https://lab.example"}
     assert asyncio.run(requested(body, other))[0] == 403
     chosen["server.corsAllowedOrigins"] = ["https://lab.example"]
@@ -217,12 +217,12 @@ def test_only_a_post_is_answered(method: str) -> None:
     assert asyncio.run(requested(b"", method=method))[0] == 405
 
 
-def test_no_more_is_read_than_a_question_can_have() -> None:
-    status, content = asyncio.run(requested(b" " * (routes.MOST_BYTES + 1)))
+def test_no_more_is_read_than_a_request_can_have() -> None:
+    status, content = asyncio.run(requested(b" " * (routes.MAX_BYTES + 1)))
     assert status == 413
-    assert f"{MAX_TEXT:,} characters" in content["problem"]
-    longest = QUESTION | {"text": "\x01" * MAX_TEXT, "against": "\x01" * MAX_TEXT}
-    assert len(json.dumps(longest)) <= routes.MOST_BYTES
+    assert f"{MAX_TEXT:,} characters" in content["error"]
+    longest = REQUEST | {"text": "\x01" * MAX_TEXT, "original": "\x01" * MAX_TEXT}
+    assert len(json.dumps(longest)) <= routes.MAX_BYTES
 
 
 def test_a_replaced_model_is_noticed(shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,36 +232,36 @@ def test_a_replaced_model_is_noticed(shown: Path, tmp_path: Path, monkeypatch: p
         target = own / file.relative_to(shown)
         target.mkdir() if file.is_dir() else target.write_bytes(file.read_bytes())
     monkeypatch.setattr(settings, "model_roots", lambda: [own])
-    _, before = asked()
+    _, before = read()
     weights = own / "model.safetensors"
     right = weights.read_bytes()
     weights.write_bytes(right[:-8])
-    status, content = asked()
+    status, content = read()
     assert status == 409
-    assert "built from another checkpoint" in content["problem"]
+    assert "built from another checkpoint" in content["error"]
     weights.write_bytes(right)
-    assert asked() == (200, before)
+    assert read() == (200, before)
     (own / "config.json").unlink()
     weights.unlink()
-    assert asked()[0] == 409
+    assert read()[0] == 409
 
 
 class Slow:
-    """Answers that wait until they are let go."""
+    """Responses that wait until they are released."""
 
     def __init__(self) -> None:
         self.go, self.texts = threading.Event(), list[str]()
 
-    def __call__(self, question: answers.Question) -> dict[str, str]:
-        self.texts.append(question.text)
+    def __call__(self, request: reading_route.ReadingRequest) -> dict[str, str]:
+        self.texts.append(request.text)
         self.go.wait(30)
-        return {"of": question.text}
+        return {"of": request.text}
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     made = Slow()
-    monkeypatch.setattr(answers, "answer", made)
+    monkeypatch.setattr(reading_route, "read_text", made)
     return made
 
 
@@ -276,18 +276,18 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_work_is_bounded_and_nothing_is_computed_for_one_who_left(
     slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "MOST_WAITING", 2)
+    monkeypatch.setattr(routes, "MAX_WAITING", 2)
 
     async def crowd() -> list[tuple[int, Any]]:
         left = asyncio.Event()
 
         def ask(text: str, gone: asyncio.Event | None = None) -> "asyncio.Task[tuple[int, Any]]":
-            return asyncio.create_task(requested(json.dumps(QUESTION | {"text": text}).encode(), gone=gone))
+            return asyncio.create_task(requested(json.dumps(REQUEST | {"text": text}).encode(), gone=gone))
 
-        at_once = [ask(f"{n}") for n in range(routes.MOST_AT_ONCE)]
-        await until(lambda: len(slow.texts) == routes.MOST_AT_ONCE)
+        at_once = [ask(f"{n}") for n in range(routes.MAX_RUNNING)]
+        await until(lambda: len(slow.texts) == routes.MAX_RUNNING)
         waiting = [ask("leaves", left), ask("stays")]
-        await until(lambda: routes._turns.statistics().tasks_waiting == 2)
+        await until(lambda: routes._reading_limiter.statistics().tasks_waiting == 2)
         refused = await ask("one too many")
         left.set()
         slow.go.set()
@@ -295,8 +295,8 @@ def test_work_is_bounded_and_nothing_is_computed_for_one_who_left(
 
     refused, *done = asyncio.run(crowd())
     assert refused[0] == 503
-    assert "ask again" in refused[1]["problem"]
-    assert [status for status, _ in done] == [200] * routes.MOST_AT_ONCE + [204, 200]
+    assert "try again" in refused[1]["error"]
+    assert [status for status, _ in done] == [200] * routes.MAX_RUNNING + [204, 200]
     assert done[-1][1] == {"of": "stays"}
     assert "leaves" not in slow.texts
     assert "one too many" not in slow.texts

@@ -105,10 +105,10 @@ def test_blind_data_holds_no_activation(tiny_model: Path) -> None:
     group = Group("", cache.neuron(0, 5).top("hook_mid")[:3])
     marks = [np.arange(len(e.tokens)) == e.peak for e in group.examples]
     shown = token_view_data([group], cache.vocabulary, cache.hooks, "hook_mid", "v", marks=marks)
-    assert all(row["fits"] and row["m"] == [row["peak"]] for row in shown["examples"])
+    assert all(row["fits"] and row["fitting"] == [row["peak"]] for row in shown["examples"])
     data = token_view_data([group], cache.vocabulary, cache.hooks, "hook_mid", "v", blind=True)
     assert data["scale"] == 0
     for row in data["examples"]:
         assert row["value"] == 0
-        assert all(low == high == 0 and not any(steps) for low, high, steps in row["v"].values())
+        assert all(low == high == 0 and not any(steps) for low, high, steps in row["activations"].values())
     assert f"{group.examples[0].value:.3f}"[:5] not in json.dumps(data["examples"])

@@ -24,7 +24,7 @@ from dashboard.neuron.effects_chart import effect_map
 from dashboard.shared import places, settings
 from dashboard.shared.address import Address
 from dashboard.shared.catalog import WEIGHTS, ModelError
-from dashboard.shared.components.bar_list import Column, Row, _address, bar_list_data
+from dashboard.shared.components.bar_list import Column, Row, _clicked_address, bar_list_data
 from dashboard.shared.components.token_view import Group, token_view_data
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
@@ -222,13 +222,13 @@ def test_rows_become_shares_of_the_longest_bar() -> None:
     "query", [None, 3, [0, 0], {}, "", "x", "neuron=-1", "view=<b>", "a=%ff&&==", "\0" * 9]
 )
 def test_a_click_that_names_no_address_leads_nowhere(query: object) -> None:
-    assert _address(query) is None
+    assert _clicked_address(query) is None
 
 
 def test_a_click_leads_where_its_row_says() -> None:
     address = Address("a&b =1", 1, 2, "hook_mid", "top", "similar")
     query = bar_list_data([Column("", [Row("x", 1.0, "1", "", address)])])["columns"][0]["rows"][0]["query"]
-    assert _address(query) == address
+    assert _clicked_address(query) == address
 
 
 def test_underlines_are_given_by_piece(place: Place) -> None:
@@ -238,18 +238,18 @@ def test_underlines_are_given_by_piece(place: Place) -> None:
         change[-1] = np.nan
     vocabulary, hooks = place.cache.vocabulary, place.cache.hooks
     data = token_view_data([Group("", examples)], vocabulary, hooks, "hook_mid", "1", changes=changes)
-    largest = max(float(np.nanmax(c)) for c in changes)
+    assert data["largest_change"] == pytest.approx(max(float(np.nanmax(c)) for c in changes), rel=0.01)
     for example, change, drawn in zip(examples, changes, data["examples"], strict=True):
-        scale, values = drawn["u"]
-        assert scale == pytest.approx(largest, rel=0.01)
-        assert len(values) == len(drawn["t"])
+        values = drawn["changes"]
+        assert len(values) == len(drawn["pieces"])
         for piece, value in zip(vocabulary.pieces(example.tokens), values, strict=True):
             there = [x for x in change[piece.first : piece.first + piece.n_tokens] if not math.isnan(x)]
             assert (value is None) == (not there)
             if there:
                 assert value == pytest.approx(max(there, key=abs), rel=0.01, abs=1e-6)
     plain = token_view_data([Group("", examples)], vocabulary, hooks, "hook_mid", "1")
-    assert all(drawn["u"] is None for drawn in plain["examples"])
+    assert plain["largest_change"] is None
+    assert all("changes" not in drawn for drawn in plain["examples"])
 
 
 def test_the_line_of_provenance_says_what_a_figure_is_of(place: Place) -> None:

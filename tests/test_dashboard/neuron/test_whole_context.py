@@ -36,13 +36,13 @@ def test_every_token_has_the_models_value(place: Place) -> None:
     _, activations = model.run_with_cache(tokens, [f"blocks.0.mlp.{hook}" for hook in place.cache.hooks])
     (row,) = found["examples"]
     text = place.cache.vocabulary.pieces(place.cache.context(example))
-    assert [found["texts"][t] for t in row["t"]] == [piece.text for piece in text]
+    assert [found["texts"][piece] for piece in row["pieces"]] == [piece.text for piece in text]
     assert found["entire"]
-    assert row["start"]
+    assert row["begins_context"]
     for hook in place.cache.hooks:
         values = activations[f"blocks.0.mlp.{hook}"][0, 1:, 7].numpy()
         expected = [max(values[p.first : p.first + p.n_tokens], key=abs) for p in text]
-        low, high, steps = row["v"][hook]
+        low, high, steps = row["activations"][hook]
         assert np.array(steps) / 255 * (high - low) + low == pytest.approx(expected, abs=(high - low) / 500)
     assert row["value"] == example.value
 
@@ -53,10 +53,10 @@ def test_without_weights_the_rest_is_unknown(place: Place) -> None:
     assert "near the peak alone" in found.description
     example = place.cache.neuron(0, 7).top("hook_mid")[0]
     (row,) = found.data["examples"]
-    known = [step >= 0 for step in row["v"]["hook_mid"][2]]
+    known = [step >= 0 for step in row["activations"]["hook_mid"][2]]
     assert sum(known) >= 1
     assert known[row["peak"]]
-    n_tokens = row["n"] or [1] * len(known)
+    n_tokens = row.get("token_counts") or [1] * len(known)
     assert sum(n for n, k in zip(n_tokens, known, strict=True) if k) == len(example.tokens)
 
 

@@ -1,4 +1,4 @@
-"""Parts of the dashboard that draw nothing: addresses, found models, bars, tables, token data."""
+"""Parts of the dashboard that draw nothing: addresses, models, bars, token data."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from analysis.histogram_bars import Bars, bars_of, normal_counts
 from cache.format.histogram import N_BINS, Histogram, Moments, bin_index
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, Provenance
-from dashboard.neuron.components.histogram_view import Panel, Second, _chosen, histogram_view_data
+from dashboard.neuron.components.histogram_view import Outline, Panel, _clicked_bar, histogram_view_data
 from dashboard.shared.address import Address, AddressError, Beside
 from dashboard.shared.catalog import find_models, weights_damage
 from dashboard.shared.components.token_view import Group, token_view_data
@@ -128,14 +128,17 @@ def test_histograms_as_the_browser_gets_them() -> None:
     bars = Bars(np.array([0.0, 1.0, 2.0]), np.array([9, 1]))
     panels = [Panel(hook, hook, bars, [("50%", 0.5)], [1.0], 0.6, 0.3) for hook in ("hook_mid", "hook_post")]
     half = Bars(np.array([0.0, 4.0]), np.array([5]))
-    data = histogram_view_data(panels, "hook_post", Second("another", {"hook_mid": half}))
-    assert [p["shown"] for p in data["panels"]] == [False, True]
+    data = histogram_view_data(panels, "hook_post", Outline("another", {"hook_mid": half}), caption="of it")
+    assert (data["outline_name"], data["caption"], data["click"]) == ("another", "of it", "")
+    assert [p["coloured"] for p in data["panels"]] == [False, True]
+    assert data["panels"][0]["quantiles"] == [{"label": "50%", "value": 0.5}]
     assert data["panels"][0]["counts"] == [9, 1]
-    assert data["panels"][0]["over"] == {"edges": [0.0, 4.0], "counts": [10.0]}  # as many tokens as the first
-    assert data["panels"][1]["over"] is None
-    assert _chosen(panels, [1, 1]) == ("hook_post", 1.5)
-    for nonsense in (None, 3, [1], [0, 2], [-1, 0], ["0", 0], [0, 0, 0]):
-        assert _chosen(panels, nonsense) is None
+    assert data["panels"][0]["outline"] == {"edges": [0.0, 4.0], "counts": [10.0]}  # scaled to 10 tokens
+    assert data["panels"][1]["outline"] is None
+    assert _clicked_bar(panels, {"panel": 1, "bar": 1}) == ("hook_post", 1.5)
+    bars_of_nothing = [(0, 2), (2, 0), (-1, 0), (0, -1), ("0", 0), (0, None)]
+    for nonsense in (None, 3, [1, 1], {"panel": 0}, *({"panel": p, "bar": b} for p, b in bars_of_nothing)):
+        assert _clicked_bar(panels, nonsense) is None
 
 
 def _example(tokens: list[int], mid: list[float], peak: int, position: int, start: int) -> Example:
@@ -150,12 +153,12 @@ def test_token_data_is_plain_and_joins_characters() -> None:
     data = token_view_data([Group("", [example])], vocabulary, ["hook_mid", "hook_post"], "hook_mid", "v")
     assert json.loads(json.dumps(data)) == data
     (row,) = data["examples"]
-    assert [data["texts"][t] for t in row["t"]] == ["<b>", "é", "x"]
-    assert row["n"] == [1, 2, 1]
-    assert (row["peak"], row["first"], row["start"]) == (1, 0, True)
+    assert [data["texts"][piece] for piece in row["pieces"]] == ["<b>", "é", "x"]
+    assert row["token_counts"] == [1, 2, 1]
+    assert (row["peak"], row["position"], row["begins_context"]) == (1, 0, True)
     assert data["scale"] == 2.0
-    assert data["negative"] is True
-    low, high, steps = row["v"]["hook_post"]
+    assert data["has_negative"] is True
+    low, high, steps = row["activations"]["hook_post"]
     assert (low, high) == (-2.0, 4.0)
     assert steps == [85, 255, 0]
 
@@ -165,7 +168,11 @@ def test_token_data_keeps_groups_in_order_and_the_scale_of_the_strongest() -> No
     example = _example([1, 1], [0.0, 1.0], peak=1, position=1, start=0)
     groups = [Group("high", [example], "2 tokens"), Group("none", []), Group("low", [example, example])]
     data = token_view_data(groups, vocabulary, ["hook_mid"], "hook_mid", "v", strongest=8.0)
-    assert data["groups"] == [["high", "2 tokens", 1], ["none", "", 0], ["low", "", 2]]
+    assert data["groups"] == [
+        {"title": "high", "detail": "2 tokens", "count": 1},
+        {"title": "none", "detail": "", "count": 0},
+        {"title": "low", "detail": "", "count": 2},
+    ]
     assert (len(data["examples"]), data["scale"]) == (3, 8.0)
 
 
@@ -173,8 +180,9 @@ def test_token_data_within_a_context_keeps_every_token() -> None:
     vocabulary = Vocabulary([b"<|BOS|>", b"a"])
     example = _example([1, 1], [0.0, 1.0], peak=1, position=40, start=32)
     row = token_view_data([Group("", [example])], vocabulary, ["hook_mid"], "hook_mid", "v")["examples"][0]
-    assert len(row["t"]) == 2
-    assert (row["first"], row["start"]) == (39, False)
+    assert len(row["pieces"]) == 2
+    assert "token_counts" not in row  # a token a piece
+    assert (row["position"], row["begins_context"]) == (39, False)
 
 
 def test_the_same_words_are_folded_within_a_group() -> None:
@@ -190,7 +198,7 @@ def test_the_same_words_are_folded_within_a_group() -> None:
     far = example([9] + [5] * 8 + [3, 4, 5, 6], 9), example([8] + [5] * 8 + [3, 4, 5, 7], 9)
     groups = [Group("", [one, other_peak, again, other_words]), Group("", [again, *far], kind="range-3")]
     rows = token_view_data(groups, vocabulary, ["hook_post"], "hook_post", "v")["examples"]
-    assert [row["same"] for row in rows] == [None, None, 0, None, None, None, 5]
+    assert [row.get("same_as") for row in rows] == [None, None, 0, None, None, None, 5]
     assert [row["name"] for row in rows][-3:] == ["range-3-0", "range-3-1", "range-3-2"]
 
 
