@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from solu_model.evaluation.multiplier import Sized, measured, multipliers
+from solu_model.evaluation.multiplier import MeasuredModel, multipliers, read_measured_model
 from solu_model.files import written_aside
 
 BASELINE = "gelu-1l"
@@ -86,7 +86,7 @@ def made(member: Member, said: argparse.Namespace, first: Path) -> None:
         solu("evaluate", "--model", out, *val, "--out", out / "evaluation.json")
 
 
-def seed_noise(found: dict[Member, Sized], width: int) -> tuple[float, float]:
+def seed_noise(found: dict[Member, MeasuredModel], width: int) -> tuple[float, float]:
     """Standard deviations from seed to seed: of a loss, and of its difference from the GELU of the seed."""
     presets = {member.preset for member in found}
     losses = {p: np.array([found[Member(p, width, seed)].loss for seed in range(SEEDS)]) for p in presets}
@@ -95,13 +95,13 @@ def seed_noise(found: dict[Member, Sized], width: int) -> tuple[float, float]:
     return float(np.sqrt(alone)), float(np.sqrt(apart))
 
 
-def draw(found: dict[Member, Sized], baselines: list[Sized], file: Path) -> None:
+def draw(found: dict[Member, MeasuredModel], baselines: list[MeasuredModel], file: Path) -> None:
     """Losses by size, and the law of the baselines."""
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     losses = np.linspace(
         min(s.loss for s in found.values()) - 0.03, max(s.loss for s in found.values()) + 0.03
     )
-    law = multipliers(baselines, [Sized("", 1, float(loss)) for loss in losses], 0.0, draws=1)
+    law = multipliers(baselines, [MeasuredModel("", 1, float(loss)) for loss in losses], 0.0, draws=1)
     axes.plot([m.value for m in law], losses, color=LOOKS[BASELINE][1], lw=1, label="law of the GELUs")
     for preset, (label, colour, symbol) in LOOKS.items():
         points = [(s.n_parameters, s.loss) for m, s in found.items() if m.preset == preset]
@@ -141,7 +141,7 @@ def main() -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    found = {member: measured(said.out / member.name) for member in members}
+    found = {member: read_measured_model(said.out / member.name) for member in members}
     alone, apart = seed_noise(found, min(said.widths))
     # Few seeds tell little of how large chance is: Student's t in place of the normal law of known noise.
     noise = apart / np.sqrt(2) * stats.t.ppf(0.975, SEEDS - 1) / stats.norm.ppf(0.975)

@@ -1,7 +1,7 @@
-"""The parts of the transformer: norms, embeddings, attention, MLP, block.
+"""The modules of the transformer: norms, embeddings, attention, MLP, block, unembedding.
 
-Parameters carry TransformerLens's names and shapes. Legend: B batch, T position, D d_model, H n_heads,
-K d_head, M d_mlp, V d_vocab.
+Parameters have TransformerLens's names and shapes, so its checkpoints load without renaming. Legend: B batch,
+T position, D d_model, H n_heads, K d_head, M d_mlp, V d_vocab.
 """
 
 from typing import cast
@@ -25,7 +25,7 @@ from solu_model.taps import Taps
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm over the last dimension, with TransformerLens's `w` and `b`."""
+    """LayerNorm over the last dimension, with parameters `w [width]` and `b [width]`."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -38,7 +38,10 @@ class LayerNorm(nn.Module):
 
 
 class BlockedLayerNorm(LayerNorm):
-    """The MLP's extra LayerNorm: each of `n_blocks` blocks of neurons has its own mean and variance."""
+    """The LayerNorm after the activation: each of `n_blocks` blocks of neurons has its own mean and variance.
+
+    Paper 4.3 (the extra LayerNorm) and 4.4 (blocks).
+    """
 
     def __init__(self, width: int, eps: float, n_blocks: int) -> None:
         super().__init__(width, eps)
@@ -49,7 +52,7 @@ class BlockedLayerNorm(LayerNorm):
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * w over the last dimension: the final norm where `final_rms`."""
+    """x / rms(x) * w over the last dimension: the final norm if `final_rms` is true."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -101,13 +104,14 @@ class Attention(nn.Module):
     def forward(self, x_BTD: Tensor, mask: Tensor | None, past: Cache | None) -> Tensor:
         B, T, _ = x_BTD.shape
         H, D, K = self.W_Q.shape
-        # One product for q, k and v: [3H, D, K] -> [D, 3HK].
+        # One matrix product for q, k and v is faster than three: [3H, D, K] -> [D, 3HK].
         W_DN = torch.cat([self.W_Q, self.W_K, self.W_V]).transpose(0, 1).reshape(D, 3 * H * K)
         b_N = torch.cat([self.b_Q, self.b_K, self.b_V]).flatten()
         qkv_BTN = F.linear(x_BTD, W_DN.T, b_N)
         q_BHTK, k_BHTK, v_BHTK = qkv_BTN.view(B, T, 3, H, K).permute(2, 0, 3, 1, 4)
         if past is not None:
             k_BHTK, v_BHTK = past.update(k_BHTK, v_BHTK, self.layer)
+        # A single new token may attend to all earlier ones; `is_causal` would let it see the first one alone.
         z_BHTK = F.scaled_dot_product_attention(
             q_BHTK, k_BHTK, v_BHTK, attn_mask=mask, is_causal=mask is None and T > 1
         )
@@ -116,7 +120,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """W_in, activation (with or without the extra LayerNorm), W_out."""
+    """W_in `[D, M]`, the activation with or without its LayerNorm, W_out `[M, D]`."""
 
     def __init__(self, config: SoluConfig, layer: int) -> None:
         super().__init__()
@@ -131,6 +135,7 @@ class MLP(nn.Module):
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         pre_BTM = F.linear(x_BTD, self.W_in.T, self.b_in)
+        # The fused kernel writes hook_mid only on request, which saves a tensor of [B, T, M].
         want_mid = taps is not None and self.prefix + "hook_mid" in taps.wanted
         norm = None if self.ln is None else (self.ln.w, self.ln.b)
         mid_BTM, post_BTM = self.activate(pre_BTM, norm, want_mid=want_mid)
@@ -144,11 +149,15 @@ class MLP(nn.Module):
     def activate(
         self, pre_BTM: Tensor, norm: tuple[Tensor, Tensor] | None, *, want_mid: bool = False
     ) -> tuple[Tensor | None, Tensor]:
-        """`hook_mid`, None where there is none or the fused norm need not write it, and `hook_post`.
+        """Compute `hook_mid` and `hook_post` from `hook_pre`.
 
         Args:
-            pre_BTM: of `n_blocks` whole blocks of neurons.
-            norm: weight and bias of the extra LayerNorm for those neurons, where the model has one.
+            pre_BTM: `hook_pre` of `n_blocks` whole blocks of neurons.
+            norm: weight and bias of the LayerNorm after the activation, `[M]` each; None if there is none.
+            want_mid: compute `hook_mid` even where the fused kernel could leave it out.
+
+        Returns:
+            `hook_mid` `[B, T, M]`, or None if the model has none or it was left out; `hook_post` `[B, T, M]`.
         """
         if self.ln is None or norm is None:
             return None, solu(pre_BTM, self.n_blocks) if self.act_fn == "solu" else gelu(pre_BTM)
@@ -164,7 +173,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each reading a LayerNorm of the residual stream and adding to it."""
+    """Attention, then MLP. Each reads a LayerNorm of the residual stream and adds its result to it."""
 
     def __init__(self, config: SoluConfig, layer: int) -> None:
         super().__init__()
@@ -190,7 +199,7 @@ class Block(nn.Module):
 
 
 class Unembed(nn.Module):
-    """Residual stream to logits, `W_U [D, V]` and `b_U [V]`."""
+    """The unembedding, from the residual stream to logits: `W_U [D, V]` and `b_U [V]`."""
 
     def __init__(self, config: SoluConfig) -> None:
         super().__init__()

@@ -1,6 +1,5 @@
-"""`solu train`, `solu evaluate`, `solu info`: the commands that run a model."""
+"""The command `solu train`. The other commands of this package are in `commands/`."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 DataOption = Annotated[
     list[str],
     typer.Option("--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."),
-]
-
-ModelOption = Annotated[
-    str,
-    typer.Option("--model", help="A checkpoint folder, ours or in TransformerLens's format, or a hub name."),
-]
-TokenizerOption = Annotated[
-    str | None, typer.Option("--tokenizer", help="A tokenizer in place of the checkpoint's own.")
 ]
 
 
@@ -98,134 +88,3 @@ def train(
         Console().print(
             f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"
         )
-
-
-def evaluate(
-    model: ModelOption,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data", help="Text to measure the loss on: a file, a folder or a hub name. Repeatable."
-        ),
-    ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Questions to answer instead: names by commas, as lambada,arithmetic, or all."),
-    ] = None,
-    sets: Annotated[
-        Path | None, typer.Option(help="The folder with the files of the questions, for --tasks.")
-    ] = None,
-    tokenizer_path: TokenizerOption = None,
-    max_documents: Annotated[int | None, typer.Option(help="Stop after so many documents.")] = None,
-    items: Annotated[int | None, typer.Option(help="Take so many items of each task.", min=1)] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the result as JSON; MODEL/tasks.json is where the dashboard finds tasks."),
-    ] = None,
-) -> None:
-    """Loss on text, in nats a token and bits a byte, by source; or, with --tasks, the paper's tasks."""
-    if (tasks is None) == (data is None):
-        raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
-    if data is not None:
-        _evaluate_text(model, data, tokenizer_path, max_documents, out)
-    elif sets is None:
-        raise typer.BadParameter("expected the folder with the questions' files", param_hint="--sets")
-    else:
-        _evaluate_tasks(Path(model), str(tasks), sets, tokenizer_path, items, out)
-
-
-def _evaluate_text(
-    model: str, data: list[str], tokenizer_path: str | None, max_documents: int | None, out: Path | None
-) -> None:
-    from solu_model.evaluation.held_out_loss import evaluate as run
-    from solu_model.files import written_aside
-    from solu_model.loading.checkpoints import load_with_tokenizer
-    from solu_model.text.documents import read_documents
-
-    network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
-    losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
-    table = Table("source", "tokens", "nats a token", "bits a byte")
-    for source, loss in sorted(losses.items()):
-        table.add_row(
-            source or "all", f"{loss.n_tokens:,}", f"{loss.nats_per_token:.4f}", f"{loss.bits_per_byte:.4f}"
-        )
-    Console().print(table)
-    if out is not None:
-        rows = {
-            source or "all": {
-                "n_tokens": loss.n_tokens,
-                "n_bytes": loss.n_bytes,
-                "nats_per_token": loss.nats_per_token,
-                "bits_per_byte": loss.bits_per_byte,
-            }
-            for source, loss in sorted(losses.items())
-        }
-        with written_aside(out) as aside:
-            aside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-
-
-def _evaluate_tasks(
-    model: Path, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
-) -> None:
-    from solu_model.evaluation.tasks import find_sets, run_tasks
-
-    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
-    found = run_tasks(model, find_sets(sets, wanted), tokenizer=tokenizer_path, limit=items)
-    table = Table("task", "measure", "right", "guessing", "items")
-    for result in found.results:
-        right = f"{result.value:.1%} ± {1.96 * result.stderr:.1%}"
-        guessing = f"{result.chance:.1%}" if result.chance else ""
-        table.add_row(result.task, result.metric, right, guessing, f"{result.n_items:,}")
-    Console().print(table)
-    if out is not None:
-        found.save(out)
-
-
-def multiplier(
-    baseline: Annotated[
-        list[Path], typer.Option(help="A baseline's folder, with evaluation.json. Two sizes at least.")
-    ],
-    model: Annotated[list[Path], typer.Option(help="The folder of a model to compare. Repeatable.")],
-    noise: Annotated[
-        float, typer.Option(help="Standard deviation of a loss from seed to seed, nats a token.", min=0)
-    ],
-) -> None:
-    """What models are worth in baselines: how much larger one would have to be for the same loss."""
-    from solu_model.evaluation.multiplier import measured, multipliers
-
-    table = Table("model", "parameters", "nats a token", "worth", "95% interval")
-    for found in multipliers([measured(b) for b in baseline], [measured(m) for m in model], noise):
-        size, loss = f"{found.model.n_parameters:,}", f"{found.model.loss:.4f}"
-        table.add_row(
-            found.model.name, size, loss, f"{found.value:.2f}", f"{found.low:.2f} to {found.high:.2f}"
-        )
-    Console().print(table)
-
-
-def info(
-    model: ModelOption,
-    tokenizer_path: TokenizerOption = None,
-) -> None:
-    """What a checkpoint is: shape, arithmetic, parameters, and what computes its activation here."""
-    from solu_model.activation import backend_name
-    from solu_model.loading.checkpoints import load_checkpoint
-
-    network, tokenizer = load_checkpoint(model, tokenizer=tokenizer_path)
-    config = network.config
-    table = Table(show_header=False)
-    for name in (
-        "act_fn",
-        "n_layers",
-        "d_model",
-        "n_mlp_blocks",
-        "n_heads",
-        "d_head",
-        "d_mlp",
-        "n_ctx",
-        "d_vocab",
-    ):
-        table.add_row(name, str(getattr(config, name)))
-    table.add_row("parameters", f"{sum(p.numel() for p in network.parameters()):,}")
-    table.add_row("activation computed by", backend_name("cpu"))
-    table.add_row("tokenizer", "none" if tokenizer is None else f"{len(tokenizer)} tokens")
-    Console().print(table)

@@ -1,6 +1,6 @@
-"""`SoluConfig`: everything that fixes a model's shape and arithmetic, one field each.
+"""The configuration of a model, `SoluConfig`: its shape and its arithmetic.
 
-Field names follow TransformerLens; `attribute_map` answers to transformers' names as well.
+Field names follow TransformerLens. Through `attribute_map` transformers' names work as well.
 """
 
 from typing import Any, ClassVar, Literal
@@ -15,24 +15,26 @@ ActFn = Literal["solu_ln", "solu", "exp_ln", "gelu", "gelu_ln"]
 class SoluConfig(PreTrainedConfig):
     """Shape and arithmetic of a decoder-only transformer with SoLU or GELU neurons.
 
+    Section numbers are those of the paper, "Softmax Linear Units" (Transformer Circuits, 2022).
+
     Args:
         d_vocab: number of tokens in the vocabulary.
-        n_ctx: longest context in tokens, the BOS at position 0 included.
+        n_ctx: longest context in tokens, including the BOS at position 0.
         d_model: width of the residual stream.
         n_layers: number of blocks.
-        n_heads: attention heads a block.
+        n_heads: attention heads per block.
         d_head: width of one head; n_heads * d_head need not equal d_model.
-        d_mlp: neurons a block.
-        act_fn: `solu_ln` LN(x * softmax(x)), `solu` x * softmax(x), `exp_ln` LN(x * exp(x)), `gelu`
-            (tanh form), `gelu_ln` LN(gelu(x)): the paper's ablation.
-        n_mlp_blocks: blocks of neurons, each with its own softmax and LayerNorm (paper 4.4).
-        final_rms: the norm before the unembedding is RMS, with a weight and no bias.
+        d_mlp: neurons per block.
+        act_fn: `solu_ln` LN(x * softmax(x)) (4.3), `solu` x * softmax(x) (4.2), `exp_ln` LN(x * exp(x))
+            (4.3), `gelu` in its tanh form, `gelu_ln` LN(gelu(x)), the paper's ablation.
+        n_mlp_blocks: number of equal blocks of neurons, each with its own softmax and LayerNorm (4.4).
+        final_rms: True: the norm before the unembedding is RMS, with a weight and no bias.
         layer_norm_eps: added to the variance in every LayerNorm.
-        mlp_layer_norm_eps: the same for the LayerNorm after the activation; None is `layer_norm_eps`.
-            An exp_ln model needs a smaller one to become a solu_ln model, see `variants.to_solu_ln`.
-        initializer_range: standard deviation of the initial weights; those that write to the
-            residual stream (W_O, W_out) are divided by sqrt(2 * n_layers).
-        bos_token_id: token at position 0 of every context.
+        mlp_layer_norm_eps: the same for the LayerNorm after the activation; None means `layer_norm_eps`.
+            An exp_ln model needs a smaller one to become a solu_ln model: see `to_solu_ln`.
+        initializer_range: standard deviation of the initial weights; divided by sqrt(2 * n_layers) for the
+            matrices that write to the residual stream (W_O, W_out).
+        bos_token_id: id of the token at position 0 of every context.
     """
 
     model_type = "solu"
@@ -66,7 +68,11 @@ class SoluConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def validate_shape(self) -> None:
-        """Raise ValueError where a size is not positive or a token id lies outside the vocabulary."""
+        """Check the sizes. `@strict` calls this after construction.
+
+        Raises:
+            ValueError: a size is below 1, n_mlp_blocks does not divide d_mlp, or bos_token_id is not a token.
+        """
         sizes: dict[str, Any] = {
             name: getattr(self, name)
             for name in (
@@ -93,5 +99,5 @@ class SoluConfig(PreTrainedConfig):
 
     @property
     def has_mlp_norm(self) -> bool:
-        """Whether a LayerNorm stands between the activation (`hook_mid`) and W_out (`hook_post`)."""
+        """True if a LayerNorm follows the activation: `hook_mid` before it, `hook_post` after it."""
         return self.act_fn.endswith("_ln")

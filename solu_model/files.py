@@ -1,4 +1,8 @@
-"""Write files so that a kill or a full disk never leaves half of one behind."""
+"""Atomic writes and checksums of files.
+
+A file or folder is written under a temporary name beside its target and then renamed, so that a killed
+process or a full disk never leaves half of it behind.
+"""
 
 import hashlib
 import os
@@ -10,10 +14,11 @@ from pathlib import Path
 
 @contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
-    """A path to write a file or folder to, renamed to `target` when the block ends without an error.
+    """Give a temporary path for a file or folder; rename it to `target` if the block ends without an error.
 
-    An error removes what was written and leaves an older `target` as it was.
+    After an error the temporary path is removed, and an older `target` is unchanged.
     """
+    # The process id keeps two writers of one target apart; the same folder makes the rename atomic.
     aside = target.with_name(f"{target.name}.{os.getpid()}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     remove(aside)
@@ -22,7 +27,7 @@ def written_aside(target: Path) -> Iterator[Path]:
     except BaseException:
         remove(aside)
         raise
-    if aside.is_dir() and target.is_dir():
+    if aside.is_dir() and target.is_dir():  # a rename cannot replace a folder that is not empty
         old = target.with_name(f"{target.name}.{os.getpid()}.old")
         target.rename(old)
         aside.rename(target)
@@ -32,7 +37,7 @@ def written_aside(target: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -40,9 +45,10 @@ def remove(path: Path) -> None:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 that names a checkpoint's weights: of `model.safetensors` where there is one.
+    """Return the SHA-256 that identifies a checkpoint's weights, as hex digits.
 
-    Otherwise of the names and hashes of all its weights files, in name order.
+    It is the hash of `model.safetensors` if that exists, otherwise the hash of a list of the names and
+    hashes of all weights files in the folder, in name order.
     """
     single = folder / "model.safetensors"
     if single.is_file():
@@ -53,6 +59,6 @@ def weights_hash(folder: Path) -> str:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a file's bytes, as hex digits."""
+    """Return the SHA-256 of a file's bytes, as hex digits."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

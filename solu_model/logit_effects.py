@@ -1,8 +1,8 @@
-"""What a neuron does to the output: read off the weights, and checked by taking the neuron away.
+"""Effects of neurons on the logits: computed from the weights, and measured by ablation.
 
-Paper 6.3: in a one-layer model the activation of an MLP neuron has, modulo the final norm, a linear effect on
-the logits, which W_out times the unembedding gives. Legend: B batch, T position, D d_model, M d_mlp,
-V d_vocab, N neurons asked for.
+Paper 6.3: in a one-layer model the activation of an MLP neuron has, up to the final norm, a linear effect on
+the logits, given by W_out times the unembedding. Legend: B batch, T position, D d_model, M d_mlp, V d_vocab,
+N neurons.
 """
 
 from collections.abc import Sequence
@@ -14,37 +14,36 @@ from torch import Tensor
 
 from solu_model.blocks import Block
 from solu_model.model import SoluForCausalLM
-from solu_model.neuron_model import NeuronModel
+from solu_model.protocols import NeuronModel
 
 
 @torch.no_grad()
 def direct_logit_effects(
     model: NeuronModel, layer: int, neurons: int | Sequence[int] | Tensor, *, fold: bool = False
 ) -> Tensor:
-    """The direct effect of neurons on every logit, up to the scale of the final norm.
+    """Compute the direct effect of neurons on every logit, up to the scale of the final norm (paper 6.3).
 
-    With r = W_out[n] `[D]`, what neuron n writes to the residual stream,
+    Let r = W_out[n] `[D]` be the vector that neuron n writes to the residual stream. Then
 
         effect_n = centre_V( (centre_D(r) * w_final) W_U )
 
-    where centre_D removes the mean of the residual stream, as the final LayerNorm does (a final RMS norm does
-    not, and then neither is it done here); w_final `[D]` is that norm's weight; and centre_V subtracts the
-    mean over the vocabulary, which no probability depends on. The logits then move by effect_n * change /
-    sigma, sigma being the final norm's divisor at that position (the root of variance + eps).
+    centre_D subtracts the mean over the residual stream, as the final LayerNorm does; it is left out where
+    the final norm is RMS. w_final `[D]` is the weight of that norm. centre_V subtracts the mean over the
+    vocabulary, on which no probability depends. A change of the neuron's activation changes the logits by
+    effect_n * change / sigma, where sigma is the divisor of the final norm at that position, the root of
+    variance + eps.
 
-    For a model of one layer, or for the last layer of a deeper one, this is all that the neuron does, up to
-    sigma, which itself depends on the neuron's activation. For an earlier layer it is the direct path
-    alone: what later blocks make of the neuron's output is not in it.
+    In the last layer this is the neuron's whole effect, up to sigma, which itself depends on the
+    activation. In an earlier layer it is the direct path alone, without the effect through later blocks.
 
     Args:
         model: a SoLU model or an adapted one.
         layer: index of the block, from 0.
         neurons: indices within the layer.
-        fold: False: an effect is per unit of `hook_post`. True: it is multiplied by the weight w_n of the
-            post-activation LayerNorm, hence per unit of the normalised `hook_mid`, (mid_n - mean) /
-            sigma_mid: one standard deviation of the layer's pre-LayerNorm activations at a position (of
-            the neuron's block, where they are normalised in blocks). In a model without that LayerNorm
-            the two are the same.
+        fold: False: the effect is per unit of `hook_post`. True: it is multiplied by the neuron's weight in
+            the LayerNorm after the activation, so it is per unit of the normalised `hook_mid`,
+            (mid_n - mean) / sigma_mid. That unit is one standard deviation of the activations of the layer
+            (of the neuron's block, with several blocks) at a position. Without that LayerNorm both are equal.
 
     Returns:
         `[N, V]` in the weights' dtype.
@@ -69,13 +68,14 @@ def direct_logit_effects(
 
 @torch.no_grad()
 def direct_effects_on_token(model: NeuronModel, layer: int, token: int, *, fold: bool = False) -> Tensor:
-    """The direct effect of every neuron of a layer on one token's logit: a column of `direct_logit_effects`.
+    """Compute the direct effect of every neuron of a layer on one token's logit.
 
-    Both centrings are moved to the unembedding, so that it takes one product of a matrix and a vector.
+    It is a column of `direct_logit_effects` for all neurons. Both centrings are applied to the unembedding
+    instead, so that one product of a matrix and a vector is enough.
 
     Args:
         model, layer, fold: as in `direct_logit_effects`.
-        token: an id.
+        token: a token id.
 
     Returns:
         `[M]` in the weights' dtype.
@@ -103,28 +103,28 @@ def ablation_effects(
     hook: Literal["hook_post", "hook_mid"] = "hook_post",
     hold_final_scale: bool = False,
 ) -> Tensor:
-    """What a neuron adds to the logits: the logits as they are, less the logits without it.
+    """Measure a neuron's effect on the logits: the logits of the model minus those with the neuron ablated.
 
-    The neuron's activation is replaced at every position at once, and everything after it computed anew:
+    The neuron's activation is replaced at every position at once, and everything after it is computed again:
 
         effect = logits(activation) - logits(replacement)
 
-    so that it has the sign of `direct_logit_effects` * (activation - replacement). In a model of one layer
+    The sign is that of `direct_logit_effects` * (activation - replacement). In a model of one layer
 
         effect / (post_n - replacement) = effect_n / sigma
 
-    but for the change of sigma, the final norm's divisor, and a constant over the vocabulary.
+    up to the change of sigma, the divisor of the final norm, and a constant over the vocabulary.
 
     Args:
         model: a SoLU model.
         tokens: `[B, T]` ids, BOS first.
         layer, neuron: indices from 0.
-        replacement: the value to put in the activation's place; `mean` is the neuron's mean over `tokens`.
-        hook: what to replace. `hook_post`: what W_out multiplies, so that this neuron alone changes.
-            `hook_mid`: the activation before the post-activation LayerNorm, whose mean and variance then
-            change as well, and with them every other neuron's `hook_post`.
-        hold_final_scale: divide by the final norm's sigma of the unchanged model. What is left in a model of
-            one layer (or in the last layer) is the linear effect that `direct_logit_effects` states.
+        replacement: the new activation; `mean` is the neuron's mean over `tokens`.
+        hook: the activation to replace. `hook_post`, the input of W_out: only this neuron changes.
+            `hook_mid`, before the LayerNorm: its mean and variance change too, and with them `hook_post` of
+            every other neuron.
+        hold_final_scale: divide by sigma of the unchanged model. In the last layer the result is then exactly
+            the linear effect of `direct_logit_effects`, up to a constant over the vocabulary.
 
     Returns:
         `[B, T, V]`.
@@ -150,7 +150,10 @@ def logits_with_and_without(
     hook: Literal["hook_post", "hook_mid"] = "hook_post",
     hold_final_scale: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The logits as they are and those without a neuron, `[B, T, V]` each; see `ablation_effects`."""
+    """Return the logits of the model and those with a neuron ablated, `[B, T, V]` each.
+
+    Arguments and errors are as in `ablation_effects`, which returns their difference.
+    """
     _checked(layer, model.config.n_layers, "layer")
     _checked(neuron, model.config.d_mlp, "neuron")
     prefix = f"blocks.{layer}."
@@ -163,14 +166,22 @@ def logits_with_and_without(
         act_BTM = mlp.ln(act_BTM)
     x_BTD = taken[prefix + "hook_resid_mid"] + F.linear(act_BTM, mlp.W_out.T, mlp.b_out)
     for block in model.blocks[layer + 1 :]:
-        x_BTD = block(x_BTD, None, None, None)
+        x_BTD = block(x_BTD, mask=None, past=None, taps=None)
     if hold_final_scale:
         return logits_BTV, _unembed_at_scale_of(model, x_BTD, taken[last])
     return logits_BTV, model.unembed(model.ln_final(x_BTD))
 
 
 def final_scale(model: SoluForCausalLM, residual_BTD: Tensor) -> Tensor:
-    """sigma, the final norm's divisor, `[B, T, 1]`: sqrt(variance + eps), for RMS sqrt(mean square + eps)."""
+    """Return sigma, the divisor of the final norm, `[B, T, 1]`.
+
+    It is sqrt(variance + eps), and sqrt(mean square + eps) where the final norm is RMS.
+
+    Args:
+        model: a SoLU model.
+        residual_BTD: `[B, T, D]`, the residual stream before the final norm (`hook_resid_post` of the last
+            layer).
+    """
     if not model.config.final_rms:
         residual_BTD = residual_BTD - residual_BTD.mean(-1, keepdim=True)
     variance: Tensor = residual_BTD.square().mean(-1, keepdim=True) + model.config.layer_norm_eps
@@ -178,7 +189,7 @@ def final_scale(model: SoluForCausalLM, residual_BTD: Tensor) -> Tensor:
 
 
 def _unembed_at_scale_of(model: SoluForCausalLM, x_BTD: Tensor, clean_BTD: Tensor) -> Tensor:
-    """Logits of the residual stream `x_BTD`, normalised with the divisor of `clean_BTD`."""
+    """Return the logits of the residual stream `x_BTD`, normalised with sigma of `clean_BTD`."""
     if not model.config.final_rms:
         x_BTD = x_BTD - x_BTD.mean(-1, keepdim=True)
     y_BTD = x_BTD / final_scale(model, clean_BTD) * cast(Tensor, model.ln_final.w)
@@ -188,6 +199,6 @@ def _unembed_at_scale_of(model: SoluForCausalLM, x_BTD: Tensor, clean_BTD: Tenso
 
 
 def _checked(index: int, size: int, what: str) -> int:
-    if not 0 <= index < size:
+    if not 0 <= index < size:  # torch would count a negative index from the end
         raise IndexError(f"{what} must be 0 to {size - 1}, got {index}")
     return index

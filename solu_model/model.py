@@ -1,7 +1,8 @@
-"""The transformer: `SoluForCausalLM`, pre-norm, learned positions, untied unembedding.
+"""The transformer, `SoluForCausalLM`: pre-norm, learned positions, untied unembedding.
 
-Parameters carry TransformerLens's names and shapes, so `blocks.0.mlp.W_out[7]` is what neuron 7 of
-layer 0 writes to the residual stream. Legend: B batch, T position, D d_model, M d_mlp, V d_vocab.
+Parameters have TransformerLens's names and shapes: `blocks.0.mlp.W_out[7]` is the vector that neuron 7 of
+layer 0 writes to the residual stream. Legend: B batch, T position, D d_model, M d_mlp, V d_vocab, N
+predicted tokens.
 """
 
 from collections.abc import Iterable
@@ -18,12 +19,16 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from solu_model.blocks import Block, Embed, LayerNorm, PosEmbed, RMSNorm, Unembed
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
-from solu_model.neuron_model import OutputPath
+from solu_model.protocols import OutputPath
 from solu_model.taps import AllTaken, Taps, Visit, point_names
 
 
 class SoluForCausalLM(PreTrainedModel, GenerationMixin):
-    """A causal language model whose MLP neurons are SoLU (or, as a baseline, GELU) units."""
+    """A causal language model whose MLP neurons are SoLU units, or GELU units for a baseline.
+
+    It is a transformers model (`from_pretrained`, `generate`) and a `NeuronModel`: `run_with_cache` and
+    `activations` return activations by TransformerLens's names.
+    """
 
     config_class = SoluConfig
     base_model_prefix = ""
@@ -42,7 +47,11 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Normal matrices, zero biases; what writes to the residual stream starts smaller."""
+        """Draw matrices from a normal distribution and set biases to 0 and norm weights to 1.
+
+        Matrices that write to the residual stream start smaller by sqrt(2 * n_layers), as in GPT-2: that many
+        contributions add up in it.
+        """
         std = self.config.initializer_range
         to_residual = std / (2 * self.config.n_layers) ** 0.5
         for name, parameter in module.named_parameters(recurse=False):
@@ -54,11 +63,11 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
                 nn.init.constant_(parameter, float(name == "w"))
 
     def point_names(self) -> list[str]:
-        """The names `run_with_cache` takes, in the order of the forward pass."""
+        """Return the names of all activations that can be read, in the order of the forward pass."""
         return point_names(self.config.n_layers, has_mid=self.config.has_mlp_norm)
 
     def output_path(self, layer: int) -> OutputPath:
-        """The weights between the neurons of `layer` and the logits."""
+        """Return the weights between the neurons of `layer` and the logits; see `NeuronModel`."""
         mlp = cast(Block, self.blocks[layer]).mlp
         return OutputPath(
             W_out=mlp.W_out.detach(),
@@ -69,7 +78,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         )
 
     def input_weights(self, layer: int) -> Tensor:
-        """W_in of `layer`, `[D, M]`."""
+        """Return W_in of `layer`, `[D, M]`."""
         return cast(Block, self.blocks[layer]).mlp.W_in.detach()
 
     def forward(
@@ -84,25 +93,25 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         taps: Taps | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits for the next token at every position, and the loss where labels are given.
+        """Compute the logits of the next token at every position, and the loss if labels are given.
 
         Args:
             input_ids: `[B, T]` token ids, BOS first.
             attention_mask: `[B, past + T]`, 0 at padding.
             position_ids: `[B, T]`; by default counted from the first token that is not padding.
-            cache: keys and values of the tokens before these (generation).
-            labels: `[B, T]` ids to predict, unshifted (usually `input_ids`); -100 is left out.
+            cache: keys and values of earlier tokens, in generation.
+            labels: `[B, T]` ids to predict, not shifted (usually `input_ids`); -100 is ignored.
             use_cache: return `cache`.
-            logits_to_keep: compute logits for the last so many positions only; 0 is all.
-            taps: activations to keep on the way, see `run_with_cache`.
+            logits_to_keep: compute logits only for this many last positions; 0 means all.
+            taps: activations to take during the pass, see `run_with_cache`.
             **kwargs: `num_items_in_batch` of transformers' Trainer; others are ignored.
 
         Returns:
-            `logits [B, T, V]` (None in training mode with labels, where the loss is computed in
-            chunks and the logits are never held), `loss` in nats a predicted token.
+            `logits` `[B, T, V]`, None in training mode with labels: there the loss is computed in chunks, and
+            the logits never exist as a whole. `loss` in nats per predicted token.
 
         Raises:
-            ValueError: the tokens reach beyond `n_ctx`.
+            ValueError: the tokens, with those in `cache`, exceed `n_ctx`.
         """
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
@@ -112,9 +121,10 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError(
                 f"a context holds at most n_ctx = {self.config.n_ctx} tokens, got {n_total}: shorten the text"
             )
+        # A mask of ones, as `generate` passes it, is dropped: without a mask attention runs a causal kernel.
         padded = attention_mask is not None and not bool(attention_mask.all())
         if position_ids is None:
-            if padded:
+            if padded:  # on the left too: positions count from the first token that is not padding
                 position_ids = (cast(Tensor, attention_mask).cumsum(-1) - 1).clamp_min(0)[:, n_past:]
             else:
                 position_ids = torch.arange(n_past, n_total, device=input_ids.device).expand_as(input_ids)
@@ -140,31 +150,34 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(loss=cast(Any, loss), logits=cast(Any, logits), cache=cache)
 
     def _chunked_loss(self, x_BTD: Tensor, labels_BT: Tensor, n_items: Tensor | int | None) -> Tensor:
-        """Mean next-token loss, a chunk of logits at a time."""
+        """Compute the mean next-token loss with one chunk of logits at a time."""
+        # Autocast does not reach into a custom autograd function: cast as it would for a linear layer.
         device = x_BTD.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_BTD.dtype
         targets_N = labels_BT[:, 1:].flatten()
         kept = targets_N != -100
         x_ND = x_BTD[:, :-1].flatten(0, 1).to(dtype)
-        if not bool(kept.all()):
+        if not bool(kept.all()):  # indexing copies [N, D], so it is skipped where nothing is ignored
             x_ND, targets_N = x_ND[kept], targets_N[kept]
         total = chunked_cross_entropy(x_ND, self.unembed.W_U.to(dtype), self.unembed.b_U.to(dtype), targets_N)
         return total / (n_items if n_items is not None else max(len(targets_N), 1))
 
     @torch.no_grad()
     def run_with_cache(self, tokens: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits and activations of one forward pass.
+        """Run the model once and return logits and activations.
+
+        No hooks are registered, so threads can share the model.
 
         Args:
             tokens: `[B, T]` token ids, BOS first.
-            names: points as listed by `point_names()`, e.g. `blocks.0.mlp.hook_mid`.
+            names: names from `point_names()`, e.g. `blocks.0.mlp.hook_mid`.
 
         Returns:
-            Logits `[B, T, d_vocab]` and the activations by name, `[B, T, d_mlp]` for `hook_pre`,
-            `hook_mid` and `hook_post`. Leaves no hook behind; threads may share the model.
+            Logits `[B, T, V]`, and activations by name: `[B, T, M]` for `hook_pre`, `hook_mid` and
+            `hook_post`, `[B, T, D]` for the others.
 
         Raises:
-            ValueError: a name the model does not have, or tokens beyond `n_ctx`.
+            ValueError: the model has no point of that name, or T exceeds `n_ctx`.
         """
         taps = Taps(names, self.point_names())
         out = self(input_ids=tokens, taps=taps, use_cache=False)
@@ -179,7 +192,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         *,
         visit: Visit | None = None,
     ) -> dict[str, Tensor]:
-        """Activations alone: the pass ends at the last point asked for; see `NeuronModel`."""
+        """Return activations without logits: the pass ends at the last wanted point; see `NeuronModel`."""
         taps = Taps(names, self.point_names(), stop_early=True, visit=visit)
         with suppress(AllTaken):
             self(input_ids=tokens, attention_mask=attention_mask, taps=taps, use_cache=False)
@@ -187,7 +200,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 def _attention_mask(attention_mask: Tensor | None, input_ids: Tensor, n_past: int) -> Tensor | None:
-    """What may attend to what, `[B, 1, T, past + T]` boolean; None where plain causal order says it all."""
+    """Return the attention mask, boolean `[B, 1, T, past + T]`; None where plain causal order is enough."""
     T = input_ids.shape[1]
     if attention_mask is None and (n_past == 0 or T == 1):
         return None
@@ -195,7 +208,7 @@ def _attention_mask(attention_mask: Tensor | None, input_ids: Tensor, n_past: in
     if attention_mask is None:
         return causal_TS[None, None]
     mask_BTS = causal_TS & attention_mask[:, None].bool()
-    # A padding row attends to itself: a row with nothing to attend to would be NaN.
+    # A padding position attends to itself: softmax over an empty row would be NaN.
     mask_BTS = mask_BTS | torch.eye(T, n_past + T, dtype=torch.bool, device=input_ids.device).roll(n_past, -1)
     return mask_BTS[:, None]
 

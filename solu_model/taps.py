@@ -1,7 +1,8 @@
-"""Read activations by the field's names, without hooks.
+"""Read activations by TransformerLens's names (`blocks.0.mlp.hook_mid`), without registering hooks.
 
-A `Taps` travels down one forward pass as an argument and keeps the tensors asked for, or hands them on.
-Nothing is registered on the model, so nothing is left behind and threads sharing a model don't meet.
+A `Taps` is an argument of one forward pass. The modules offer it their activations; it keeps the wanted ones
+or passes them to a callback. Nothing is registered on the model, so a pass leaves nothing behind and threads
+can share a model.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,21 +22,28 @@ _BLOCK_POINTS = (
 
 
 Visit = Callable[[str, Tensor], None]
-"""Takes a point's name and its activations."""
+"""A callback that receives the name of a point and its activations."""
 
 
 class AllTaken(Exception):
-    """Ends a forward pass whose caller wants the activations alone: all of them are in."""
+    """Raised to end a forward pass as soon as all wanted activations are taken. It is not an error."""
 
 
 class Taps:
-    """The activations to keep from one forward pass.
+    """The activations to take from one forward pass.
 
     Args:
         names: points as in `point_names`, e.g. `blocks.0.mlp.hook_mid`.
-        available: the points the model has; any other name is a ValueError that lists them.
+        available: the points that the model has.
         stop_early: raise `AllTaken` as soon as the last wanted point has passed.
-        visit: is given each tensor as the pass reaches it, in place of keeping it.
+        visit: receives each tensor when the pass reaches it; then none is kept.
+
+    Attributes:
+        wanted: the names.
+        taken: the activations by name; empty with `visit`.
+
+    Raises:
+        ValueError: a name is not available; the message lists the available ones.
     """
 
     def __init__(
@@ -58,9 +66,14 @@ class Taps:
             )
 
     def take(self, name: str, value: Tensor) -> None:
-        """Keep `value`, or hand it on, if `name` is wanted."""
+        """Keep `value`, or pass it to `visit`, if `name` is wanted.
+
+        Raises:
+            AllTaken: it was the last wanted point, and `stop_early` is set.
+        """
         if name not in self.wanted:
             return
+        # Detached, so that a kept activation does not keep the graph of the pass in memory.
         if self._visit is None:
             self.taken[name] = value.detach()
         else:
@@ -71,12 +84,12 @@ class Taps:
 
 
 def point_names(n_layers: int, *, has_mid: bool) -> list[str]:
-    """Every tap point of a model, in the order of the forward pass.
+    """Return the names of all points of a model, in the order of the forward pass.
 
     Args:
         n_layers: number of blocks.
-        has_mid: whether the MLP has a `hook_mid` (false for plain GELU, where `hook_post` follows
-            the activation directly).
+        has_mid: True if the model has `hook_mid`, that is, a LayerNorm after the activation. Without one,
+            `hook_post` is the activation itself.
     """
     points = [p for p in _BLOCK_POINTS if has_mid or p != "mlp.hook_mid"]
     return ["hook_embed", "hook_pos_embed"] + [f"blocks.{i}.{p}" for i in range(n_layers) for p in points]

@@ -23,7 +23,7 @@ from cache.shards.state import BuildState
 from cache.storage.disk import NotWritten, check_place
 from cache.writing.store import write_cache
 from solu_model.files import remove
-from solu_model.text.token_text import vocabulary_bytes
+from solu_model.text.token_bytes import vocabulary_bytes
 from solu_model.text.tokenizer import tokenizer_hash
 
 

@@ -27,7 +27,7 @@ from cache.statistics.layer import LayerAccumulator
 from solu_model.files import weights_hash
 from solu_model.loading.adapters import load_neuron_model
 from solu_model.loading.checkpoints import CheckpointError
-from solu_model.neuron_model import NeuronModel
+from solu_model.protocols import NeuronModel
 from solu_model.text.contexts import Context, document_contexts
 from solu_model.text.tokenizer import tokenizer_hash
 

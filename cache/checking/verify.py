@@ -140,7 +140,7 @@ def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | No
 
 def _vocabulary_problems(cache: NeuronCache, tokenizer: str | Path) -> Iterator[str]:
     from solu_model.loading.checkpoints import load_tokenizer
-    from solu_model.text.token_text import vocabulary_bytes
+    from solu_model.text.token_bytes import vocabulary_bytes
 
     try:
         written = cache.files.read(VOCABULARY, columns=["bytes"])["bytes"].to_pylist()

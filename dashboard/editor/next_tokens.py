@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dashboard.editor.current_text import CurrentText
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.running import logit_effects
-from solu_model.text.token_text import display_pieces
+from solu_model.text.display_pieces import display_pieces
 
 if TYPE_CHECKING:
     from solu_model.model import SoluForCausalLM

@@ -15,7 +15,7 @@ from dashboard.editor.edited_text import as_typed
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import RunningModel
-from solu_model.text.token_text import Piece, display_pieces, utf16_length
+from solu_model.text.display_pieces import Piece, display_pieces, utf16_length
 
 TextEnd = Literal["first", "last"]
 """The tokens that the model reads of a text longer than its context: the first or the last ones."""

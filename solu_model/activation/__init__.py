@@ -1,12 +1,15 @@
-"""SoLU, its LayerNorm, its exponential form and the baselines' GELU.
+"""SoLU, its LayerNorm, its exponential form, and the GELU of the baseline models.
 
-`units` holds the functions to call, `op` the registered operation and the choice of a backend,
-`cpu` and `cuda` what runs there, `reference` the definition.
+- `reference`: the definitions, as the paper states them. Everything faster is tested against this file.
+- `functional`: the functions to call. They choose a backend and run one operation.
+- `op`: the registered operation `solu::activation`, its gradient, and the choice of the backend.
+- `kernel_arguments`: the interface between `op` and a backend.
+- `cpu/`, `cuda/`: the backends `numba` and `triton`.
 """
 
+from solu_model.activation.functional import exp_ln, exp_unit, solu, solu_ln
 from solu_model.activation.op import backend_name
 from solu_model.activation.reference import activation, blocked_layer_norm, gelu, layer_norm, rms_norm
-from solu_model.activation.units import exp_ln, exp_unit, solu, solu_ln
 
 __all__ = [
     "activation",

@@ -1,12 +1,12 @@
-"""The activation as one operation, `solu::activation`, and the one place where its backend is chosen.
+"""The registered operation `solu::activation`, its gradient, and the choice of its backend.
 
-Backends: `numba` (CPU), `triton` (CUDA) and `reference`, the definition, for everything else: float64,
-other devices, and machines where a fast one cannot run. The first two are behind one registered
-operation with a fake tensor and a gradient, so `torch.compile`, `torch.export`, autocast and FSDP
-see a single node; the definition is plain torch operations, which a compiler may fuse.
+Backends: `numba` (CPU), `triton` (CUDA) and `reference`. The reference is the definition; it serves float64,
+other devices, and machines where the fast backend cannot run. The two fast backends implement one registered
+operation, with a fake tensor and a gradient, so `torch.compile`, `torch.export`, autocast and FSDP see a
+single node. The reference consists of plain torch operations, which a compiler may fuse.
 
-To force one, give `backend=` or set SOLU_ACTIVATION_BACKEND. For its backward pass the operation
-keeps x, the weight, and 16 bytes a row and block of neurons. Second derivatives: the definition only.
+To force a backend, pass `backend=` or set SOLU_ACTIVATION_BACKEND. For the backward pass the operation keeps
+x, the weight, and 16 bytes for each row and block of neurons. Only the reference has second derivatives.
 
 Legend: M d_mlp, `...` any leading dimensions.
 """
@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solu_model.activation import cpu
-from solu_model.activation.cpu_pages import empty_like
-from solu_model.activation.passes import Backend, Backward, Forward
+from solu_model.activation.cpu import backend as cpu
+from solu_model.activation.cpu.huge_pages import empty_like
+from solu_model.activation.kernel_arguments import Backend, BackwardArguments, ForwardArguments
 
 _log = logging.getLogger(__name__)
 
@@ -33,32 +33,33 @@ _BACKENDS = ("numba", "triton", "reference")
 def backend_name(
     device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, backend: str | None = None
 ) -> str:
-    """Which code computes the activation: `numba`, `triton` or `reference`.
+    """Return the name of the backend that computes the activation: `numba`, `triton` or `reference`.
 
     Args:
-        device: where x is, e.g. `cpu` or `cuda:0`.
-        dtype: of x.
-        backend: force this one; None follows SOLU_ACTIVATION_BACKEND, then device and dtype.
+        device: device of x, e.g. `cpu` or `cuda:0`.
+        dtype: dtype of x.
+        backend: the backend to force; None: SOLU_ACTIVATION_BACKEND decides if it is set, otherwise the
+            device and dtype.
 
     Raises:
-        ValueError: no backend has that name, or the forced one cannot take this device and dtype.
+        ValueError: no backend has this name, or `backend` does not support this device and dtype.
     """
     forced = backend or os.environ.get(ENVIRONMENT_VARIABLE) or None
     kind = torch.device(device).type
     if forced is None:
-        natural = {"cpu": "numba", "cuda": "triton"}.get(kind, "reference")
-        return natural if not _obstacle(natural, kind, dtype) else "reference"
+        fast = {"cpu": "numba", "cuda": "triton"}.get(kind, "reference")
+        return fast if not _obstacle(fast, kind, dtype) else "reference"
     if forced not in _BACKENDS:
         raise ValueError(f"the activation's backend must be one of {', '.join(_BACKENDS)}, got {forced!r}")
     if obstacle := _obstacle(forced, kind, dtype):
-        if backend is None:  # the environment states a preference for what it can do
+        if backend is None:  # the environment variable is a preference, not an order
             return "reference"
         raise ValueError(f"the {forced} backend {obstacle}: leave backend out, or give 'reference'")
     return forced
 
 
 def _obstacle(name: str, device_type: str, dtype: torch.dtype) -> str:
-    """Why a backend cannot take x; empty where it can."""
+    """Return the reason why a backend cannot take x, as the end of a sentence; empty if it can."""
     if name == "reference":
         return ""
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -80,7 +81,7 @@ def _interpreting() -> bool:
 
 @cache
 def _failure(name: str) -> str:
-    """Try a backend once in this process; what failed is logged then, and only then."""
+    """Try to load a backend, once in this process; log and return the failure, empty if there is none."""
     try:
         if name == "numba":
             cpu.load()
@@ -104,13 +105,18 @@ def activation_op(
     return_mid: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """out `[..., M]`, mid `[..., M]` or `[0]`, stats `[R, n_blocks, 4]` float32 for the backward pass."""
+    """Compute the activation; see `functional` for the arguments. R is the number of rows.
+
+    Returns:
+        out `[..., M]`; mid `[..., M]`, or `[0]` without `return_mid`; stats `[R, n_blocks, 4]` float32, for
+        the backward pass.
+    """
     x = x.detach().contiguous()
     out = empty_like(x)
     mid = empty_like(x) if return_mid else None
     stats = x.new_empty(_stats_shape(x, n_blocks), dtype=torch.float32)
     if x.numel():
-        given = Forward(
+        args = ForwardArguments(
             x=x,
             weight=_contiguous(weight),
             bias=_contiguous(bias),
@@ -120,7 +126,7 @@ def activation_op(
             out=out,
             mid=mid,
         )
-        _backend(backend).forward(given)
+        _backend(backend).forward(args)
     return out, x.new_empty(0) if mid is None else mid, stats
 
 
@@ -134,13 +140,13 @@ def _activation_backward(
     softmax: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, in its dtype, and of weight and bias, float32 (`[0]` without LayerNorm)."""
+    """Compute the gradients of x, in its dtype, and of weight and bias, float32 (`[0]` without LayerNorm)."""
     x = x.detach().contiguous()
     grad_x = empty_like(x)
     n_params = 0 if weight is None else x.shape[-1]
     if not x.numel():
         return grad_x, stats.new_zeros(n_params), stats.new_zeros(n_params)
-    given = Backward(
+    args = BackwardArguments(
         x=x,
         weight=_contiguous(weight),
         stats=stats.contiguous(),
@@ -149,10 +155,11 @@ def _activation_backward(
         grad_mid=_contiguous(grad_mid),
         grad_x=grad_x,
     )
-    shares = _backend(backend).backward(given)
+    partial_grads = _backend(backend).backward(args)
     if weight is None:
         return grad_x, stats.new_empty(0), stats.new_empty(0)
-    grad_weight, grad_bias = shares.sum(0)
+    grad_weight, grad_bias = partial_grads.sum(0)
+    # An operation must not return two views of one tensor.
     return grad_x, grad_weight.clone(), grad_bias.clone()
 
 
@@ -165,14 +172,14 @@ def _contiguous(t: Tensor | None) -> Tensor | None:
 
 
 def _backend(name: str) -> Backend:
-    return cpu if name == "numba" else _cuda()  # modules, as Backend says
+    return cpu if name == "numba" else _cuda()  # a module is a Backend
 
 
 def _cuda() -> Backend:
-    """Imported on first use: it needs Triton."""
-    from solu_model.activation import cuda
+    """Import the CUDA backend, which needs Triton, on first use."""
+    from solu_model.activation.cuda import backend
 
-    return cuda
+    return backend
 
 
 @activation_op.register_fake
@@ -199,7 +206,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.settings = (softmax, backend)
     ctx.return_mid = return_mid
     ctx.bias_dtype = None if bias is None else bias.dtype
-    ctx.set_materialize_grads(False)
+    ctx.set_materialize_grads(False)  # an unused output has gradient None, not a tensor of zeros
 
 
 def _backward(
@@ -213,7 +220,7 @@ def _backward(
     )
     grad_x, grad_weight, grad_bias = grads
     if weight is None:
-        return (grad_x, *[None] * 7)
+        return (grad_x, *[None] * 7)  # one for each argument of `activation_op`
     return (grad_x, grad_weight.to(weight.dtype), grad_bias.to(ctx.bias_dtype), *[None] * 5)
 
 

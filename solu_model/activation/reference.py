@@ -1,9 +1,8 @@
-"""The activations as the paper defines them: short, slow, obvious.
+"""The definitions of the activations, short and slow. Everything faster is tested against this file.
 
-Everything faster is compared with this file. Legend: M d_mlp, `...` any leading dimensions.
-
-SoLU(x) = x * softmax(x), "Softmax Linear Units" (Transformer Circuits, 2022), section 4.2;
-LN(SoLU(x)), section 4.3. Low-precision inputs are computed in float32 and rounded once.
+SoLU(x) = x * softmax(x) is defined in section 4.2 of the paper, "Softmax Linear Units" (Transformer Circuits,
+2022), LN(SoLU(x)) in section 4.3. bfloat16 and float16 inputs are computed in float32 and rounded once.
+Legend: M d_mlp, `...` any leading dimensions.
 """
 
 import torch
@@ -12,11 +11,11 @@ from torch import Tensor
 
 
 def solu(x: Tensor, n_blocks: int = 1) -> Tensor:
-    """x * softmax(x) over the last dimension, or over each of `n_blocks` equal parts of it (paper 4.4).
+    """Compute x * softmax(x) over each of `n_blocks` equal parts of the last dimension (paper 4.2, 4.4).
 
     Args:
         x: `[..., M]` pre-activations (`hook_pre`), any floating dtype.
-        n_blocks: blocks of neurons; divides M.
+        n_blocks: number of blocks of neurons; divides M.
 
     Returns:
         `[..., M]` in x's dtype (`hook_mid`). SoLU(4, 1, 4, 1) is about (2, 0, 2, 0).
@@ -27,11 +26,12 @@ def solu(x: Tensor, n_blocks: int = 1) -> Tensor:
 
 
 def exp_unit(x: Tensor) -> Tensor:
-    """x * exp(x): SoLU without its denominator, which a LayerNorm after it takes away (paper 4.3).
+    """Compute x * exp(x): SoLU without its denominator, which a LayerNorm after it cancels (paper 4.3).
 
     Args:
         x: `[..., M]` pre-activations, any floating dtype. Above 40 the variance of the result overflows
-            float32, and a LayerNorm after it gives 0; above 84 the result does, and it gives NaN.
+            float32, and a LayerNorm after it gives 0. Above 84 the result itself overflows, and a LayerNorm
+            gives NaN.
 
     Returns:
         `[..., M]` in x's dtype.
@@ -41,7 +41,7 @@ def exp_unit(x: Tensor) -> Tensor:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU in its tanh form, the one the published baselines were trained with.
+    """Compute GELU in its tanh form, with which the published baseline models were trained.
 
     Args:
         x: `[..., M]` pre-activations, any floating dtype.
@@ -53,7 +53,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension.
+    """Compute (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension.
 
     Args:
         x: `[..., M]`, any floating dtype.
@@ -69,9 +69,9 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 
 def blocked_layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_blocks: int) -> Tensor:
-    """`layer_norm` with a mean and variance of its own for each of `n_blocks` equal parts of a row.
+    """Compute `layer_norm` separately for each of `n_blocks` equal parts of a row (paper 4.4).
 
-    Args and result as in `layer_norm`; `weight` and `bias` are `[M]`, an entry a neuron.
+    Arguments and result are as in `layer_norm`; `weight` and `bias` have one entry for each neuron, `[M]`.
     """
     x32 = _at_least_float32(x).unflatten(-1, (n_blocks, -1))
     y = F.layer_norm(x32, x32.shape[-1:], eps=eps).flatten(-2)
@@ -79,18 +79,24 @@ def blocked_layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_bl
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension; shapes as in `layer_norm`."""
+    """Compute x / sqrt(mean(x^2) + eps) * weight over the last dimension; shapes as in `layer_norm`."""
     x32 = _at_least_float32(x)
     return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps) * weight.to(x32.dtype)).to(x.dtype)
 
 
 def activation(act_fn: str, x: Tensor, n_blocks: int = 1) -> Tensor:
-    """The activation of a `SoluConfig.act_fn` before its LayerNorm, if it has one: pre to mid.
+    """Compute the activation named by `SoluConfig.act_fn`, without the LayerNorm after it.
 
     Args:
         act_fn: `solu_ln`, `solu`, `exp_ln`, `gelu` or `gelu_ln`.
-        x: `[..., M]` pre-activations.
-        n_blocks: blocks of neurons that share a softmax; without effect on the others.
+        x: `[..., M]` pre-activations (`hook_pre`).
+        n_blocks: number of blocks of neurons that share a softmax; no effect on GELU and the exponential.
+
+    Returns:
+        `[..., M]` in x's dtype: `hook_mid` if the model has a LayerNorm there, else `hook_post`.
+
+    Raises:
+        ValueError: `act_fn` is none of these.
     """
     match act_fn:
         case "solu" | "solu_ln":
@@ -103,13 +109,13 @@ def activation(act_fn: str, x: Tensor, n_blocks: int = 1) -> Tensor:
 
 
 def solu_ln(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_blocks: int = 1) -> Tensor:
-    """LN(x * softmax(x)): `hook_post` of a SoLU model, from `hook_pre`.
+    """Compute LN(x * softmax(x)): `hook_post` of a SoLU model from `hook_pre` (paper 4.3).
 
     Args:
         x: `[..., M]` pre-activations, any floating dtype.
-        weight, bias: `[M]` of the post-activation LayerNorm.
-        eps: that LayerNorm's epsilon.
-        n_blocks: blocks of neurons with a softmax and a LayerNorm of their own (paper 4.4).
+        weight, bias: `[M]` of the LayerNorm after the activation.
+        eps: epsilon of that LayerNorm.
+        n_blocks: number of blocks of neurons, each with its own softmax and LayerNorm (paper 4.4).
 
     Returns:
         `[..., M]` in x's dtype.
@@ -119,9 +125,9 @@ def solu_ln(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_blocks: int =
 
 
 def exp_ln(x: Tensor, weight: Tensor, bias: Tensor, eps: float, n_blocks: int = 1) -> Tensor:
-    """LN(x * exp(x)), equal to `solu_ln` but for eps (paper 4.3).
+    """Compute LN(x * exp(x)), which equals `solu_ln` up to the effect of eps (paper 4.3).
 
-    Args and result as in `solu_ln`; overflows where exp(x) does.
+    It overflows where exp(x) does. Arguments and result are as in `solu_ln`.
     """
     x32 = _at_least_float32(x)
     return blocked_layer_norm(exp_unit(x32), weight, bias, eps, n_blocks).to(x.dtype)

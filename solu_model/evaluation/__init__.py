@@ -1,1 +1,6 @@
-"""Measures of a trained model: held-out loss, effective size multiplier, the tasks of the paper."""
+"""Measures of a trained model.
+
+- `held_out_loss`: loss on text, per token and per byte.
+- `multiplier`: the effective model-size multiplier of the paper's Figure 1.
+- `tasks/`: the tasks of the paper's Figure 2, run by lm-eval.
+"""

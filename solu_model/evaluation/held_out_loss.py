@@ -1,4 +1,4 @@
-"""Validation loss of a model on text: nats a token and bits a byte, in all and by source."""
+"""Loss of a model on text that it was not trained on, in nats per token and bits per byte, by source."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,28 +12,30 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from solu_model.model import SoluForCausalLM
-from solu_model.text.contexts import Context, batches, document_contexts, padded
+from solu_model.text.contexts import Context, batches_by_length, document_contexts, pad_batch
 from solu_model.text.documents import Document
 from solu_model.text.tokenizer import encode_texts
 
 
 @dataclass
 class Loss:
-    """Summed loss over some text."""
+    """The loss summed over some text."""
 
     nats: float = 0.0
+    """Sum of -log p over the predicted tokens."""
     n_tokens: int = 0
-    """Predicted tokens: every token of the text, none of the BOS."""
+    """Predicted tokens: every token of the text, without the BOS of each context."""
     n_bytes: int = 0
+    """UTF-8 bytes of the text."""
 
     @property
     def nats_per_token(self) -> float:
-        """Mean loss a token."""
+        """Mean loss per predicted token, in nats."""
         return self.nats / max(self.n_tokens, 1)
 
     @property
     def bits_per_byte(self) -> float:
-        """Loss in bits a UTF-8 byte of text: comparable between tokenizers."""
+        """Loss per UTF-8 byte of text, in bits. It is comparable between tokenizers."""
         return self.nats / log(2) / max(self.n_bytes, 1)
 
 
@@ -47,11 +49,22 @@ def evaluate(
     max_documents: int | None = None,
     progress: bool = True,
 ) -> dict[str, Loss]:
-    """Loss by source of text, `""` being all of it.
+    """Measure the loss on each source of text.
 
-    Every token of a document is predicted once, from the tokens before it in its context (see
-    `solu_model.text.contexts`); the first of a context from the BOS alone. On a CPU one context at a time is
-    fastest: the logits of more fall out of its caches.
+    Each token of a document is predicted once, from the earlier tokens of its context (see
+    `solu_model.text.contexts`); the first token of a context from the BOS alone.
+
+    Args:
+        model: a model in evaluation mode.
+        tokenizer: its tokenizer.
+        documents: the text, see `read_documents`.
+        batch_size: contexts in a batch. On a CPU, 1 is fastest: the logits of more contexts do not fit in its
+            caches.
+        max_documents: stop after this many documents; None: read all.
+        progress: draw a progress bar.
+
+    Returns:
+        The loss by `Document.source`, and the loss on all text under the key "".
     """
     losses: dict[str, Loss] = {"": Loss()}
     sources: list[str] = []
@@ -69,14 +82,15 @@ def evaluate(
                 )
 
     with tqdm(unit="tok", unit_scale=True, desc="evaluating", disable=not progress) as bar:
-        for batch in batches(contexts(), batch_size):
-            tokens, is_token = padded(batch, int(tokenizer.bos_token_id))
+        for batch in batches_by_length(contexts(), batch_size):
+            tokens, is_token = pad_batch(batch, int(tokenizer.bos_token_id))
             tokens_BT = torch.from_numpy(tokens)
             logits_BTV = model(tokens_BT, use_cache=False).logits
             targets_BT = tokens_BT[:, 1:]
             nats_N = F.cross_entropy(
                 logits_BTV[:, :-1].float().flatten(0, 1), targets_BT.flatten(), reduction="none"
             )
+            # Summed in float64: a corpus has more tokens than float32 can add up without loss.
             nats_BT = nats_N.view_as(targets_BT).double().numpy()
             nats = np.where(is_token[:, 1:], nats_BT, 0.0).sum(1)
             for context, total in zip(batch, nats, strict=True):

@@ -1,9 +1,9 @@
-"""Other people's models as `NeuronModel`s: GPT-2, GPT-NeoX (Pythia), Llama-like and their relatives.
+"""Wrap other causal models as `NeuronModel`: GPT-2, GPT-NeoX (Pythia), Llama, and similar ones.
 
-What counts is how the blocks are built, not the model's name. A plain MLP computes
-`hook_pre = x W_in + b_in`, `hook_post = act(hook_pre)`; a gated one, as TransformerLens names it,
-`hook_pre = x W_gate`, `hook_post = act(hook_pre) * (x W_in)`. Either way `hook_post` is what W_out
-multiplies, and there is no `hook_mid`.
+A model is recognised by the modules of its blocks, not by its name. A plain MLP computes
+`hook_pre = x W_in + b_in` and `hook_post = act(hook_pre)`; a gated one, in TransformerLens's terms,
+`hook_pre = x W_gate` and `hook_post = act(hook_pre) * (x W_in)`. In both, W_out multiplies `hook_post`, and
+there is no `hook_mid`.
 """
 
 import json
@@ -21,11 +21,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from solu_model.config import SoluConfig
 from solu_model.loading.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
-from solu_model.neuron_model import NeuronModel, OutputPath
+from solu_model.protocols import NeuronModel, OutputPath
 from solu_model.taps import AllTaken, Taps, Visit
 
-# (what computes hook_pre, what reads hook_post), by their names in a block's MLP.
-_MLPS = (
+# Names, in a block's MLP, of the linear map that computes hook_pre and of the one that reads hook_post.
+_MLP_MODULES = (
     ("c_fc", "c_proj"),  # GPT-2
     ("dense_h_to_4h", "dense_4h_to_h"),  # GPT-NeoX
     ("gate_proj", "down_proj"),  # Llama, Mistral, Qwen, Gemma, OLMo: gated
@@ -41,7 +41,7 @@ _FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "norm")
 
 @dataclass(frozen=True)
 class AdaptedConfig:
-    """The sizes of an adapted model; fields as in `NeuronModelConfig`."""
+    """The sizes of an adapted model; the fields are those of `NeuronModelConfig`."""
 
     d_model: int
     n_layers: int
@@ -56,10 +56,10 @@ class AdaptedConfig:
 
 
 class AdaptedModel:
-    """A transformers causal language model under the interface of `NeuronModel`.
+    """A transformers causal language model with the interface of `NeuronModel`; made by `adapt`.
 
-    Made by `adapt`. The model is used as it is: no weights are copied, and hooks stand on it only for the
-    length of a pass and see that thread's pass alone, so that threads may share it.
+    No weights are copied. Hooks are registered only during a pass, and a hook ignores the passes of other
+    threads, so threads can share the model.
     """
 
     def __init__(self, model: PreTrainedModel, mlps: list[MLPMaps], norm: nn.Module) -> None:
@@ -69,12 +69,12 @@ class AdaptedModel:
         self.config = _sizes(model, mlps)
 
     def point_names(self) -> list[str]:
-        """`hook_pre` and `hook_post` of every block, in the order of the forward pass."""
+        """Return the names of `hook_pre` and `hook_post` of every block, in the order of the forward pass."""
         return [f"blocks.{i}.mlp.{p}" for i in range(len(self._mlps)) for p in ("hook_pre", "hook_post")]
 
     @torch.no_grad()
     def run_with_cache(self, tokens: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits `[B, T, V]` and activations `[B, T, M]` of one pass; see `NeuronModel`."""
+        """Return logits `[B, T, V]` and activations `[B, T, M]` of one pass; see `NeuronModel`."""
         taps = Taps(names, self.point_names())
         self._check_length(tokens)
         with self._tapped(taps):
@@ -90,7 +90,7 @@ class AdaptedModel:
         *,
         visit: Visit | None = None,
     ) -> dict[str, Tensor]:
-        """Activations alone: the pass ends at the last point asked for; see `NeuronModel`."""
+        """Return activations without logits: the pass ends at the last wanted point; see `NeuronModel`."""
         taps = Taps(names, self.point_names(), stop_early=True, visit=visit)
         self._check_length(tokens)
         with self._tapped(taps), suppress(AllTaken):
@@ -98,14 +98,18 @@ class AdaptedModel:
         return taps.taken
 
     def output_path(self, layer: int) -> OutputPath:
-        """The weights between the neurons of `layer` and the logits; see `NeuronModel`."""
+        """Return the weights between the neurons of `layer` and the logits; see `NeuronModel`.
+
+        Raises:
+            TypeError: the final norm has no weight.
+        """
         name = type(self._norm).__name__
         weight = self._norm.weight
         if not isinstance(weight, Tensor):
             raise TypeError(
                 f"expected the final norm {name} to have a weight: this model has no logit effects"
             )
-        if name.startswith("Gemma"):  # it multiplies by 1 + weight
+        if name.startswith("Gemma"):  # Gemma's norm multiplies by 1 + weight
             weight = 1 + weight
         W_U = self.model.get_output_embeddings().weight.T
         return OutputPath(
@@ -117,7 +121,7 @@ class AdaptedModel:
         )
 
     def input_weights(self, layer: int) -> Tensor:
-        """What each neuron's `hook_pre` reads, `[D, M]`; see `NeuronModel`."""
+        """Return the weights from the residual stream to `hook_pre`, `[D, M]`; see `NeuronModel`."""
         return _weight(self._mlps[layer][0])
 
     def _check_length(self, tokens: Tensor) -> None:
@@ -129,7 +133,7 @@ class AdaptedModel:
 
     @contextmanager
     def _tapped(self, taps: Taps) -> Iterator[None]:
-        """Hooks for the points that `taps` wants, for this thread, until the block ends."""
+        """Register hooks for the points that `taps` wants, for this thread, until the block ends."""
         thread = threading.get_ident()
         handles = []
         try:
@@ -146,14 +150,14 @@ class AdaptedModel:
 
 
 def adapt(model: PreTrainedModel) -> AdaptedModel:
-    """A `NeuronModel` around a transformers causal language model, in evaluation mode.
+    """Wrap a transformers causal language model as a `NeuronModel`, in evaluation mode.
 
     Args:
-        model: with one MLP a block, plain or gated, whose linear maps have one of the known names.
+        model: a model with one MLP per block, plain or gated, whose linear maps have one of the known names.
 
     Raises:
-        ValueError: the model has no such MLPs (mixtures of experts, encoders, ...); the message says
-            what was looked for.
+        ValueError: the model has no such MLPs (a mixture of experts, an encoder, ...), not exactly one final
+            norm, or no unembedding. The message lists the names that are known.
     """
     mlps = _find_mlps(model)
     norms = [m for n, m in model.base_model.named_children() if n in _FINAL_NORMS]
@@ -171,15 +175,18 @@ def adapt(model: PreTrainedModel) -> AdaptedModel:
 def load_neuron_model(
     path: str | Path, *, tokenizer: str | Path | None = None
 ) -> tuple[NeuronModel, PreTrainedTokenizerFast]:
-    """A checkpoint of any kind that can be cached: ours, a published one, or another causal model's folder.
+    """Load any checkpoint whose neurons can be cached: ours, TransformerLens's, or another causal model.
 
     Args:
-        path: as `load_checkpoint` takes it, or a local folder that transformers can read, with
-            safetensors weights.
-        tokenizer: one in place of the checkpoint's own.
+        path: a path or hub name as in `load_checkpoint`, or a local folder of another causal model that
+            transformers can read, with safetensors weights.
+        tokenizer: a tokenizer in place of the checkpoint's own.
+
+    Returns:
+        The model, in evaluation mode and float32, and its tokenizer.
 
     Raises:
-        CheckpointError: as in `load_checkpoint`; the folder cannot be read; its MLPs are of no known kind.
+        CheckpointError: as in `load_checkpoint`; the folder cannot be read; its MLPs are not of a known kind.
     """
     folder = Path(path)
     model_type = _model_type(folder / "config.json")
@@ -199,25 +206,25 @@ def load_neuron_model(
 
 
 def _model_type(file: Path) -> str | None:
-    """The `model_type` that transformers' checkpoints name; None where there is none."""
+    """Return the `model_type` that transformers writes to config.json; None without one."""
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    found = fields.get("model_type") if isinstance(fields, dict) else None
-    return found if isinstance(found, str) else None
+    model_type = fields.get("model_type") if isinstance(fields, dict) else None
+    return model_type if isinstance(model_type, str) else None
 
 
 def _find_mlps(model: PreTrainedModel) -> list[MLPMaps]:
     n_layers = model.config.num_hidden_layers
+    # The blocks are the first module list with as many elements as layers, each with an MLP.
     for blocks in (m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)):
         if len(blocks) != n_layers:
             continue
-        found = [_find_mlp(block) for block in blocks]
-        mlps = [pair for pair in found if pair is not None]
+        mlps = [pair for pair in map(_find_mlp, blocks) if pair is not None]
         if len(mlps) == n_layers:
             return mlps
-    looked_for = "; ".join(" and ".join(pair) for pair in _MLPS)
+    looked_for = "; ".join(" and ".join(pair) for pair in _MLP_MODULES)
     raise ValueError(
         f"{type(model).__name__} has no MLP in each of its {n_layers} blocks that could be read: looked for "
         f"a module `mlp` with {looked_for}"
@@ -226,7 +233,7 @@ def _find_mlps(model: PreTrainedModel) -> list[MLPMaps]:
 
 def _find_mlp(block: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     mlp = getattr(block, "mlp", None)
-    for inward, outward in _MLPS:
+    for inward, outward in _MLP_MODULES:
         pair = getattr(mlp, inward, None), getattr(mlp, outward, None)
         if isinstance(pair[0], nn.Module) and isinstance(pair[1], nn.Module):
             return pair[0], pair[1]
@@ -250,7 +257,7 @@ def _sizes(model: PreTrainedModel, mlps: list[MLPMaps]) -> AdaptedConfig:
 
 
 def _weight(linear: nn.Module) -> Tensor:
-    """The matrix of a linear map as `[in, out]`: as it stands in GPT-2's Conv1D, transposed in nn.Linear."""
+    """Return the matrix of a linear map as `[in, out]`: GPT-2's Conv1D stores it so, nn.Linear transposed."""
     weight = linear.weight
     if not isinstance(weight, Tensor):
         raise TypeError(f"expected {type(linear).__name__} to have a weight tensor")

@@ -1,4 +1,7 @@
-"""Load a checkpoint, ours or a published one, from a folder or the hub, or say exactly why not."""
+"""Load and save checkpoints, in our format or TransformerLens's, from a folder or from the hub.
+
+A checkpoint that cannot be loaded raises a `CheckpointError`, which names everything that is wrong with it.
+"""
 
 import json
 import logging
@@ -18,8 +21,9 @@ from solu_model.model import SoluForCausalLM
 
 _log = logging.getLogger(__name__)
 
-_PADDED_ROWS = 256
-"""A vocabulary may have been padded by fewer rows than this, and by at most 1%."""
+_MAX_PADDING = 256
+"""A model's vocabulary may exceed its tokenizer's by fewer rows than this, and by at most 1%. Many are padded
+to a multiple of 64 or 128, which makes matrix products faster."""
 
 __all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
 
@@ -27,24 +31,23 @@ __all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_to
 def load_checkpoint(
     path: str | Path, *, tokenizer: str | Path | None = None, tokens: int | None = None
 ) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast | None]:
-    """Load a model in evaluation mode and float32, with its tokenizer.
+    """Load a model and its tokenizer. The model is in evaluation mode and float32.
 
     Args:
         path: a folder with `config.json` and weights, in our format (`model.safetensors`) or in
-            TransformerLens's (see `transformerlens`); a weights file in such a folder; or a hub name
-            such as `NeelNanda/SoLU_1L512W_C4_Code` or `solu-1l` (see `hub.ALIASES`).
-        tokenizer: a folder with tokenizer.json, the file itself, or a hub name. By default the
-            checkpoint's own.
-        tokens: of a repository with training checkpoints, the one after so many tokens.
+            TransformerLens's (see `transformerlens`); a weights file in such a folder; or a hub name such as
+            `NeelNanda/SoLU_1L512W_C4_Code` or `solu-1l` (see `hub.ALIASES`).
+        tokenizer: a folder with tokenizer.json, the file itself, or a hub name; None: the checkpoint's own.
+        tokens: load the training checkpoint taken after this many tokens (TransformerLens's format).
 
     Returns:
-        The model and its tokenizer; None, with a logged warning that says what to do, where the
-        checkpoint names a tokenizer that cannot be had.
+        The model and the tokenizer. The tokenizer is None, with a logged warning, if the checkpoint has none
+        and the one it names cannot be loaded.
 
     Raises:
-        CheckpointError: a file is missing, damaged or would run code when loaded; the weights are not
-            those that the configuration describes (every missing, extra or misshapen tensor is
-            named); the tokenizer asked for cannot be had, or has another vocabulary.
+        CheckpointError: a file is missing, is damaged or would run code when loaded; the weights do not fit
+            the configuration (the message names every missing, extra or misshapen tensor); `tokenizer` cannot
+            be loaded, or has another vocabulary.
     """
     folder, file, name = _locate(path, tokens)
     fields = _config_fields(folder)
@@ -69,7 +72,11 @@ def load_checkpoint(
 def load_with_tokenizer(
     path: str | Path, *, tokenizer: str | Path | None = None, tokens: int | None = None
 ) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast]:
-    """`load_checkpoint` for what cannot do without text: no tokenizer is an error too."""
+    """Load as `load_checkpoint` does; a missing tokenizer is an error.
+
+    Raises:
+        CheckpointError: as in `load_checkpoint`, or there is no tokenizer.
+    """
     model, loaded = load_checkpoint(path, tokenizer=tokenizer, tokens=tokens)
     if loaded is None:
         raise CheckpointError(
@@ -84,7 +91,10 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint in our format: config.json, model.safetensors and, if given, the tokenizer.
 
-    The weights keep their dtype; `folder` is replaced when everything is written.
+    Args:
+        model: the model; its weights keep their dtype.
+        folder: the folder to write; an existing one is replaced when everything is written.
+        tokenizer: saved into the same folder.
     """
     with written_aside(folder) as aside:
         aside.mkdir()
@@ -96,13 +106,13 @@ def save_checkpoint(
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
-    """A tokenizer from a folder with tokenizer.json, from that file, or from the hub.
+    """Load a tokenizer from a folder with tokenizer.json, from that file, or from the hub (`owner/name`).
 
     Raises:
-        CheckpointError: there is no tokenizer, or it is damaged, or the hub cannot be reached.
+        CheckpointError: there is no tokenizer, it is damaged, or the hub cannot be reached.
     """
     given = Path(path)
-    if isinstance(path, str) and not given.exists() and path.count("/") == 1:
+    if isinstance(path, str) and not given.exists() and path.count("/") == 1:  # owner/name
         given = hub.fetch_tokenizer(path)
     file = given / "tokenizer.json" if given.is_dir() or not given.suffix else given
     if not file.is_file():
@@ -122,13 +132,13 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
 
 
 def _locate(path: str | Path, tokens: int | None) -> tuple[Path, Path | None, str | None]:
-    """Folder, weights file if one was named, hub name if it came from there."""
+    """Return the folder, the weights file if `path` names one, and the hub name if it was downloaded."""
     local = Path(path)
     if local.is_dir():
         return local, None, None
     if local.is_file():
         if tokens is not None:
-            raise CheckpointError(f"{local} is a file: give its folder to choose by tokens, or only the file")
+            raise CheckpointError(f"{local} is a file: give its folder with `tokens`, or the file alone")
         folder = local.parent
         if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
             folder = folder.parent  # a training checkpoint in checkpoints/
@@ -178,18 +188,18 @@ def _load_native(folder: Path, fields: Mapping[str, Any], file: Path | None) -> 
 
 
 def _own_tokenizer(folder: Path, fields: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
-    """The folder's tokenizer, else the one its configuration names; None, with a warning, without either."""
+    """Load the folder's tokenizer, or else the one its configuration names; None, with a warning, without."""
     if (folder / "tokenizer.json").is_file():
         return load_tokenizer(folder)
     named = fields.get("tokenizer_name")
-    reason = "has no tokenizer.json and names no other"
+    reason = "has no tokenizer.json, and its configuration names no tokenizer"
     if isinstance(named, str) and named:
         try:
             return load_tokenizer(named)
         except CheckpointError as error:
-            reason = f"names the tokenizer {named!r}, which could not be had: {error}"
+            reason = f"names the tokenizer {named!r}, which could not be loaded: {error}"
     _log.warning(
-        "%s %s. The model is loaded without one: to read and show text, give a folder with its "
+        "%s %s. The model is loaded without a tokenizer: to read and show text, give a folder with its "
         "tokenizer.json (--tokenizer PATH)",
         folder,
         reason,
@@ -198,10 +208,10 @@ def _own_tokenizer(folder: Path, fields: Mapping[str, Any]) -> PreTrainedTokeniz
 
 
 def _pair(model: SoluForCausalLM, tokenizer: PreTrainedTokenizerFast, source: str | Path) -> None:
-    """Check that model and tokenizer belong together; the tokenizer says which token is the BOS."""
+    """Check that model and tokenizer have the same vocabulary; take the id of the BOS from the tokenizer."""
     config = model.config
     spare = config.d_vocab - len(tokenizer)
-    if not 0 <= spare < _PADDED_ROWS or spare * 100 > config.d_vocab:
+    if not 0 <= spare < _MAX_PADDING or spare * 100 > config.d_vocab:
         raise CheckpointError(
             f"{source} pairs a model of d_vocab = {config.d_vocab} with a tokenizer of {len(tokenizer)} "
             "tokens: one of them belongs to another checkpoint"
@@ -212,5 +222,6 @@ def _pair(model: SoluForCausalLM, tokenizer: PreTrainedTokenizerFast, source: st
         config.bos_token_id = int(tokenizer.bos_token_id)
     elif config.bos_token_id is None:
         _log.warning(
-            "%s: neither tokenizer nor configuration name a BOS token, put first in every row", source
+            "%s: neither the tokenizer nor the configuration names a BOS token, the first of every context",
+            source,
         )

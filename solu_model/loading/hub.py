@@ -1,6 +1,7 @@
-"""Fetch checkpoints and tokenizers from the Hugging Face hub, into its cache.
+"""Download checkpoints and tokenizers from the Hugging Face hub into its local cache.
 
-The only place that reaches out. What is in the cache already needs no network.
+No other module of this package uses the network, except `datasets` for corpora named on the hub. Files that
+are already in the cache need no network.
 """
 
 from pathlib import Path
@@ -24,17 +25,20 @@ ALIASES = {
         for n, v in ((1, 9), (2, 10), (4, 11), (6, 13), (8, 21), (10, 22), (12, 23))
     },
 }
-"""TransformerLens's short names of the published models."""
+"""Repository by TransformerLens's short name of a published model."""
 
 _TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 
 
 def fetch_checkpoint(name: str, tokens: int | None = None) -> Path:
-    """A snapshot of a checkpoint's repository: configuration, tokenizer and one file of weights.
+    """Download a checkpoint's configuration, tokenizer and one file of weights.
 
     Args:
         name: `owner/name`, or one of `ALIASES`.
-        tokens: the training checkpoint after so many tokens, instead of the final weights.
+        tokens: download the training checkpoint taken after this many tokens, not the final weights.
+
+    Returns:
+        The folder of the snapshot in the hub's cache.
 
     Raises:
         CheckpointError: the hub cannot be reached, or has no such repository.
@@ -48,7 +52,7 @@ def fetch_checkpoint(name: str, tokens: int | None = None) -> Path:
 
 
 def fetch_tokenizer(name: str) -> Path:
-    """A snapshot of the tokenizer files of a repository; errors as in `fetch_checkpoint`."""
+    """Download the tokenizer files of a repository; result and errors are as in `fetch_checkpoint`."""
     return _snapshot(name, _TOKENIZER_FILES)
 
 
@@ -57,12 +61,12 @@ def _snapshot(name: str, patterns: list[str]) -> Path:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except HFValidationError as error:
         raise CheckpointError(
-            f"{name!r} is neither a folder here nor a hub name (owner/name, or one of {', '.join(ALIASES)})"
+            f"{name!r} is neither a local folder nor a hub name (owner/name, or one of {', '.join(ALIASES)})"
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(
-            f"{name!r} is no folder here, and the hub did not give it ({_reason(error)}). Copy the "
-            "repository into a folder on a machine that can reach the hub, and give that folder's path"
+            f"{name!r} is not a local folder, and downloading it from the hub failed ({_reason(error)}). "
+            "Copy the repository into a folder on a machine that reaches the hub, and give that folder's path"
         ) from error
 
 

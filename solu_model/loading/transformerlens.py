@@ -1,16 +1,16 @@
-"""The TransformerLens format of published SoLU and GELU models: read it, write it.
+"""Read and write the TransformerLens format, in which SoLU and GELU models were published.
 
-A folder with `config.json` and a state dict (`model_final.pth`, training checkpoints in
-`checkpoints/tokens_{12 digits}.pth`). The names in the state dict are ours. Two layouts exist: the new
-one, and `_old`, where norms have other names and early models store matrices transposed.
+A checkpoint is a folder with `config.json` and a state dict: `model_final.pth`, and for training checkpoints
+`checkpoints/tokens_{12 digits}.pth`. The names in the state dict are the names of our parameters. There are
+two layouts: the new one, and `_old`, where norms have other names and early models have transposed matrices.
 
-What differs from TransformerLens's own loader, on purpose:
+Deliberate differences from TransformerLens's own loader:
 
-- GELU runs in its tanh form, which the published GELU models were trained with; TransformerLens runs the
-  exact form (up to 4.7e-4 apart in `hook_post`).
-- `LNPre` says that norms were folded. Norm weights found in the file all the same are applied, and where
-  there are none the norm is the identity's (w = 1, b = 0). TransformerLens drops or folds them.
-- Nothing is filled in or dropped in silence: see `weight_files.fit`.
+- GELU runs in its tanh form, with which the published GELU models were trained. TransformerLens runs the
+  exact form; `hook_post` differs by up to 4.7e-4.
+- `LNPre` means that norms were folded into other weights. Norm weights that the file holds nonetheless are
+  applied; where the file has none, w = 1 and b = 0. TransformerLens drops or folds them.
+- Nothing is filled in or dropped silently: see `weight_files.fit`.
 """
 
 import json
@@ -31,52 +31,55 @@ from solu_model.model import SoluForCausalLM
 
 _log = logging.getLogger(__name__)
 
-# Their names for our act_fn. Both of their names for GELU are the tanh form here, see above.
+# Our act_fn by TransformerLens's name. Both of its names for GELU mean the tanh form here, see above.
 _ACT_FNS: dict[str, ActFn] = {"solu_ln": "solu_ln", "solu": "solu", "gelu": "gelu", "gelu_new": "gelu"}
 _WRITTEN_ACT_FNS = {"solu_ln": "solu_ln", "solu": "solu", "gelu": "gelu_new"}
 _EPS = 1e-5
 _SIZES = ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab")
-# BOS and PAD of the tokenizers that the published models name; a tokenizer that loads has the last word.
+# BOS and PAD of the tokenizers that the published models name. A tokenizer that is loaded overrides the BOS.
 _SPECIAL_IDS = {"NeelNanda/gpt-neox-tokenizer-digits": (1, 2), "EleutherAI/gpt-neox-20b": (0, None)}
+# Buffers of the attention, which are stored beside the parameters.
 _BUFFER = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE)")
 _NORM = re.compile(r"(blocks\.\d+\.(ln1|ln2|mlp\.ln)|ln_final)\.[wb]")
 _CHECKPOINT = re.compile(r"_(\d+)\.pth$")
 
 
 def is_transformerlens(fields: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of this format."""
+    """Return True if the fields of a config.json are of this format."""
     return "model_type" not in fields and "act_fn" in fields and "d_model" in fields
 
 
 def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
-    """The configuration that a config.json of this format stands for.
+    """Return the `SoluConfig` that describes the same model as a config.json of this format.
 
     Args:
-        fields: the parsed config.json. What only training used (learning rate, seed, ...) is not read.
+        fields: the parsed config.json. Fields of the training (learning rate, seed, ...) are not read.
         source: the file, for messages.
 
     Raises:
-        CheckpointError: a field is missing, or asks for arithmetic that this package does not have.
+        CheckpointError: a field is missing, or demands arithmetic that this package does not support.
     """
-    problems = [f"{name} is missing" for name in _SIZES if name not in fields]
+    unsupported = [f"{name} is missing" for name in _SIZES if name not in fields]
     if fields.get("attn_only"):
-        problems.append("attn_only is true: a model without an MLP has no neurons to explore")
+        unsupported.append("attn_only is true: a model without an MLP has no neurons to explore")
     elif fields.get("act_fn") not in _ACT_FNS:
-        problems.append(f"act_fn is {fields.get('act_fn')!r}, expected one of {', '.join(_ACT_FNS)}")
+        unsupported.append(f"act_fn is {fields.get('act_fn')!r}, expected one of {', '.join(_ACT_FNS)}")
     if fields.get("shortformer_pos") or fields.get("use_pos_resid") is False:
-        problems.append("positions are added to queries and keys alone (shortformer), which is not supported")
+        unsupported.append(
+            "positions are added to queries and keys alone (shortformer), which is not supported"
+        )
     for name in ("neuron_temp", "neuron_scale"):
         if (value := fields.get(name)) is not None and value != 1:
-            problems.append(
+            unsupported.append(
                 f"{name} is {value}, expected 1: training computed act(x / neuron_temp) and "
                 "mlp_out * neuron_scale; fold the factors into the weights first"
             )
     if (normalization := _normalization(fields)) not in ("LN", "LNPre"):
-        problems.append(f"normalization is {normalization!r}, expected 'LN' or 'LNPre'")
+        unsupported.append(f"normalization is {normalization!r}, expected 'LN' or 'LNPre'")
     if fields.get("d_vocab_out", fields.get("d_vocab")) not in (fields.get("d_vocab"), -1, None):
-        problems.append(f"d_vocab_out is {fields['d_vocab_out']}, expected d_vocab")
-    if problems:
-        raise CheckpointError(f"{source} describes a model that cannot be loaded: {'; '.join(problems)}")
+        unsupported.append(f"d_vocab_out is {fields['d_vocab_out']}, expected d_vocab")
+    if unsupported:
+        raise CheckpointError(f"{source} describes a model that cannot be loaded: {'; '.join(unsupported)}")
     bos, pad = _SPECIAL_IDS.get(str(fields.get("tokenizer_name")), (None, None))
     try:
         return SoluConfig(
@@ -85,6 +88,7 @@ def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
             final_rms=bool(fields.get("final_rms", False)),
             layer_norm_eps=float(fields.get("ln_eps", _EPS)),
             bos_token_id=fields.get("bos_token_id", bos),
+            # GPT-NeoX uses one token as BOS and EOS; the other tokenizer has EOS 0, BOS 1, PAD 2.
             eos_token_id=fields.get("eos_token_id", bos if pad is None else 0),
             pad_token_id=fields.get("pad_token_id", pad),
         )
@@ -100,17 +104,17 @@ def load_transformerlens(
     file: Path | None = None,
     tokens: int | None = None,
 ) -> SoluForCausalLM:
-    """A model in evaluation mode and float32 from a folder of this format.
+    """Load a model from a folder of this format, in evaluation mode and float32.
 
     Args:
-        folder: holds config.json and the weights.
+        folder: the folder with config.json and the weights.
         fields: the parsed config.json.
-        name: hub name, where the folder is a hub's snapshot; `_old` in it says the layout.
-        file: the weights file to read; chosen as in `weights_file` if not given.
-        tokens: the training checkpoint taken after so many tokens, instead of the final weights.
+        name: the hub name if the folder was downloaded; `_old` in it indicates the layout.
+        file: the weights file to read; None: chosen by `weights_file`.
+        tokens: load the training checkpoint taken after this many tokens, not the final weights.
 
     Raises:
-        CheckpointError: see `read_config`, `weights_file`, and `read_tensors` and `fit` of `weight_files`.
+        CheckpointError: as in `read_config`, `weights_file`, and `read_tensors` and `fit` of `weight_files`.
     """
     config = read_config(fields, folder / "config.json")
     file = file or weights_file(folder, tokens)
@@ -119,6 +123,7 @@ def load_transformerlens(
         tensors = _from_old(tensors, config.n_layers)
     model = SoluForCausalLM(config)
     model.eval()
+    # Some published files have no b_U; TransformerLens uses zeros as well.
     tensors.setdefault("unembed.b_U", torch.zeros(config.d_vocab))
     if _normalization(fields) == "LNPre":
         tensors |= _folded_norms(model, tensors)
@@ -133,15 +138,15 @@ def load_transformerlens(
 
 
 def weights_file(folder: Path, tokens: int | None = None) -> Path:
-    """The weights file of a folder.
+    """Choose the weights file of a folder.
 
     Args:
-        folder: where to look.
-        tokens: None for the final weights: the first `*final.pth` by name, else the only `.pth` or
-            `.safetensors` there. Otherwise `checkpoints/*_{tokens}.pth`; 0 also stands for `*init.pth`.
+        folder: the folder of a checkpoint.
+        tokens: None: the final weights, which are the first `*final.pth` by name, or else the only `.pth` or
+            `.safetensors` file. Otherwise `checkpoints/*_{tokens}.pth`; 0 also stands for `*init.pth`.
 
     Raises:
-        CheckpointError: there is none, or no telling which; the message lists what there is.
+        CheckpointError: there is no such file, or more than one candidate; the message lists the files.
     """
     if tokens is not None:
         labelled = {
@@ -163,10 +168,10 @@ def weights_file(folder: Path, tokens: int | None = None) -> Path:
         _log.warning("%s: reading %s, not %s", folder, final[0].name, ", ".join(f.name for f in final[1:]))
     others = [] if final else sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")])
     if not final and len(others) != 1:
-        found = ", ".join(f.name for f in others) or "no .pth and no .safetensors"
+        candidates = ", ".join(f.name for f in others) or "no .pth and no .safetensors"
         raise CheckpointError(
-            f"{folder} has no weights file whose name ends in final.pth, and {found}: "
-            "copy the whole folder, or name one file of it"
+            f"{folder} has no weights file whose name ends in final.pth, and {candidates}: "
+            "copy the whole folder, or give the path of one file in it"
         )
     return (final or others)[0]
 
@@ -177,27 +182,27 @@ def save_transformerlens(
     """Write a model in the new layout: config.json, model_final.pth and, if given, the tokenizer.
 
     Args:
-        model: any whose arithmetic the format can say: `solu_ln`, `solu` or `gelu`, one block of neurons,
-            LayerNorm eps 1e-5. GELU is written as `gelu_new`, the name of its tanh form there.
-        folder: where to; replaced when everything is written.
-        tokenizer: saved beside it.
+        model: a model that the format can describe: `solu_ln`, `solu` or `gelu`, one block of neurons,
+            LayerNorm eps 1e-5. GELU is written as `gelu_new`, TransformerLens's name of the tanh form.
+        folder: the folder to write; an existing one is replaced when everything is written.
+        tokenizer: saved into the same folder.
 
     Raises:
-        CheckpointError: the format has no place for something in this model's configuration.
+        CheckpointError: the format cannot describe this model's configuration.
     """
     config = model.config
-    problems = []
+    unsupported = []
     if config.act_fn not in _WRITTEN_ACT_FNS:
-        problems.append(f"act_fn {config.act_fn!r} (it has {', '.join(_WRITTEN_ACT_FNS)})")
+        unsupported.append(f"act_fn {config.act_fn!r} (it has {', '.join(_WRITTEN_ACT_FNS)})")
         if config.act_fn == "exp_ln":
-            problems[-1] += "; convert it to solu_ln first"
+            unsupported[-1] += "; convert it to solu_ln first"
     if config.n_mlp_blocks != 1:
-        problems.append(f"n_mlp_blocks = {config.n_mlp_blocks}")
+        unsupported.append(f"n_mlp_blocks = {config.n_mlp_blocks}")
     for name in ("layer_norm_eps", "mlp_layer_norm_eps"):
         if (eps := getattr(config, name)) not in (None, _EPS):
-            problems.append(f"{name} = {eps} (it is {_EPS} there)")
-    if problems:
-        raise CheckpointError(f"the TransformerLens format has no place for {'; '.join(problems)}")
+            unsupported.append(f"{name} = {eps} (it is {_EPS} there)")
+    if unsupported:
+        raise CheckpointError(f"the TransformerLens format cannot describe {'; '.join(unsupported)}")
     fields = {name: getattr(config, name) for name in _SIZES} | {
         "act_fn": _WRITTEN_ACT_FNS[config.act_fn],
         "attn_only": False,
@@ -222,7 +227,7 @@ def _normalization(fields: Mapping[str, Any]) -> Any:
 
 
 def _is_old(fields: Mapping[str, Any], name: str, file: Path, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the layout is `_old`: by config, by name, or by the names of the norms."""
+    """Return True if the layout is `_old`, as the config, the file's name or the norms' names indicate."""
     return (
         fields.get("architecture") == "neel-solu-old"
         or any(part.endswith("_old") for part in Path(name).parts[-3:])
@@ -232,11 +237,11 @@ def _is_old(fields: Mapping[str, Any], name: str, file: Path, tensors: Mapping[s
 
 
 def _from_old(tensors: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]:
-    """The `_old` layout in the new one's names and orientation.
+    """Convert the `_old` layout to the names and orientation of the new one.
 
-    `norm` is `ln`, and a leading one `ln_final`. Up to 8 layers `W_pos` is transposed; up to 6 layers so
-    are the last two dimensions of every other `W_*`. The depth decides, not the shape: matrices may be
-    square.
+    `norm` becomes `ln`, and a leading `ln` becomes `ln_final`. `W_pos` is transposed in models of up to 8
+    layers, and the last two dimensions of every other `W_*` in models of up to 6 layers. The depth decides
+    and not the shape, because matrices may be square.
     """
     new = {}
     for key, tensor in tensors.items():
@@ -247,7 +252,7 @@ def _from_old(tensors: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]
 
 
 def _folded_norms(model: SoluForCausalLM, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """w = 1 and b = 0 for every norm that an LNPre file leaves out whole; half a norm stays an error."""
+    """Return w = 1 and b = 0 for each norm that an LNPre file omits entirely; half a norm is an error."""
     parameters = model.state_dict()
     absent = [n for n in parameters if _NORM.fullmatch(n) and n not in tensors]
     present = {n.rpartition(".")[0] for n in tensors if _NORM.fullmatch(n)}
@@ -256,9 +261,9 @@ def _folded_norms(model: SoluForCausalLM, tensors: Mapping[str, Tensor]) -> dict
 
 
 def _hint(config: SoluConfig, tensors: Mapping[str, Tensor]) -> str:
-    """What a misfit most likely means."""
+    """Return the probable cause if the weights do not fit the configuration; empty without one."""
     if config.act_fn in ("solu", "gelu") and "blocks.0.mlp.ln.w" in tensors:
-        return f"act_fn {config.act_fn!r} has no LayerNorm after it, yet the file holds one: is it solu_ln?"
+        return f"act_fn {config.act_fn!r} has no LayerNorm after it, but the file holds one: is it solu_ln?"
     if not config.final_rms and "ln_final.w" in tensors and "ln_final.b" not in tensors:
         return "A final norm with a weight and no bias is RMS: is final_rms true?"
     return ""

@@ -1,7 +1,7 @@
-"""Read tensors from a file without running anything in it, and fit them to a model.
+"""Read tensors from a weights file without running code in it, and load them into a model.
 
-Two containers are read: safetensors, and PyTorch's own (`.pth`, `.pt`, `.bin`) with `weights_only=True`,
-where a pickle may build tensors and nothing else.
+Two formats are read: safetensors, and PyTorch's own (`.pth`, `.pt`, `.bin`) with `weights_only=True`, which
+lets a pickle build tensors and nothing else.
 """
 
 import re
@@ -22,18 +22,18 @@ _PICKLED = (".pth", ".pt", ".bin")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded, with what was expected, what was found and what to do."""
+    """A checkpoint cannot be loaded. The message states what was expected, the value received and the fix."""
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Every tensor of a weights file, by name, in the dtype it was saved in.
+    """Return all tensors of a weights file, by name, in the dtype they were saved in.
 
     Args:
         file: `*.safetensors`, or a state dict saved by `torch.save` as `*.pth`, `*.pt` or `*.bin`.
 
     Raises:
-        CheckpointError: the file is damaged, would run code when loaded (nothing of it is run), or holds
-            something other than named tensors.
+        CheckpointError: the file is damaged, would run code when loaded (none is run), or holds something
+            other than named tensors.
     """
     if file.suffix == ".safetensors":
         try:
@@ -41,36 +41,35 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} is damaged ({error}): copy or train it again") from error
     if file.suffix not in _PICKLED:
-        raise CheckpointError(f"{file} is no weights file: expected .safetensors, {', '.join(_PICKLED)}")
+        raise CheckpointError(f"{file} is not a weights file: expected .safetensors, {', '.join(_PICKLED)}")
     return _named_tensors(_unpickle(file), file)
 
 
 def _unpickle(file: Path) -> Any:
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # it warns of pickle protocols above 2, and reads or refuses them as well
+        with warnings.catch_warnings():
+            # torch warns about pickle protocols above 2, but then reads them or raises.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        calls = re.findall(r"GLOBAL ([\w.]+)", str(error)) or _named_globals(file)
+        calls = re.findall(r"GLOBAL ([\w.]+)", str(error)) or _imported_names(file)
         if not calls:
             reason = re.search(r"WeightsUnpickler error: (.*)", str(error))
             raise CheckpointError(
-                f"{file} is damaged, or no state dict ({reason[1] if reason else 'cannot be unpickled'}): "
+                f"{file} is damaged or not a state dict ({reason[1] if reason else 'cannot be unpickled'}): "
                 "copy it again"
             ) from error
         raise CheckpointError(
-            f"{file} is refused: loading it would call {', '.join(dict.fromkeys(calls))}, and a file of "
-            "weights needs to call nothing. Nothing was run. If you trust where it comes from, save its "
-            "state dict as safetensors there and load that"
+            f"{file} is refused: loading it would call {', '.join(dict.fromkeys(calls))}, and a weights file "
+            "needs no calls. Nothing was run. If you trust its origin, save its state dict as safetensors "
+            "there and load that file"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged ({_first_line(error)}): copy it again") from error
 
 
-def _named_globals(file: Path) -> list[str]:
-    """What a bare pickle would import, in order, found by reading its opcodes; none is carried out."""
+def _imported_names(file: Path) -> list[str]:
+    """List the names that a bare pickle would import, in order. Its opcodes are read and not executed."""
     strings: list[str] = []
     names = []
     with suppress(Exception), file.open("rb") as stream:
@@ -98,33 +97,35 @@ def _named_tensors(loaded: Any, file: Path) -> dict[str, Tensor]:
 
 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str | Path, hint: str = "") -> None:
-    """Put `tensors` into `model`, in the model's dtype, if they are exactly its parameters.
+    """Load `tensors` into `model`, in the model's dtype, if they are exactly its parameters.
 
     Args:
-        model: what to fill.
-        tensors: by the model's own names.
-        source: where they come from, for the message.
-        hint: what to do about it, appended to the message.
+        model: the model to fill.
+        tensors: tensors by the model's own parameter names.
+        source: origin of the tensors, for the message.
+        hint: a probable cause, appended to the message.
 
     Raises:
-        CheckpointError: names every missing, unexpected, misshapen and non-floating tensor at once; the
-            model is left as it was.
+        CheckpointError: names every missing, unexpected, misshapen and non-floating tensor at once. The model
+            is unchanged then.
     """
     expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in tensors]
-    problems += [f"unexpected {name} {list(tensors[name].shape)}" for name in tensors if name not in expected]
+    mismatches = [f"missing {name}" for name in expected if name not in tensors]
+    mismatches += [
+        f"unexpected {name} {list(tensors[name].shape)}" for name in tensors if name not in expected
+    ]
     for name, parameter in expected.items():
         if name not in tensors:
             continue
         if tensors[name].shape != parameter.shape:
-            problems.append(
+            mismatches.append(
                 f"{name} is {list(tensors[name].shape)} where config.json implies {list(parameter.shape)}"
             )
         elif not tensors[name].is_floating_point():
-            problems.append(f"{name} is {tensors[name].dtype}, not floating point")
-    if problems:
+            mismatches.append(f"{name} is {tensors[name].dtype}, not floating point")
+    if mismatches:
         raise CheckpointError(
-            f"{source} does not fit its config.json: {'; '.join(problems)}" + (f". {hint}" if hint else "")
+            f"{source} does not fit its config.json: {'; '.join(mismatches)}" + (f". {hint}" if hint else "")
         )
     model.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
 

@@ -1,7 +1,7 @@
-"""Cut documents into the contexts a model sees when its neurons are read or its loss is measured.
+"""Cut documents into contexts, for evaluation and for the cache.
 
-A context belongs to one document: BOS, then up to n_ctx - 1 of its tokens. So what a neuron does on a
-token depends on that document alone, never on its neighbours in a corpus.
+A context is the BOS and then up to n_ctx - 1 tokens of one document. So a neuron's activation on a token
+depends on that document alone, never on its neighbours in the corpus.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,24 +13,24 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One row of tokens, BOS first, without padding."""
+    """A row of tokens of one document, BOS first, without padding."""
 
     document: int
-    """Index of the document in the order it was read, from 0."""
+    """Index of the document in reading order, from 0."""
     start: int
-    """Index in the document of the first token after the BOS."""
+    """Index, in the document's tokens, of the first token after the BOS."""
     tokens: npt.NDArray[np.int64]
     """`[1 + n]` token ids, the BOS at position 0."""
 
 
 def document_contexts(document: int, ids: Sequence[int], n_ctx: int, bos_id: int) -> Iterator[Context]:
-    """Cut one document.
+    """Cut one document into contexts.
 
     Args:
-        document: its index.
-        ids: its tokens, without a BOS.
-        n_ctx: longest context, the BOS included.
-        bos_id: the BOS token.
+        document: index of the document.
+        ids: its token ids, without a BOS.
+        n_ctx: longest context in tokens, including the BOS.
+        bos_id: id of the BOS token.
 
     Yields:
         Contexts in order; none for a document without tokens.
@@ -40,28 +40,33 @@ def document_contexts(document: int, ids: Sequence[int], n_ctx: int, bos_id: int
 
 
 BATCH_WINDOW = 16
-"""Batches' worth of contexts that `batches` holds to sort."""
+"""Number of batches that `batches_by_length` collects and sorts at a time."""
 
 
-def batches(
+def batches_by_length(
     contexts: Iterable[Context], batch_size: int, *, window: int = BATCH_WINDOW
 ) -> Iterator[list[Context]]:
-    """Group contexts of like length, so that little is padded.
+    """Group contexts of similar length into batches, so that there is little padding.
 
-    Within each run of `window * batch_size` contexts they are sorted by length; the grouping depends on
-    the order of the contexts alone.
+    Each run of `window * batch_size` contexts is sorted by length. The grouping depends on the order of the
+    contexts alone.
+
+    Args:
+        contexts: contexts of any length.
+        batch_size: contexts in a batch; the last batch of a run may have fewer.
+        window: batches in a run.
     """
-    held: list[Context] = []
+    run: list[Context] = []
     for context in contexts:
-        held.append(context)
-        if len(held) == window * batch_size:
-            yield from _by_length(held, batch_size)
-            held = []
-    yield from _by_length(held, batch_size)
+        run.append(context)
+        if len(run) == window * batch_size:
+            yield from _by_length(run, batch_size)
+            run = []
+    yield from _by_length(run, batch_size)
 
 
-def padded(batch: Sequence[Context], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """A batch as `tokens [B, T]` and `is_token [B, T]`, padded on the right."""
+def pad_batch(batch: Sequence[Context], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Pad a batch on the right; return `tokens [B, T]` and `is_token [B, T]`, False at padding."""
     width = max(len(c.tokens) for c in batch)
     tokens = np.full((len(batch), width), pad_id, dtype=np.int64)
     is_token = np.zeros((len(batch), width), dtype=np.bool_)
@@ -72,6 +77,7 @@ def padded(batch: Sequence[Context], pad_id: int) -> tuple[npt.NDArray[np.int64]
 
 
 def _by_length(contexts: list[Context], batch_size: int) -> Iterator[list[Context]]:
+    # Document and start break ties, so that batches are the same in every run.
     ordered = sorted(contexts, key=lambda c: (-len(c.tokens), c.document, c.start))
     for first in range(0, len(ordered), batch_size):
         yield ordered[first : first + batch_size]

@@ -1,8 +1,8 @@
-"""Text with its provenance, from anything `datasets` can read.
+"""Read a corpus: documents with their provenance.
 
-A corpus is named by one or more PATHs: a Parquet, JSON-lines or text file, a folder of them, or the
-name of a data set on a hub. Parquet and JSON-lines need a `text` column; `source`, `lang`, `licence`
-and `origin` are kept where they are there. A text file is one document.
+A corpus is one or more paths: a Parquet, JSON-lines or text file, a folder of such files, or the name of a
+data set on the Hugging Face hub. Parquet and JSON-lines files need a column `text`; the columns `source`,
+`lang`, `licence` and `origin` are optional. A text file is one document. `datasets` does the reading.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# datasets' builder for each suffix it is asked to read.
+# Name of the builder of `datasets` for each suffix.
 _BUILDERS = {
     ".parquet": "parquet",
     ".jsonl": "json",
@@ -20,40 +20,48 @@ _BUILDERS = {
 }
 
 SUFFIXES = tuple(_BUILDERS)
-"""Of the files that hold text."""
+"""Suffixes of the files that hold text."""
 
 
 class CorpusError(ValueError):
-    """A corpus that cannot be read, with what was expected and what to do."""
+    """A corpus cannot be read. The message states what was expected, the value received and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text and where it came from; unknown provenance is an empty string."""
+    """A text and its provenance; unknown provenance is an empty string."""
 
     text: str
     source: str = ""
     """Kind of text, e.g. `code_rust`."""
     lang: str = ""
+    """Language code, e.g. `en`."""
     licence: str = ""
+    """Name of the licence of the text."""
     origin: str = ""
-    """Where exactly, e.g. `package==version:file`."""
+    """The exact place, e.g. `package==version:file`."""
 
 
 def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
-    """Every non-empty document, path after path, file after file in name order.
+    """Read all documents that are not empty, path by path, and files within a path in name order.
+
+    Args:
+        paths: files, folders, or names of data sets on a hub.
+
+    Yields:
+        Documents. Reading is lazy: errors in a file are raised when it is reached.
 
     Raises:
-        CorpusError: a path that is neither a file, a folder with text, nor a data set; a file that
-            is damaged, not UTF-8, or has no `text` column; nothing to read at all.
+        CorpusError: a path is not a file, a folder with text, or a data set; a file is damaged, is not UTF-8
+            or has no `text` column; or there is no text at all.
     """
-    found = False
+    is_empty = True
     for path in paths:
         for document in _read_path(path):
             if document.text:
-                found = True
+                is_empty = False
                 yield document
-    if not found:
+    if is_empty:
         raise CorpusError(
             f"no text in {', '.join(map(str, paths)) or 'an empty list of paths'}: "
             "expected at least one document that is not empty"
@@ -61,14 +69,18 @@ def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
 
 
 def corpus_files(path: Path) -> list[Path]:
-    """The files of a corpus path that hold text, in name order."""
+    """Return the files with text of a corpus path, in name order."""
     if path.is_file():
         return [path]
     return sorted(p for p in path.rglob("*") if p.suffix in _BUILDERS and p.is_file())
 
 
 def corpus_bytes(paths: Sequence[str | Path]) -> int | None:
-    """About how many bytes of text a corpus holds, for a progress bar; None where it is not on disk."""
+    """Return the approximate number of bytes of text in a corpus; None if part of it is not on disk.
+
+    It is meant for progress bars: the size of a Parquet file is that of its uncompressed text column, the
+    size of any other file its size on disk.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,7 +95,7 @@ def corpus_bytes(paths: Sequence[str | Path]) -> int | None:
             try:
                 groups = pq.read_metadata(file)
             except (pa.ArrowException, OSError):
-                continue  # reading it will say what is wrong
+                continue  # reading the file will raise an error with the cause
             for group in range(groups.num_row_groups):
                 columns = (groups.row_group(group).column(i) for i in range(groups.num_columns))
                 total += sum(c.total_uncompressed_size for c in columns if c.path_in_schema == "text")
@@ -111,7 +123,7 @@ def _read_file(file: Path) -> Iterator[Document]:
     if file.stat().st_size == 0:
         return
     try:
-        if builder == "text":  # `datasets` takes 0.2 s a file, which many small ones add up
+        if builder == "text":  # read directly: `datasets` takes 0.2 s per file, too much for many small ones
             yield Document(file.read_bytes().decode(), source=file.stem, origin=_origin(file))
             return
         rows = load_dataset(builder, data_files=str(file), split="train", streaming=True)
@@ -123,7 +135,7 @@ def _read_file(file: Path) -> Iterator[Document]:
             f"{file} is not UTF-8 ({error.reason} at byte {error.start}): convert it, "
             f"e.g. iconv -f LATIN1 -t UTF-8 {file.name}"
         ) from error
-    except Exception as error:  # the many error types of the readers behind `datasets`
+    except Exception as error:  # the readers behind `datasets` raise errors of many types
         raise CorpusError(
             f"cannot read {file} as {builder}: {error}. Is it damaged, or not a {builder} file?"
         ) from error
@@ -136,23 +148,23 @@ def _read_hub(name: str) -> Iterator[Document]:
         rows = load_dataset(name, split="train", streaming=True)
     except Exception as error:
         raise CorpusError(
-            f"{name} is neither a local path nor a data set that can be had ({error}): "
+            f"{name} is neither a local path nor a data set that can be downloaded ({error}): "
             "give a file, a folder or the name of a data set on the hub"
         ) from error
     yield from _documents(rows, name, source=name, origin=name)
 
 
 def _origin(file: Path) -> str:
-    """A file's name without what only one machine has."""
+    """Return the file's name and its folder's name, without the path above, which is private to a machine."""
     return "/".join(file.parts[-2:])
 
 
-def _documents(rows: Any, where: str, source: str, origin: str) -> Iterator[Document]:
+def _documents(rows: Any, name: str, source: str, origin: str) -> Iterator[Document]:
     for row in rows:
         text = row.get("text")
         if not isinstance(text, str):
             raise CorpusError(
-                f"{where} has no text in its column 'text': expected a string, found columns {', '.join(row)}"
+                f"{name} has no text in its column 'text': expected a string, found columns {', '.join(row)}"
             )
         yield Document(
             # A lone surrogate has no UTF-8 form; it becomes the replacement character.

@@ -1,11 +1,11 @@
-"""A corpus as one packed, memory-mapped file of tokens that knows its documents.
+"""A tokenized corpus on disk, for training: one memory-mapped stream of tokens and a table of documents.
 
-`tokens.bin` holds every document in turn, each with a BOS before it, as uint16 (uint32 for larger
-vocabularies). `documents.parquet` holds a row a document: `start` and `n_tokens` (BOS included) in
-`tokens.bin`, `n_bytes` of text, and its provenance. `meta.json` says which tokenizer made it.
+The token file is a folder. `tokens.bin` holds all documents one after another, each after a BOS, as uint16
+(uint32 for larger vocabularies). `documents.parquet` has one row per document: `start` and `n_tokens` (BOS
+included) in `tokens.bin`, `n_bytes` of text, and its provenance. `meta.json` names the tokenizer by its hash.
 
-A row for training is a BOS and the next n_ctx - 1 tokens of the stream, so a row may hold the end of
-one document and the start of the next, a BOS between them.
+A training row is a BOS and the next n_ctx - 1 tokens of the stream. It may therefore hold the end of one
+document and the start of the next, with a BOS between them.
 """
 
 import json
@@ -26,7 +26,7 @@ from solu_model.files import written_aside
 from solu_model.text.documents import Document
 from solu_model.text.tokenizer import encode_texts, tokenizer_hash
 
-_BATCH = 512  # documents tokenized at once
+_BATCH = 512  # documents tokenized at a time, in parallel by `tokenizers`
 
 _DOCUMENTS = pa.schema(
     [
@@ -43,17 +43,19 @@ _DOCUMENTS = pa.schema(
 
 @dataclass(frozen=True)
 class TokenFileMeta:
-    """What `meta.json` says."""
+    """The contents of `meta.json`."""
 
     dtype: str
+    """numpy's name of the type of a token, `uint16` or `uint32`."""
     n_tokens: int
-    """Tokens in `tokens.bin`, one BOS a document included."""
+    """Tokens in `tokens.bin`, including one BOS per document."""
     n_documents: int
     n_bytes: int
     """UTF-8 bytes of text."""
     bos_id: int
+    """Id of the BOS token."""
     tokenizer: str
-    """Hash of the tokenizer, see `tokenizer_hash`."""
+    """SHA-256 of the tokenizer, see `tokenizer_hash`."""
 
 
 def write_token_file(
@@ -61,16 +63,17 @@ def write_token_file(
 ) -> "TokenFile":
     """Tokenize a corpus in one streaming pass.
 
-    The folder is written aside and renamed when it is whole, so `out` is complete or absent.
+    The folder is written under a temporary name and renamed when it is complete, so `out` is complete or
+    absent.
 
     Args:
         documents: the corpus, see `read_documents`.
-        tokenizer: as made by `train_tokenizer`.
-        out: folder to make.
+        tokenizer: a tokenizer with a BOS, see `train_tokenizer`.
+        out: the folder to create.
         progress: draw a progress bar.
 
     Returns:
-        The file, opened.
+        The token file, opened for reading.
     """
     with written_aside(out) as aside:
         aside.mkdir()
@@ -116,7 +119,14 @@ def _write(
 
 
 class TokenFile:
-    """A token file opened for reading; tokens stay on disk until touched."""
+    """A token file opened for reading. Tokens are memory-mapped: the system reads a page when it is used.
+
+    Args:
+        path: the folder that `write_token_file` wrote.
+
+    Raises:
+        ValueError: the folder is not a token file, or is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -132,23 +142,17 @@ class TokenFile:
             )
 
     def documents(self) -> pa.Table:
-        """A row a document: start, n_tokens, n_bytes and provenance."""
+        """Return the table of documents: start, n_tokens, n_bytes and provenance."""
         return pq.read_table(self.path / "documents.parquet")
 
     def n_rows(self, n_ctx: int) -> int:
-        """Training rows of `n_ctx` tokens; the tail that fills no row is left out."""
+        """Return the number of training rows of `n_ctx` tokens; the tokens left at the end are unused."""
         return len(self.tokens) // (n_ctx - 1)
 
     def row(self, index: int, n_ctx: int) -> npt.NDArray[np.int64]:
-        """Training row `index`: `[n_ctx]`, a BOS and n_ctx - 1 tokens of the stream."""
+        """Return training row `index`, `[n_ctx]`: a BOS and n_ctx - 1 tokens of the stream."""
         row = np.empty(n_ctx, dtype=np.int64)
         row[0] = self.meta.bos_id
         start = index * (n_ctx - 1)
         row[1:] = self.tokens[start : start + n_ctx - 1]
         return row
-
-    def document_of(self, index: int, n_ctx: int) -> npt.NDArray[np.int64]:
-        """The document each token of training row `index` came from, `[n_ctx]`; -1 for the row's own BOS."""
-        starts = self.documents()["start"].to_numpy()
-        position = index * (n_ctx - 1) + np.arange(n_ctx - 1)
-        return np.concatenate([[-1], np.searchsorted(starts, position, side="right") - 1])

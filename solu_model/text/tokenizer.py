@@ -1,6 +1,7 @@
-"""The byte-level BPE that our models read: digits one by one, a BOS, nothing unknown.
+"""Train the byte-level BPE of our models, and encode text with it.
 
-Made with `tokenizers` and used through transformers' `PreTrainedTokenizerFast`.
+Each digit is a token of its own, and every text can be encoded, since all 256 bytes are tokens. The
+tokenizer is built with `tokenizers` and used as transformers' `PreTrainedTokenizerFast`.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that cannot be learned, with what was asked for, what was found and what to do."""
+    """A tokenizer cannot be trained. The message states what was expected, the value received and the fix."""
 
 
 BOS = "<|BOS|>"
@@ -19,18 +20,18 @@ BOS_ID = 0
 
 
 def train_tokenizer(texts: Iterator[str], d_vocab: int) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE.
+    """Train a byte-level BPE.
 
     Args:
-        texts: the sample to learn from; read once.
-        d_vocab: size of the vocabulary, the BOS (id 0) and the 256 bytes included.
+        texts: the sample of text to train on; read once.
+        d_vocab: size of the vocabulary, including the BOS (id 0) and the 256 bytes.
 
     Returns:
-        A tokenizer whose `tokenizer(text)` begins with the BOS. The BOS written out in a text is
-        ordinary text, never the token.
+        A tokenizer whose `tokenizer(text)` begins with the BOS. The string "<|BOS|>" in a text is encoded as
+        ordinary text, never as the BOS token.
 
     Raises:
-        TokenizerError: `d_vocab` is too small, or the sample taught fewer tokens than asked for.
+        TokenizerError: `d_vocab` is below 257, or the sample is too small for this many tokens.
     """
     if d_vocab < 257:
         raise TokenizerError(f"d_vocab must be at least 257 (256 bytes and a BOS), got {d_vocab}")
@@ -48,7 +49,7 @@ def train_tokenizer(texts: Iterator[str], d_vocab: int) -> PreTrainedTokenizerFa
     backend.train_from_iterator(texts, trainer)
     if backend.get_vocab_size() < d_vocab:
         raise TokenizerError(
-            f"the sample gave {backend.get_vocab_size()} tokens where {d_vocab} were asked for: "
+            f"the sample yields only {backend.get_vocab_size()} tokens, expected {d_vocab}: "
             "give more text or a smaller vocabulary (--d-vocab)"
         )
     backend.post_processor = processors.TemplateProcessing(
@@ -60,12 +61,15 @@ def train_tokenizer(texts: Iterator[str], d_vocab: int) -> PreTrainedTokenizerFa
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
-    """Token ids of each text, without a BOS; special tokens spelled out in a text stay text."""
+    """Return the token ids of each text, without a BOS.
+
+    The spelling of a special token in a text is encoded as ordinary text. Texts are encoded in parallel.
+    """
     backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = True
+    backend.encode_special_tokens = True  # despite its name: encode their spelling as ordinary text
     return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256 of the tokenizer's full definition: what says that two runs read text alike."""
+    """Return the SHA-256 of the tokenizer's definition, as hex digits. Equal hashes mean equal tokens."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

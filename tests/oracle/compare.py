@@ -1,12 +1,14 @@
-"""Hold what we compute against what HookedTransformer computed, layout by layout; exit 1 where they part.
+"""Compare our outputs with those of HookedTransformer, layout by layout; exit with 1 if they differ.
 
     python tests/oracle/compare.py OUT [--write-golden FILE]
 
-OUT is what run_hooked_transformer.py wrote. Prints a table: the largest absolute differences in float32 by
-kind of point; `scaled`, the largest |difference| / max(1, |value|), by which a row is judged, since
-float32 itself resolves a hook_post of 40 to no better than 4e-6; `float64`, the same in float64, where only
-a different formula could leave a difference; and the float32 differences to TransformerLens's default
-loading, which folds and centres weights.
+OUT is the folder that run_hooked_transformer.py wrote. The program prints a table with one row per layout:
+
+- the largest absolute differences in float32, by kind of point;
+- `scaled`: the largest |difference| / max(1, |value|), on which the verdict is based, since float32 resolves
+  a hook_post of 40 no better than to 4e-6;
+- `float64`: the same in float64, where only a different formula leaves a difference;
+- the float32 differences to TransformerLens's default loading, which folds and centres weights.
 """
 
 import argparse
@@ -31,7 +33,7 @@ Outputs = dict[str, np.ndarray]
 
 
 def main() -> int:
-    """Print the table; 1 where a layout was not run or is beyond the tolerance."""
+    """Print the table; return 1 if a layout was not run or exceeds the tolerance, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--write-golden", type=Path)
@@ -61,7 +63,7 @@ def main() -> int:
 
 
 def compare(layout: Layout, theirs: Outputs) -> bool:
-    """Print a row; whether it is within the tolerance."""
+    """Print a row; return True if it is within the tolerance."""
     ours = run(layout)
     plain = worst(ours, theirs, "plain")
     scaled = max(worst(ours, theirs, "plain", scaled=True).values())
@@ -87,7 +89,7 @@ def compare(layout: Layout, theirs: Outputs) -> bool:
 
 @torch.no_grad()
 def run(layout: Layout, dtype: torch.dtype = torch.float32) -> Outputs:
-    """Logits and MLP activations, from the checkpoint through our loader."""
+    """Return logits and MLP activations of a layout, loaded by our loader."""
     with tempfile.TemporaryDirectory() as folder:
         layouts.write_checkpoint(layout, Path(folder))
         model, _ = load_checkpoint(folder)
@@ -100,8 +102,11 @@ def run(layout: Layout, dtype: torch.dtype = torch.float32) -> Outputs:
 def worst(
     ours: Outputs, theirs: Outputs, way: str, *, scaled: bool = False, only_layer: int | None = None
 ) -> dict[str, float]:
-    """Largest difference by kind of point. Logits loaded by default are centred, so ours are too."""
-    found: dict[str, float] = {}
+    """Return the largest difference by kind of point.
+
+    TransformerLens's default loading centres the logits, so ours are centred for that comparison.
+    """
+    largest: dict[str, float] = {}
     for point, value in ours.items():
         if only_layer is not None and not point.startswith(f"blocks.{only_layer}."):
             continue
@@ -111,12 +116,12 @@ def worst(
         difference = np.abs(value - theirs[f"{way}/{point}"])
         if scaled:
             difference = difference / np.maximum(np.abs(value), 1)
-        found[kind] = max(found.get(kind, 0.0), float(difference.max()))
-    return found
+        largest[kind] = max(largest.get(kind, 0.0), float(difference.max()))
+    return largest
 
 
 def golden_outputs(layout: Layout, theirs: Outputs) -> dict[str, torch.Tensor]:
-    """What the ordinary tests check: the first row's logits, and activations of the first and last layer."""
+    """Select outputs for the golden file: the first row's logits, and activations of two layers."""
     layers = {f"blocks.{i}." for i in (0, layout.n_layers - 1)}
     return {
         f"{layout.name}/{name}": torch.from_numpy(value[:1].copy())

@@ -1,8 +1,8 @@
-"""Checkpoints with invented weights in every layout of the TransformerLens format, at small widths.
+"""Write checkpoints with invented weights in every layout of the TransformerLens format, at small widths.
 
-`write_checkpoint` writes what the published repositories hold: config.json and a state dict with the
-names, orientation, missing tensors and buffers of that layout. The weights come from integer arithmetic,
-so they are the same on every machine and in every version of torch and numpy; golden outputs stay valid.
+`write_checkpoint` writes the files of the published repositories: config.json and a state dict with the
+names, orientation, missing tensors and buffers of that layout. The weights come from integer arithmetic, so
+they are the same on every machine and in every version of torch and numpy; golden outputs stay valid.
 """
 
 import json
@@ -17,7 +17,7 @@ import torch
 
 @dataclass(frozen=True)
 class Layout:
-    """One published repository's layout."""
+    """The layout of one published repository."""
 
     repository: str
     n_layers: int
@@ -27,11 +27,11 @@ class Layout:
     act_fn: str = "solu_ln"
     normalization: str = "LN"
     norms_folded: bool = False
-    """LNPre with no norm weights in the file (the published ones hold them)."""
+    """LNPre without norm weights in the file; the published files hold them."""
     final_rms: bool = False
     old: bool = False
     b_u: bool = True
-    """Whether the file holds unembed.b_U."""
+    """True if the file holds unembed.b_U."""
     buffers: bool = True
     n_ctx: int = 1024
     d_head: int = 64
@@ -40,7 +40,7 @@ class Layout:
 
     @property
     def d_mlp(self) -> int:
-        """Four times d_model, as in all of them."""
+        """Number of neurons: four times d_model in all published models."""
         return 4 * self.d_model
 
     @property
@@ -86,13 +86,14 @@ PUBLISHED = [
     _old(10, 22, 1280, 20),
     _old(12, 23, 1536, 24),
 ]
-"""At their real shapes. Which files lack b_U is invented: both cases occur in either layout."""
+"""The published layouts at their real shapes. The choice of files without b_U is invented."""
 
 
 def small(layout: Layout) -> Layout:
-    """The same layout at widths that fit in a test: d_model 8, or 12 where 2 heads of 4 must not fill it."""
+    """Return the layout at small widths: d_model 8, or 12 where 2 heads of 4 must not fill it."""
     filled = layout.d_head * layout.n_heads == layout.d_model
-    # n_ctx equals d_model where it does in the original: no shape tells that W_pos is transposed.
+    # Where n_ctx equals d_model in the original, it does here: the shape cannot reveal that W_pos is
+    # transposed.
     d_model = 8 if filled else 12
     n_ctx = d_model if layout.n_ctx == layout.d_model else 10
     return replace(layout, d_model=d_model, n_heads=2, d_head=4, d_vocab=24, n_ctx=n_ctx, small=True)
@@ -103,7 +104,7 @@ SMALL += [replace(layout, norms_folded=True) for layout in SMALL if layout.norma
 
 
 def config_fields(layout: Layout) -> dict[str, Any]:
-    """The config.json of a layout."""
+    """Return the fields of a layout's config.json."""
     fields = {
         name: getattr(layout, name)
         for name in ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab", "act_fn")
@@ -116,7 +117,7 @@ def config_fields(layout: Layout) -> dict[str, Any]:
 
 
 def state_dict(layout: Layout) -> dict[str, torch.Tensor]:
-    """The weights file of a layout, with its names and orientation."""
+    """Return the tensors of a layout's weights file, with its names and orientation."""
     D, M, V, H, K = layout.d_model, layout.d_mlp, layout.d_vocab, layout.n_heads, layout.d_head
     shapes: dict[str, tuple[int, ...]] = {"embed.W_E": (V, D), "pos_embed.W_pos": (layout.n_ctx, D)}
     norms = {"ln_final": D}
@@ -156,7 +157,7 @@ def write_checkpoint(layout: Layout, folder: Path) -> None:
 
 
 def tokens(layout: Layout) -> torch.Tensor:
-    """Token ids `[2, T]` to run a layout on, position 0 being the BOS."""
+    """Return token ids `[2, T]` to run a layout on, BOS first."""
     T = min(layout.n_ctx, 7 if layout.small else 24)
     ids = (_bits(f"{layout.name} tokens", 2 * T) % np.uint64(layout.d_vocab)).astype(np.int64).reshape(2, T)
     ids[:, 0] = 1
@@ -164,7 +165,7 @@ def tokens(layout: Layout) -> torch.Tensor:
 
 
 def _to_old(tensors: dict[str, torch.Tensor], n_layers: int) -> dict[str, torch.Tensor]:
-    """New names and orientation to old: the reverse of what a loader does, written out separately."""
+    """Convert new names and orientation to old ones: the inverse of the loader, written independently."""
     old = {}
     for name, tensor in tensors.items():
         *path, last = name.split(".")
@@ -176,7 +177,7 @@ def _to_old(tensors: dict[str, torch.Tensor], n_layers: int) -> dict[str, torch.
 
 
 def _values(layout: Layout, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform values around 0 (around 1 for a norm's weight), of the spread that training starts with."""
+    """Return uniform values around 0 (1 for a norm's weight) with the spread of initial weights."""
     x = (_bits(f"{layout.repository} {name}", int(np.prod(shape))) >> np.uint64(40)) / 2.0**24 * 2 - 1
     kind = name.rpartition(".")[2]
     if kind in ("w", "b") or kind.startswith("b_"):
@@ -189,7 +190,7 @@ def _values(layout: Layout, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _bits(seed: str, n: int) -> np.ndarray:
-    """`n` 64-bit integers by splitmix64 from a seed."""
+    """Return `n` 64-bit integers of splitmix64 from a seed."""
     with np.errstate(over="ignore"):
         z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z += np.uint64(zlib.crc32(seed.encode())) << np.uint64(17)

@@ -1,10 +1,10 @@
-"""Run every layout through HookedTransformer itself and write what it computes to OUT, one .npz a layout.
+"""Run every layout through HookedTransformer and write its outputs to OUT, one .npz file per layout.
 
     .venv-oracle/bin/python tests/oracle/run_hooked_transformer.py OUT [--real NAME ...]
 
-Runs in an environment of its own, which has TransformerLens and not this project. TransformerLens reads
-the invented checkpoints through its own loader for the published repositories; only the download is
-replaced, by reading a folder.
+It runs in a separate environment with TransformerLens and without this project. TransformerLens reads the
+invented checkpoints with its own loader for the published repositories; only the download is replaced by
+reading a folder.
 """
 
 import argparse
@@ -25,7 +25,7 @@ HOOKS = ("hook_pre", "hook_mid", "hook_post")
 
 
 def main() -> None:
-    """Write one .npz for each layout, and print its name."""
+    """Write one .npz file for each layout and print its name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--real", nargs="*", default=[], help="repositories to run at their real shapes")
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def run(layout: Layout) -> dict[str, np.ndarray]:
-    """What TransformerLens computes for a layout, in several ways.
+    """Return the outputs of TransformerLens for a layout, loaded in several ways.
 
     `plain`: no processing, norms applied as the file holds them, GELU in the tanh form. `default`: loaded as
     `HookedTransformer.from_pretrained` does by default, which folds and centres weights. `exact`: as
@@ -71,7 +71,7 @@ def load(
     processing: bool,
     dtype: torch.dtype = torch.float32,
 ) -> HookedTransformer:
-    """Load through TransformerLens's own path for the repository's name."""
+    """Load a checkpoint with TransformerLens's own loader for the repository's name."""
     file = next(f.name for f in folder.iterdir() if f.name.endswith("final.pth"))
 
     def download(repository: str, name: str, **_: Any) -> Any:
@@ -93,7 +93,7 @@ def load(
 
 @torch.no_grad()
 def outputs(way: str, layout: Layout, model: HookedTransformer) -> dict[str, np.ndarray]:
-    """Logits and MLP activations, named `way/point`."""
+    """Return logits and MLP activations, named `way/point`."""
     logits, cache = model.run_with_cache(
         layouts.tokens(layout), names_filter=lambda name: name.rpartition(".")[2] in HOOKS
     )

@@ -1,4 +1,4 @@
-"""Inputs that activations stumble over, and the comparison with the definition in float64."""
+"""Difficult inputs of activations, and the comparison of a fast path with the definition in float64."""
 
 from collections.abc import Callable
 
@@ -10,20 +10,21 @@ from solu_model.activation import reference
 EPS = 1e-5
 
 ARITHMETIC = 16 * 2**-24
-"""Largest error of float32 arithmetic, as a share of the largest term that enters a row of the result: 16
-roundings. On the way to a result stand about 10: exp 2, a sum of a block 2 to 4, mean, deviation,
-1 / sqrt and three products; found in 7500 draws were at most 6. A share of the terms and not of the result,
-because what cancels takes its digits along, in the definition as well."""
+"""Tolerance for float32 arithmetic, relative to the largest term in a row of the result: 16 roundings.
+
+A result is about 10 roundings away from its inputs: exp 2, a sum over a block 2 to 4, mean, deviation, 1 /
+sqrt and three products. The largest error in 7,500 draws was 6. It is relative to the terms and not to the
+result, because terms that cancel lose digits, in the definition as well."""
 
 ROUNDING = {
     torch.float32: 0.0,
     torch.bfloat16: 2**-8,  # the result is rounded once, to 8 bits of mantissa
     torch.float16: 2**-11,  # the same, to 11 bits
 }
-"""What storing a result adds, as a share of the row's largest value."""
+"""Error of storing a result, relative to the row's largest value."""
 
 SPACING = {torch.float32: 2**-149, torch.bfloat16: 2**-133, torch.float16: 2**-24}
-"""Distance of the smallest numbers a dtype has: below it, errors mean nothing."""
+"""Spacing of the smallest numbers of a dtype: smaller errors have no meaning."""
 
 WIDTHS = [1, 7, 64, 1000, 2048, 4097]
 N_ROWS = 6
@@ -44,14 +45,17 @@ INPUTS: dict[str, Callable[[int], Tensor]] = {
 def compare(
     function: Callable[..., tuple[Tensor, Tensor]], form: str, n_blocks: int, x: Tensor, dtype: torch.dtype
 ) -> dict[str, float]:
-    """Shares of the tolerance that a fast path's results and gradients use: at most 1 passes.
+    """Compare a fast path with the definition in float64.
 
     Args:
-        function: (x, weight, bias) to (out, mid), fast, with `EPS`.
-        form: of the definition to compare with, `solu_ln` or `exp_ln`.
-        n_blocks: of both.
-        x: `[..., M]` float32; rounded to `dtype` before anybody sees it.
-        dtype: of x and of the results; weight and bias stay float32.
+        function: the fast path, from (x, weight, bias) to (out, mid), with `EPS`.
+        form: the definition to compare with, `solu_ln` or `exp_ln`.
+        n_blocks: number of blocks of neurons, for both.
+        x: `[..., M]` float32; rounded to `dtype` before either reads it.
+        dtype: dtype of x and of the results; weight and bias stay float32.
+
+    Returns:
+        The error of each result and gradient as a share of its tolerance; at most 1 passes.
     """
     x = x.to(dtype)
     weight, bias = torch.randn(2, x.shape[-1])
@@ -67,26 +71,26 @@ def compare(
         return [*(o.detach() for o in outputs), *(leaf.grad for leaf in leaves)]
 
     names = ("out", "mid", "x.grad", "weight.grad", "bias.grad")
-    found, exact, float32 = (
+    fast, exact, float32 = (
         run(function, dtype),
         run(definition, torch.float64),
         run(definition, torch.float32),
     )
     terms = largest_terms(form, n_blocks, *(t.double() for t in (x, weight, bias, *grads)))
-    return {name: _share(*values) for name, *values in zip(names, found, exact, float32, terms, strict=True)}
+    return {name: _share(*values) for name, *values in zip(names, fast, exact, float32, terms, strict=True)}
 
 
-def _share(found: Tensor, exact: Tensor, float32: Tensor, terms: Tensor) -> float:
-    """The largest error over what is allowed in its row; a NaN that the definition has not is infinite.
+def _share(fast: Tensor, exact: Tensor, float32: Tensor, terms: Tensor) -> float:
+    """Return the largest error as a share of the tolerance of its row; infinity if only one side is NaN.
 
-    Where the definition in float32 makes a NaN of what is finite in float64, nothing is asked.
+    Elements that are finite in float64 but NaN in the float32 definition are not compared.
     """
-    dtype = found.dtype
-    found, exact, float32 = (t.double().reshape(-1, t.shape[-1]) for t in (found, exact, float32))
-    asked = exact.isnan() | ~float32.isnan()
-    if ((found.isnan() != exact.isnan()) & asked).any():
+    dtype = fast.dtype
+    fast, exact, float32 = (t.double().reshape(-1, t.shape[-1]) for t in (fast, exact, float32))
+    is_compared = exact.isnan() | ~float32.isnan()
+    if ((fast.isnan() != exact.isnan()) & is_compared).any():
         return float("inf")
-    error = torch.where(asked, found - exact, 0.0).nan_to_num(0, torch.inf).abs().amax(-1)
+    error = torch.where(is_compared, fast - exact, 0.0).nan_to_num(0, torch.inf).abs().amax(-1)
     allowed = ROUNDING[dtype] * exact.nan_to_num(0).abs().amax(-1) + ARITHMETIC * terms + SPACING[dtype]
     return float((error / allowed).max())
 
@@ -94,9 +98,10 @@ def _share(found: Tensor, exact: Tensor, float32: Tensor, terms: Tensor) -> floa
 def largest_terms(
     form: str, n_blocks: int, x: Tensor, weight: Tensor, bias: Tensor, grad_out: Tensor, grad_mid: Tensor
 ) -> tuple[Tensor, ...]:
-    """The largest term that enters each row of out, mid and x's gradient, and weight's and bias's gradients.
+    """Return the largest term in each row of out, mid and x's gradient, and in weight's and bias's gradients.
 
-    Everything is float64. The formulas are those of the gradient, with every sum made one of magnitudes.
+    Everything is float64. The formulas are those of the gradient, with each sum replaced by a sum of
+    magnitudes.
     """
 
     def blocks(t: Tensor) -> Tensor:
@@ -114,7 +119,7 @@ def largest_terms(
     mid = x * p
     r = (mid.var(-1, unbiased=False, keepdim=True) + EPS).rsqrt()
     n, h = ((mid - mean(mid)) * r).abs(), (g * w).abs()
-    # mid - mean(mid) may cancel: it is as exact as what it is the difference of. Equal ones leave 0 exactly.
+    # mid - mean(mid) may cancel, so its error is that of its terms. Equal terms give exactly 0.
     equal = (x == x[..., :1]).all(-1, keepdim=True)
     n_terms = torch.where(equal, n, (mid.abs() + mean(mid.abs())) * r)
     d = r * (h + mean(h) + n_terms * mean(h * n) + n * mean(h * n_terms)) + g_mid.abs()
@@ -129,7 +134,7 @@ def largest_terms(
 
 
 def definition_of(form: str, n_blocks: int) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """(x, weight, bias) to (out, mid), by `reference`; form is `solu_ln` or `exp_ln`."""
+    """Return the definition as a function (x, weight, bias) -> (out, mid); form is `solu_ln` or `exp_ln`."""
 
     def both(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         if form == "solu_ln":

@@ -1,6 +1,6 @@
-"""One of several processes with a sharded model: `python -m tests.test_solu_model.fsdp_worker`.
+"""A process of a test with a sharded model: `python -m tests.test_solu_model.fsdp_worker`.
 
-Arguments: rank, world size, a file to meet at, a file for rank 0 to write loss and gradients to.
+Arguments: rank, world size, a file for the rendezvous, a file for rank 0 to write loss and gradients to.
 """
 
 import sys
@@ -17,7 +17,7 @@ from solu_model.model import SoluForCausalLM
 
 
 def model_and_tokens() -> tuple[SoluForCausalLM, torch.Tensor]:
-    """The same in every process: two layers, two blocks of neurons, four rows."""
+    """Build model and tokens, equal in every process: two layers, two blocks of neurons, four rows."""
     torch.manual_seed(0)
     config = SoluConfig(
         d_vocab=50, n_ctx=16, d_model=16, n_heads=2, d_head=8, d_mlp=32, n_layers=2,
@@ -27,7 +27,7 @@ def model_and_tokens() -> tuple[SoluForCausalLM, torch.Tensor]:
 
 
 class Operations(TorchDispatchMode):
-    """Names of the operations that run."""
+    """Record the names of the operations that run."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The activations as functions: values worked by hand, gradients of the definition, errors, backends."""
+"""The activations as functions: values computed by hand, gradients of the definition, errors, backends."""
 
 import logging
 
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import solu_model
-from solu_model.activation import cpu, op, reference
+from solu_model.activation import op, reference
+from solu_model.activation.cpu import backend as cpu
 
 BACKENDS = ["numba", "reference"]
 
@@ -78,11 +79,11 @@ def test_no_rows(shape: tuple[int, ...]) -> None:
     assert torch.equal(weight.grad, torch.zeros(4))
 
 
-def test_errors_say_what_is_wrong() -> None:
+def test_errors_state_the_value_received() -> None:
     x, ones = torch.randn(2, 6), torch.ones(6)
     with pytest.raises(ValueError, match=r"n_blocks must divide .*\[2, 6\], got 4"):
         solu_model.solu(x, 4)
-    with pytest.raises(ValueError, match=r"weight must have an entry a neuron, \[6\], got \[5\]"):
+    with pytest.raises(ValueError, match=r"weight must have one entry for each neuron, \[6\], got \[5\]"):
         solu_model.solu_ln(x, ones[:5], ones, 1e-5)
     with pytest.raises(ValueError, match="floating dtype"):
         solu_model.solu(torch.arange(6))
@@ -92,7 +93,7 @@ def test_errors_say_what_is_wrong() -> None:
         solu_model.solu(x.double(), backend="numba")
 
 
-def test_which_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backend_follows_device_dtype_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(op.ENVIRONMENT_VARIABLE, raising=False)
     assert solu_model.backend_name("cpu") == "numba"
     assert solu_model.backend_name("cpu", torch.float64) == "reference"
@@ -104,7 +105,7 @@ def test_which_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert solu_model.backend_name("meta") == "reference"
 
 
-def test_without_numba_the_definition_and_one_line(
+def test_without_numba_the_definition_runs_and_one_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> None:
@@ -116,8 +117,8 @@ def test_without_numba_the_definition_and_one_line(
     try:
         x, weight, bias = torch.randn(3, 8), torch.randn(8), torch.randn(8)
         with caplog.at_level(logging.WARNING):
-            found = [solu_model.solu_ln(x, weight, bias, 1e-5) for _ in range(3)]
-        assert torch.equal(found[2], reference.solu_ln(x, weight, bias, 1e-5))
+            outs = [solu_model.solu_ln(x, weight, bias, 1e-5) for _ in range(3)]
+        assert torch.equal(outs[2], reference.solu_ln(x, weight, bias, 1e-5))
         assert len(caplog.records) == 1
         assert "no numba here" in caplog.text
         with pytest.raises(ValueError, match="cannot run here"):
@@ -127,12 +128,12 @@ def test_without_numba_the_definition_and_one_line(
 
 
 @pytest.mark.parametrize("n_blocks", [1, 4])
-def test_what_is_kept_for_the_backward_pass(n_blocks: int) -> None:
+def test_the_backward_pass_keeps_16_bytes_for_each_row_and_block(n_blocks: int) -> None:
     x = torch.randn(10, 64, requires_grad=True)
     weight, bias = (torch.randn(64, requires_grad=True) for _ in range(2))
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         solu_model.solu_ln(x, weight, bias, 1e-5, n_blocks, backend="numba")
-    beside = [t for t in kept if t.data_ptr() not in (x.data_ptr(), weight.data_ptr())]
-    assert len(kept) == 3
-    assert sum(t.untyped_storage().nbytes() for t in beside) <= 16 * 10 * n_blocks
+    statistics = [t for t in saved if t.data_ptr() not in (x.data_ptr(), weight.data_ptr())]
+    assert len(saved) == 3
+    assert sum(t.untyped_storage().nbytes() for t in statistics) <= 16 * 10 * n_blocks

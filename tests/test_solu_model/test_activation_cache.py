@@ -1,4 +1,4 @@
-"""The process that compiles the kernels computes what every later one does, to the last bit."""
+"""The process that compiles the kernels computes the same bits as every later process."""
 
 import os
 import subprocess
@@ -21,12 +21,12 @@ print(digest.hexdigest())
 @pytest.mark.slow
 def test_the_first_process_computes_what_later_ones_do(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    seen = [
+    digests = [
         subprocess.run(
             [sys.executable, "-c", COMPUTE], env=environment, capture_output=True, text=True, check=True
         ).stdout
         for _ in range(3)
     ]
-    assert seen[0] == seen[1] == seen[2]
+    assert digests[0] == digests[1] == digests[2]
     assert list(tmp_path.glob("solu-kernels-*"))
     assert list(tmp_path.rglob("*.nbi"))

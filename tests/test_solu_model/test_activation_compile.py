@@ -1,4 +1,4 @@
-"""What compilers, exporters and autocast see: one operation."""
+"""Compilers, exporters and autocast see the activation as one operation."""
 
 import shutil
 from typing import Any
@@ -15,7 +15,7 @@ from solu_model.model import SoluForCausalLM
 
 
 class Unit(nn.Module):
-    """Something before and after, so that a compiler has what to fuse with."""
+    """The activation between two operations that a compiler could fuse with it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Unit(nn.Module):
         return solu_model.solu_ln(2 * x, self.w, self.b, 1e-5, 2) + 1
 
 
-def ours(graph: torch.fx.Graph) -> list[str]:
+def our_operations(graph: torch.fx.Graph) -> list[str]:
     return [str(n.target) for n in graph.nodes if "solu" in str(n.target)]
 
 
@@ -47,13 +47,13 @@ def test_dynamo_sees_one_operation() -> None:
     unit, x = Unit(), torch.randn(3, 16)
     compiled = torch.compile(unit, backend=keep, fullgraph=True)
     torch.testing.assert_close(compiled(x), unit(x))
-    assert [ours(g) for g in graphs] == [["solu.activation.default"]]
+    assert [our_operations(g) for g in graphs] == [["solu.activation.default"]]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own
 @torch.compiler.config.patch(
     force_disable_caches=True
-)  # what an older version left behind calls that one's operation
+)  # cached code of an older version calls an older operation
 @pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")  # by `fresh_cache`
 def test_inductor_forward_and_backward() -> None:
     if not (shutil.which("g++") or shutil.which("clang++") or shutil.which("cl")):
@@ -63,18 +63,18 @@ def test_inductor_forward_and_backward() -> None:
     for function in (unit, torch.compile(unit, fullgraph=True)):
         unit.zero_grad()
         leaf = x.clone().requires_grad_()
-        with fresh_cache():  # torch's, on disk, may hold calls of an operation with other arguments
+        with fresh_cache():  # torch's cache on disk may hold calls with other arguments
             function(leaf).square().sum().backward()
         grads.append([leaf.grad, unit.w.grad.clone(), unit.b.grad.clone()])
-    for found, expected in zip(*grads, strict=True):
-        torch.testing.assert_close(found, expected)
+    for gradient, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("strict", [True, False])
 def test_export_sees_one_operation(strict: bool) -> None:
     unit, x = Unit(), torch.randn(3, 16)
     program = torch.export.export(unit, (x,), strict=strict)
-    assert ours(program.graph) == ["solu.activation.default"]
+    assert our_operations(program.graph) == ["solu.activation.default"]
     torch.testing.assert_close(program.module()(x), unit(x))
 
 
@@ -108,7 +108,7 @@ def tiny(act_fn: str = "solu_ln", n_blocks: int = 1) -> SoluForCausalLM:
 
 
 @pytest.mark.parametrize("act_fn", ["solu_ln", "solu", "exp_ln", "gelu", "gelu_ln"])
-def test_the_model_reads_what_it_uses(act_fn: str) -> None:
+def test_named_activations_are_those_that_the_model_uses(act_fn: str) -> None:
     model = tiny(act_fn, 2)
     tokens = torch.randint(50, (2, 16))
     logits, taken = model.run_with_cache(tokens, model.point_names())

@@ -19,7 +19,7 @@ WORLD = 2
 @pytest.mark.timeout(280)
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     if not (dist.is_available() and dist.is_gloo_available()):
-        pytest.skip("torch came without gloo, through which processes on CPUs talk")
+        pytest.skip("torch came without gloo, which processes on CPUs communicate with")
     result = tmp_path / "result.pt"
     command = [sys.executable, "-m", "tests.test_solu_model.fsdp_worker"]
     environment = os.environ | {
@@ -39,11 +39,11 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
         for rank in range(WORLD)
     ]
     try:
-        said = [worker.communicate(timeout=240)[0] for worker in workers]
+        outputs = [worker.communicate(timeout=240)[0] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
-    assert [worker.returncode for worker in workers] == [0] * WORLD, "\n".join(said)
+    assert [worker.returncode for worker in workers] == [0] * WORLD, "\n".join(outputs)
     sharded = torch.load(result)
 
     model, tokens = model_and_tokens()

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import solu_model
-from solu_model.activation import cpu_threads, reference
+from solu_model.activation import reference
+from solu_model.activation.cpu import threads as cpu_threads
 from tests.test_solu_model.activation_cases import (
     ARITHMETIC,
     EPS,
@@ -31,7 +32,7 @@ def test_solu_ln(kind: str, width: int) -> None:
     x = INPUTS[kind](width)
     for dtype in ROUNDING:
         if dtype == torch.float16 and kind.startswith("one huge"):
-            continue  # beyond what float16 can hold
+            continue  # too large for float16
         shares = compare(fast("solu_ln"), "solu_ln", 1, x, dtype)
         assert max(shares.values()) <= 1, (dtype, shares)
 
@@ -134,9 +135,9 @@ def test_nan_and_infinity_are_where_the_definition_has_them(dtype: torch.dtype) 
         (solu_model.exp_unit(x, backend="numba"), reference.exp_unit(x)),
         (solu_model.solu_ln(x, w, b, 1e-5, backend="numba"), reference.solu_ln(x, w, b, 1e-5)),
     ]
-    for found, definition in pairs:
+    for fast_result, definition in pairs:
         tolerance = 10 * (ROUNDING[dtype] + ARITHMETIC)
-        torch.testing.assert_close(found, definition, equal_nan=True, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(fast_result, definition, equal_nan=True, rtol=tolerance, atol=tolerance)
     assert pairs[0][0][4, 9] == 2.0
     assert pairs[0][0][0].isnan().all()
     assert pairs[0][0][6:].isfinite().all()
@@ -156,12 +157,12 @@ def test_gradients_have_no_nan_of_their_own() -> None:
 
 def test_the_exponential_over_its_whole_range() -> None:
     z = torch.cat([torch.linspace(-110, 90, 400_001), torch.tensor([0.0, -0.0, 88.7228, -87.0, 88.73])])
-    found = solu_model.exp_unit(z, backend="numba").double()
+    exponential = solu_model.exp_unit(z, backend="numba").double()
     exact = z.double() * z.double().exp()
     normal = (z > -86.9) & (z < 84.0) & (z != 0)
-    assert ((found - exact)[normal] / exact[normal]).abs().max() < 4e-7
-    assert found[z < -87].abs().max() < 1e-34
-    assert found[z > 88.7229].isinf().all()
+    assert ((exponential - exact)[normal] / exact[normal]).abs().max() < 4e-7
+    assert exponential[z < -87].abs().max() < 1e-34
+    assert exponential[z > 88.7229].isinf().all()
 
 
 def test_bfloat16_rounds_to_even() -> None:
@@ -191,9 +192,9 @@ def test_any_shape(n_rows: int, width: int, n_blocks: int, exponent: float, seed
     assert max(shares.values()) <= 1, shares
 
 
-def test_overflow_of_the_gradient_is_no_wider_than_the_definitions() -> None:
-    """x times a gradient may exceed what float32 holds, and infinity times 0 is NaN."""
-    torch.manual_seed(6)  # the gradient is 49 times too large; of 60 seeds one has it small enough
+def test_the_gradient_overflows_no_more_often_than_the_definition() -> None:
+    """x times a gradient may overflow float32, and infinity times 0 is NaN."""
+    torch.manual_seed(6)  # x times the gradient exceeds float32 49 times over; with one of 60 seeds it fits
     x = torch.randn(4, 65)
     x[1, 3], x[2, 3] = -3e38, -torch.inf
     grads = []

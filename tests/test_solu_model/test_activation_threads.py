@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import solu_model
-from solu_model.activation import cpu_threads, op
+from solu_model.activation import op
+from solu_model.activation.cpu import threads as cpu_threads
 from solu_model.config import SoluConfig
 from solu_model.model import SoluForCausalLM
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(params=["openmp", "pool"])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    """Three threads an operation, torch's or our own."""
+    """Use three threads for each operation, torch's or those of our pool."""
     if request.param == "pool":
         monkeypatch.setattr(cpu_threads, "_openmp", lambda: None)
     elif cpu_threads._openmp() is None:
@@ -32,7 +33,7 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
 
 
 def at_once(work: Callable[[int], None], n: int = 8) -> None:
-    """Run work(0) ... work(n - 1) in n threads; the first error is raised."""
+    """Run work(0) ... work(n - 1) in n threads and raise the first error."""
     errors: list[BaseException] = []
     barrier = threading.Barrier(n)
 
@@ -68,8 +69,8 @@ def test_eight_threads_at_once() -> None:
     def work(i: int) -> None:
         torch.set_num_threads(3)  # a new thread starts from the default
         for _ in range(20):
-            for found, right in zip(both(i), expected[i], strict=True):
-                assert torch.equal(found, right)
+            for actual, right in zip(both(i), expected[i], strict=True):
+                assert torch.equal(actual, right)
 
     at_once(work)
 
@@ -92,14 +93,14 @@ def test_the_interpreter_lock_is_released() -> None:
     while not ended.wait(0.001):
         turns += 1
     thread.join()
-    assert turns > 5  # a held lock lets this thread in between two operations at most
+    assert turns > 5  # if the lock were held, this thread would run only between two operations
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_makes_its_own_pool() -> None:
     code = """
 import os, torch
-from solu_model.activation import cpu_threads
+from solu_model.activation.cpu import threads as cpu_threads
 import solu_model
 cpu_threads._openmp = lambda: None
 torch.set_num_threads(2)
@@ -114,22 +115,22 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_compilation_is_cached_where_a_folder_can_be_written(
+def test_compiled_kernels_are_cached_if_the_folder_is_writable(
     writable: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A folder that cannot be made stands for an installation nobody may write to."""
+    """Use a folder that cannot be created to stand for an installation that is not writable."""
     folder = tmp_path / "numba"
     if not writable:
         folder.parent.joinpath("file").touch()
         folder = folder.parent / "file" / "numba"
-    code = "import solu_model; from solu_model.activation import cpu; cpu.load()"
+    code = "import solu_model; from solu_model.activation.cpu import backend; backend.load()"
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True, timeout=200)
     assert (len(list(folder.rglob("*.nbc"))) == 2) == writable
 
 
 def losses(backend: str, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """300 steps on text in which each token all but fixes the next."""
+    """Return the losses of 300 training steps on text in which a token nearly determines the next."""
     monkeypatch.setenv(op.ENVIRONMENT_VARIABLE, backend)
     torch.manual_seed(0)
     config = SoluConfig(d_vocab=32, n_ctx=16, d_model=32, n_layers=1, n_heads=2, d_head=16, d_mlp=128)
@@ -151,7 +152,7 @@ def losses(backend: str, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     return torch.tensor(curve)
 
 
-def test_training_takes_the_same_course_on_either_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_losses_agree_on_both_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, definition = (losses(backend, monkeypatch) for backend in ("numba", "reference"))
-    assert definition[0] - definition[-20:].mean() > 1.5  # it learned something
+    assert definition[0] - definition[-20:].mean() > 1.5  # the loss went down
     assert (fast - definition).abs().max() < 0.01  # nats; steps differ by 0.1 from noise in the data

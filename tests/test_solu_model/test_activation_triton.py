@@ -1,7 +1,7 @@
 """The CUDA kernels against the definition in float64: on a GPU, or under Triton's interpreter.
 
-The interpreter must be switched on before anything imports Triton, and transformers does. Without a
-GPU this file therefore runs itself in a process of its own.
+The interpreter must be enabled before Triton is imported, and transformers imports it. Without a GPU this
+file therefore runs itself in a new process.
 """
 
 import os
@@ -30,21 +30,22 @@ if not ON_GPU and not INTERPRETING:
 else:
     pytest.importorskip("triton", reason="Triton is not installed")
     from solu_model import exp_ln, solu, solu_ln
-    from solu_model.activation import cuda, op, reference
+    from solu_model.activation import op, reference
+    from solu_model.activation.cuda import backend as cuda
     from tests.test_solu_model.activation_cases import EPS, INPUTS, ROUNDING, compare
 
     FUNCTIONS = {"solu_ln": solu_ln, "exp_ln": exp_ln}
     DEVICE = "cuda" if ON_GPU else "cpu"
-    # The interpreter computes with numpy, which warns where a GPU is silent.
+    # The interpreter computes with numpy, which warns where a GPU does not.
     pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
     @pytest.fixture(params=["one pass", "looped"])
     def branch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """Sends every width through one kind of kernel; the names of those that ran."""
+        """Run one kind of kernel for every width; return the names of the kernels that ran."""
         if request.param == "looped":
             monkeypatch.setattr(cuda, "_ONE_PASS_FORWARD", 0)
             monkeypatch.setattr(cuda, "_ONE_PASS_BACKWARD", 0)
-            monkeypatch.setattr(cuda, "_LOOPED", 512)
+            monkeypatch.setattr(cuda, "_LOOPED_COLUMNS", 512)
         return watch(monkeypatch)
 
     def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -59,10 +60,10 @@ else:
                 return self.kernel[grid]
 
         for module, names in (
-            (cuda.triton_one_pass, ("forward", "backward")),
-            (cuda.triton_looped, ("forward", "backward", "parameter_grads")),
+            (cuda.one_pass_kernels, ("forward", "backward")),
+            (cuda.looped_kernels, ("forward", "backward", "parameter_grads")),
         ):
-            kind = module.__name__.partition("triton_")[2]
+            kind = module.__name__.rpartition(".")[2].removesuffix("_kernels")
             for name in names:
                 monkeypatch.setattr(module, name, Watched(f"{name} {kind}", getattr(module, name)))
         return ran
@@ -92,7 +93,7 @@ else:
         torch.manual_seed(0)
         for n_blocks in (1, 3):
             shares = compare(fast(form, n_blocks), form, n_blocks, torch.randn(7, 300), dtype)
-            # The interpreter cuts bfloat16 off where a GPU rounds it.
+            # The interpreter truncates bfloat16; a GPU rounds it.
             assert max(shares.values()) <= (2 if dtype == torch.bfloat16 and not ON_GPU else 1), shares
 
     @pytest.mark.parametrize("width", [2048, 9000, 20000])
@@ -134,14 +135,14 @@ else:
         x = x.to(DEVICE)
         w, b = torch.randn(2, 700, device=DEVICE)
         torch.testing.assert_close(solu(x, backend="triton"), reference.solu(x), equal_nan=True)
-        found = solu_ln(x, w, b, 1e-5, backend="triton")
-        torch.testing.assert_close(found, reference.solu_ln(x, w, b, 1e-5), equal_nan=True)
+        out = solu_ln(x, w, b, 1e-5, backend="triton")
+        torch.testing.assert_close(out, reference.solu_ln(x, w, b, 1e-5), equal_nan=True)
 
     def test_strides() -> None:
         x = torch.randn(6, 3, 40, device=DEVICE).transpose(0, 1)
         w, b = torch.randn(2, 40, device=DEVICE)
-        found = solu_ln(x, w, b, 1e-5, backend="triton")
-        torch.testing.assert_close(found, reference.solu_ln(x, w, b, 1e-5), rtol=1e-5, atol=1e-5)
+        out = solu_ln(x, w, b, 1e-5, backend="triton")
+        torch.testing.assert_close(out, reference.solu_ln(x, w, b, 1e-5), rtol=1e-5, atol=1e-5)
 
     def test_registration() -> None:
         arguments = (

@@ -1,4 +1,4 @@
-"""Small random models of other architectures, held against what their own modules compute."""
+"""Small random models of other architectures, compared with the outputs of their own modules."""
 
 import threading
 from typing import Any
@@ -26,7 +26,7 @@ from transformers import (
 
 from solu_model import SoluConfig, SoluForCausalLM, direct_logit_effects
 from solu_model.loading.adapters import AdaptedModel, adapt
-from solu_model.neuron_model import NeuronModel
+from solu_model.protocols import NeuronModel
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 40}
 LLAMA = SHAPE | {
@@ -37,7 +37,7 @@ LLAMA = SHAPE | {
 }
 
 
-def made(kind: str) -> PreTrainedModel:
+def random_model(kind: str) -> PreTrainedModel:
     torch.manual_seed(0)
     match kind:
         case "gpt2":
@@ -71,7 +71,7 @@ def tokens(B: int = 3) -> Tensor:
 
 @pytest.fixture(scope="module", params=KINDS)
 def adapted(request: pytest.FixtureRequest) -> AdaptedModel:
-    return adapt(made(request.param))
+    return adapt(random_model(request.param))
 
 
 def mlps(model: AdaptedModel) -> list[Any]:
@@ -118,17 +118,17 @@ def test_points_logits_and_what_w_out_multiplies(adapted: AdaptedModel) -> None:
 def test_activations_stop_early_and_leave_nothing_behind(adapted: AdaptedModel) -> None:
     names = ["blocks.0.mlp.hook_post", "blocks.1.mlp.hook_pre"]
     _, want = adapted.run_with_cache(tokens(), names)
-    got = adapted.activations(tokens(), names)
-    assert list(got) == names
+    taken = adapted.activations(tokens(), names)
+    assert list(taken) == names
     for name in names:
-        assert torch.equal(got[name], want[name])
-        assert not got[name].requires_grad
+        assert torch.equal(taken[name], want[name])
+        assert not taken[name].requires_grad
     assert no_hooks(adapted)
-    seen = {}
-    assert adapted.activations(tokens(), names, visit=seen.__setitem__) == {}
-    assert list(seen) == names
+    visited = {}
+    assert adapted.activations(tokens(), names, visit=visited.__setitem__) == {}
+    assert list(visited) == names
     for name in names:
-        assert torch.equal(seen[name], want[name])
+        assert torch.equal(visited[name], want[name])
     assert no_hooks(adapted)
     assert adapted.activations(tokens(), []) == {}
     with pytest.raises(ValueError, match=r"no activation is called blocks.0.mlp.hook_mid"):
@@ -144,9 +144,9 @@ def test_padding_on_the_right_changes_nothing_before_it(adapted: AdaptedModel) -
     mask = torch.ones(3, 9, dtype=torch.long)
     mask[1, 5:] = 0
     name = "blocks.1.mlp.hook_post"
-    got = adapted.activations(tokens(), [name], attention_mask=mask)[name]
+    padded = adapted.activations(tokens(), [name], attention_mask=mask)[name]
     alone = adapted.activations(tokens()[1:2, :5], [name])[name]
-    torch.testing.assert_close(got[1:2, :5], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(padded[1:2, :5], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_threads_may_share_a_model(adapted: AdaptedModel) -> None:
@@ -174,12 +174,12 @@ def test_direct_effects_are_the_change_of_logits_at_a_held_scale(adapted: Adapte
     effect = direct_logit_effects(adapted, 1, 4)[0]
     assert effect.shape == (40,)
     norm = adapted._norm
-    seen: list[Tensor] = []
-    handle = norm.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    residuals: list[Tensor] = []
+    handle = norm.register_forward_pre_hook(lambda _m, args: residuals.append(args[0]))
     with torch.no_grad():
         adapted.model(tokens())
         handle.remove()
-        x, path, r = seen[0][0, 3], adapted.output_path(1), adapted.output_path(1).W_out[4]
+        x, path, r = residuals[0][0, 3], adapted.output_path(1), adapted.output_path(1).W_out[4]
         bias = getattr(norm, "bias", None)
 
         def before_division(y: Tensor) -> Tensor:

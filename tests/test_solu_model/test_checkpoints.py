@@ -1,4 +1,4 @@
-"""Loading a checkpoint folder, and what is said about a bad one."""
+"""Load a checkpoint folder, and the errors of damaged ones."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def test_bf16_weights_load_exactly(copy):
         assert torch.equal(value, weights[name].float())
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_folder_or_configuration_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is not a folder"):
         load_checkpoint(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"no config\.json"):
@@ -68,7 +68,7 @@ def test_a_file_cut_short_is_named(copy, name):
         ({"d_vocab": 299}, r"unembed\.W_U is \[16, 300\] where config.json implies \[16, 299\]"),
     ],
 )
-def test_a_configuration_that_cannot_be_is_explained(copy, changes, message):
+def test_invalid_configurations_are_explained(copy, changes, message):
     rewrite(copy / "config.json", **changes)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(copy)

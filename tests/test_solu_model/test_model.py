@@ -30,8 +30,8 @@ def tiny(**changes: object) -> SoluForCausalLM:
 
 
 def by_hand(model: SoluForCausalLM, tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The forward pass again, head by head and from the definition alone."""
-    c, p, found = model.config, dict(model.named_parameters()), {}
+    """Compute the forward pass head by head, from the definitions alone."""
+    c, p, acts = model.config, dict(model.named_parameters()), {}
     norm = lambda x, name: layer_norm(x, p[f"{name}.w"], p[f"{name}.b"], c.layer_norm_eps)  # noqa: E731
     x = p["embed.W_E"][tokens] + p["pos_embed.W_pos"][: tokens.shape[1]]
     T = tokens.shape[1]
@@ -48,9 +48,9 @@ def by_hand(model: SoluForCausalLM, tokens: torch.Tensor) -> tuple[torch.Tensor,
         pre = norm(x, f"{name}.ln2") @ p[f"{name}.mlp.W_in"] + p[f"{name}.mlp.b_in"]
         mid = {"solu": solu, "exp_": lambda z: z * torch.exp(z), "gelu": gelu}[c.act_fn[:4]](pre)
         post = norm(mid, f"{name}.mlp.ln") if c.has_mlp_norm else mid
-        found |= {f"{name}.mlp.hook_pre": pre, f"{name}.mlp.hook_mid": mid, f"{name}.mlp.hook_post": post}
+        acts |= {f"{name}.mlp.hook_pre": pre, f"{name}.mlp.hook_mid": mid, f"{name}.mlp.hook_post": post}
         x = x + post @ p[f"{name}.mlp.W_out"] + p[f"{name}.mlp.b_out"]
-    return norm(x, "ln_final") @ p["unembed.W_U"] + p["unembed.b_U"], found
+    return norm(x, "ln_final") @ p["unembed.W_U"] + p["unembed.b_U"], acts
 
 
 @pytest.mark.parametrize("act_fn", ACTS)
@@ -66,7 +66,7 @@ def test_against_the_definition(act_fn):
         torch.testing.assert_close(acts[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_hook_mid_is_there_only_before_the_extra_norm():
+def test_hook_mid_exists_only_with_a_layer_norm_after_the_activation():
     assert any(n.endswith("hook_mid") for n in tiny(act_fn="gelu_ln").point_names())
     assert not any(n.endswith("hook_mid") for n in tiny(act_fn="solu").point_names())
     with pytest.raises(
@@ -79,30 +79,30 @@ def test_activations_stop_early_and_agree():
     model, tokens = tiny(), torch.randint(0, 61, (2, 9))
     names = ["blocks.0.mlp.hook_mid", "blocks.1.mlp.hook_post"]
     _, full = model.run_with_cache(tokens, names)
-    model.unembed.forward = None  # the pass must not get that far
+    model.unembed.forward = None  # the pass must end before it
     early = model.activations(tokens, names)
     for name in names:
         torch.testing.assert_close(early[name], full[name])
 
 
-def test_activations_are_handed_on_one_by_one():
+def test_activations_are_passed_to_the_visitor_one_by_one():
     model, tokens = tiny(), torch.randint(0, 61, (2, 9))
     names = [n for n in model.point_names() if "mlp.hook" in n]
     expected = model.activations(tokens, names)
-    model.unembed.forward = None  # the pass must not get that far
-    seen, held = {}, []
+    model.unembed.forward = None  # the pass must end before it
+    visited, held = {}, []
 
     def visit(name, value):
         assert value.shape == (2, 9, model.config.d_mlp)
-        seen[name] = value.clone()
+        visited[name] = value.clone()
         held.append((name.split(".")[1], weakref.ref(value)))
         alive = {layer for layer, ref in held if ref() is not None}
-        assert alive == {name.split(".")[1]}  # nothing is left of the layers before
+        assert alive == {name.split(".")[1]}  # activations of earlier layers are freed
 
     assert model.activations(tokens, names, visit=visit) == {}
-    assert list(seen) == names
+    assert list(visited) == names
     for name in names:
-        assert torch.equal(seen[name], expected[name])
+        assert torch.equal(visited[name], expected[name])
 
 
 def test_threads_do_not_meet_and_no_hook_is_left():
@@ -182,8 +182,8 @@ def test_chunked_loss_and_gradients_equal_plain_ones():
     expected = torch.autograd.grad(plain * 0.5, (x, W, b))
     chunked = chunked_cross_entropy(x, W, b, targets)
     torch.testing.assert_close(chunked, plain)
-    for got, want in zip(torch.autograd.grad(chunked * 0.5, (x, W, b)), expected, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    for gradient, want in zip(torch.autograd.grad(chunked * 0.5, (x, W, b)), expected, strict=True):
+        torch.testing.assert_close(gradient, want, rtol=1e-4, atol=1e-5)
 
 
 def test_training_loss_equals_evaluation_loss_and_ignores_masked_labels():

@@ -1,4 +1,4 @@
-"""Opening a checkpoint, or being told why not: files that run code, tokenizers, the hub, `convert`."""
+"""Open checkpoints: hostile and damaged files, tokenizers, the hub, and `solu convert`."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from solu_model.cli_convert import convert
+from solu_model.commands.convert import convert
 from solu_model.config import SoluConfig
 from solu_model.loading import hub
 from solu_model.loading.checkpoints import (
@@ -31,7 +31,7 @@ CONFIG = {"n_ctx": 8, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_head": 4, "d
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reaches out."""
+    """Keep every test off the network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
@@ -43,13 +43,13 @@ def small_model(**fields: Any) -> SoluForCausalLM:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint of ours with a tokenizer of 257 tokens."""
+    """Write a checkpoint in our format with a tokenizer of 257 tokens."""
     save_checkpoint(small_model(), tmp_path / "checkpoint", train_tokenizer(iter([]), 257))
     return tmp_path / "checkpoint"
 
 
 class WritesAFile:
-    """What a hostile pickle holds: to load it is to call `os.system`."""
+    """The content of a hostile pickle: loading it calls `os.system`."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -75,7 +75,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
     with pytest.raises(CheckpointError, match=r"refused: loading it would call \w+.system.*Nothing was run"):
         load_checkpoint(tmp_path)
     assert not mark.exists()
-    # The file is hostile indeed: loading it the unsafe way runs its code.
+    # The file is hostile: loading it without `weights_only` runs its code.
     if container == "bare pickle":
         pickle.loads(file.read_bytes())
         assert mark.exists()
@@ -99,7 +99,7 @@ def test_only_named_tensors_are_weights(tmp_path: Path) -> None:
     torch.save([torch.zeros(1)], tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="holds a list"):
         read_tensors(tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="no weights file"):
+    with pytest.raises(CheckpointError, match="not a weights file"):
         read_tensors(tmp_path / "w.txt")
 
 
@@ -141,7 +141,7 @@ def test_without_a_tokenizer_the_model_still_loads(folder: Path, caplog: pytest.
         load_checkpoint(folder, tokenizer=folder)
 
 
-def test_a_named_tokenizer_that_cannot_be_had_is_none(
+def test_a_named_tokenizer_that_cannot_be_loaded_is_none(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert run("convert", str(folder), str(tmp_path / "theirs"), "--to", "transformerlens").exit_code == 0
@@ -150,7 +150,7 @@ def test_a_named_tokenizer_that_cannot_be_had_is_none(
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_name": "EleutherAI/gpt-neox-20b"}))
     _, tokenizer = load_checkpoint(tmp_path / "theirs")
     assert tokenizer is None
-    assert "names the tokenizer 'EleutherAI/gpt-neox-20b', which could not be had" in caplog.text
+    assert "names the tokenizer 'EleutherAI/gpt-neox-20b', which could not be loaded" in caplog.text
     assert "--tokenizer PATH" in caplog.text
 
 
@@ -165,13 +165,15 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["NeelNanda/SoLU_1L512W_C4_Code", "solu-12l-pile"])
-def test_a_hub_that_cannot_be_reached_says_what_to_do(name: str) -> None:
-    with pytest.raises(CheckpointError, match=r"the hub did not give it.*Copy the repository into a folder"):
+def test_the_error_of_an_unreachable_hub_states_the_fix(name: str) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"downloading it from the hub failed.*Copy the repository into a folder"
+    ):
         load_checkpoint(name)
 
 
 @pytest.mark.parametrize("error", [ConnectionError("refused"), TimeoutError()])
-def test_network_errors_are_told_as_such(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_errors_are_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> str:
         raise error
 
@@ -181,7 +183,7 @@ def test_network_errors_are_told_as_such(error: Exception, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("path", ["nowhere", "./no/where", "/no/where", Path("no/where")])
-def test_what_is_neither_folder_nor_hub_name(path: str | Path) -> None:
+def test_a_path_that_is_neither_folder_nor_hub_name_is_refused(path: str | Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"is not a folder: expected a checkpoint with config.json, or a hub"
     ):
@@ -189,20 +191,20 @@ def test_what_is_neither_folder_nor_hub_name(path: str | Path) -> None:
 
 
 def test_a_hub_name_fetches_only_what_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def snapshot(name: str, allow_patterns: list[str]) -> str:
-        asked.append((name, allow_patterns))
+        calls.append((name, allow_patterns))
         return str(folder)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     load_checkpoint("solu-6l")
-    assert asked[0][0] == "NeelNanda/SoLU_6L768W_C4_Code"
-    assert not any("checkpoints/" in pattern or pattern == "*" for pattern in asked[0][1])
+    assert calls[0][0] == "NeelNanda/SoLU_6L768W_C4_Code"
+    assert not any("checkpoints/" in pattern or pattern == "*" for pattern in calls[0][1])
     with pytest.raises(CheckpointError, match="not in TransformerLens's format"):
         load_checkpoint("owner/name", tokens=4_000_000)
-    assert "checkpoints/*_000004000000.pth" in asked[1][1]
-    assert "*final.pth" not in asked[1][1]
+    assert "checkpoints/*_000004000000.pth" in calls[1][1]
+    assert "*final.pth" not in calls[1][1]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_a_hub_name_fetches_only_what_is_read(folder: Path, monkeypatch: pytest.
         ('{"model_type": "solu", "act_fn": "relu"}', "describes no valid model"),
     ],
 )
-def test_configurations_of_nothing_we_know(content: str, message: str, folder: Path) -> None:
+def test_unknown_configurations_are_refused(content: str, message: str, folder: Path) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(folder)
@@ -236,8 +238,8 @@ def run(*args: str) -> Any:
 
 
 def test_convert_there_and_back(folder: Path, tmp_path: Path) -> None:
-    there = run("convert", str(folder), str(tmp_path / "theirs"), "--to", "transformerlens")
-    assert there.exit_code == 0, there.output
+    written = run("convert", str(folder), str(tmp_path / "theirs"), "--to", "transformerlens")
+    assert written.exit_code == 0, written.output
     assert {f.name for f in (tmp_path / "theirs").iterdir()} >= {
         "config.json",
         "model_final.pth",

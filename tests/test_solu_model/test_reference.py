@@ -1,4 +1,4 @@
-"""The definitions against hand-worked values and each other."""
+"""The definitions, compared with values computed by hand and with each other."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_the_exponential_form_is_solu_under_a_layer_norm_up_to_eps():
     )
     without_eps = layer_norm(exp_unit(x), one, zero, 0.0)
     torch.testing.assert_close(without_eps, solu_ln(x, one, zero, 0.0), rtol=1e-10, atol=1e-10)
-    # eps weighs differently on SoLU, whose scale the softmax has divided by its denominator.
+    # eps has another effect on SoLU, which is smaller by the denominator of the softmax.
     assert (layer_norm(exp_unit(x), one, zero, 1e-3) - solu_ln(x, one, zero, 1e-3)).abs().max() > 1e-3
 
 

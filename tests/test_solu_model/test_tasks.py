@@ -1,4 +1,4 @@
-"""The paper's tasks: files of every shape, put by lm-eval, and scored as counting by hand scores them."""
+"""The paper's tasks: reading every file format, and lm-eval's scores compared with our own."""
 
 import gzip
 import io
@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from dashboard.cli import app
 from solu_model import load_checkpoint
-from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_sets
-from solu_model.evaluation.tasks.sets import Choice, Cloze, Open
+from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_tasks
+from solu_model.evaluation.tasks.task_files import Cloze, MultipleChoice, OpenQuestion
 
 LAMBADA = [
     {"context": "The lamp was lit at nine, and the widow spoke of the", "continuation": "sea"},
-    {"context": "x " * 60 + "def f0(x):\n    return", "continuation": "x"},  # longer than the model reads
+    {"context": "x " * 60 + "def f0(x):\n    return", "continuation": "x"},  # longer than the model's context
     {"context": "Chapter 1. The lamp was", "continuation": "lit"},
 ]
 ARC = [
@@ -42,7 +42,7 @@ def archived(path: Path, members: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few items of our own in the shapes of the real files."""
+    """Write a few items of our own in the formats of the real files."""
     folder = tmp_path_factory.mktemp("sets")
     lines = {
         "lambada_openai.jsonl.gz": LAMBADA,
@@ -70,63 +70,67 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_shape_is_read(sets: Path) -> None:
-    found = {task.name: list(task.read()) for task in find_sets(sets)}
-    assert found["lambada"][0] == Cloze(LAMBADA[0]["context"], " sea")
-    assert found["arc_easy"][1] == Choice("Question: Who spoke?\nAnswer:", ARC[1]["choices"], 1)
-    assert found["openbook_qa"] == [Choice("Question: What was lit?", ARC[0]["choices"], 0)]
-    assert found["triviaqa"] == [Open("Question: Who?\nAnswer:", ["The Miller", "miller"])]
-    assert found["hellaswag"] == [Choice("A man sits. he", ["falls", "swims", "stands", "sings"], 2)]
-    assert found["arithmetic/sum_of_digits"] == [Cloze("Q: What is 2 plus 3?\n\nA:", " 5")]
-    (question,) = found["mmlu"]
+def test_every_format_is_read(sets: Path) -> None:
+    items = {task.name: list(task.read()) for task in find_tasks(sets)}
+    assert items["lambada"][0] == Cloze(LAMBADA[0]["context"], " sea")
+    assert items["arc_easy"][1] == MultipleChoice("Question: Who spoke?\nAnswer:", ARC[1]["choices"], 1)
+    assert items["openbook_qa"] == [MultipleChoice("Question: What was lit?", ARC[0]["choices"], 0)]
+    assert items["triviaqa"] == [OpenQuestion("Question: Who?\nAnswer:", ["The Miller", "miller"])]
+    assert items["hellaswag"] == [MultipleChoice("A man sits. he", ["falls", "swims", "stands", "sings"], 2)]
+    assert items["arithmetic/sum_of_digits"] == [Cloze("Q: What is 2 plus 3?\n\nA:", " 5")]
+    (question,) = items["mmlu"]
     assert question.query.endswith("about formal logic.\n\nA, b?\nA. w\nB. x\nC. y, z\nD. 1\nAnswer:")
     assert (question.choices, question.gold) == (["A", "B", "C", "D"], 2)
-    assert [task.name for task in find_sets(sets, ["arithmetic"])] == [
+    assert [task.name for task in find_tasks(sets, ["arithmetic"])] == [
         "arithmetic/sum_of_digits", "arithmetic/two_digit_addition",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
-        ("arc_easy.jsonl.gz", '{"query": "?", "choices": ["a"], "gold": 0}\n', "item 1 is not .*1 answers"),
+        (
+            "arc_easy.jsonl.gz",
+            '{"query": "?", "choices": ["a"], "gold": 0}\n',
+            "item 1 is invalid .*1 answers",
+        ),
         ("arc_easy.jsonl.gz", '{"query": "?", "choices": ["a", "b"], "gold": 2}\n', "got 2"),
         ("arc_easy.jsonl.gz", '{"choices": ["a", "b"], "gold": 1}\n', "no field 'query'"),
-        ("arc_easy.jsonl.gz", '{"query": 3, "choices": ["a", "b"], "gold": 1}\n', "not one"),
+        ("arc_easy.jsonl.gz", '{"query": 3, "choices": ["a", "b"], "gold": 1}\n', "is invalid"),
         ("lambada_openai.jsonl.gz", "[1, 2]\n", "expected a JSON object"),
-        ("lambada_openai.jsonl.gz", "{\n", "not one"),
+        ("lambada_openai.jsonl.gz", "{\n", "is invalid"),
         ("hellaswag_val.txt.gz", "A man\n2\nfalls\n", "four endings"),
-        ("triviaqa_sm_sub.jsonl.gz", '{"context": "?", "answer": "a", "aliases": [7]}\n', "expected texts"),
+        ("triviaqa_sm_sub.jsonl.gz", '{"context": "?", "answer": "a", "aliases": [7]}\n', "expected strings"),
     ],
 )
-def test_a_damaged_item_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_damaged_item_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
     gzipped(tmp_path / name, text)
-    (task,) = find_sets(tmp_path)
-    with pytest.raises(TaskError, match=f"{name}: .*{said}"):
+    (task,) = find_tasks(tmp_path)
+    with pytest.raises(TaskError, match=f"{name}: .*{message}"):
         list(task.read())
 
 
-def test_files_that_are_not_there_or_cut_short(tmp_path: Path, sets: Path) -> None:
+def test_missing_and_truncated_files_are_refused(tmp_path: Path, sets: Path) -> None:
     with pytest.raises(TaskError, match="holds none of lambada_openai"):
-        find_sets(tmp_path)
+        find_tasks(tmp_path)
     with pytest.raises(TaskError, match=r"no task 'sudoku'.*arc_easy, arithmetic"):
-        find_sets(sets, ["sudoku", "mmlu"])
+        find_tasks(sets, ["sudoku", "mmlu"])
     (tmp_path / "gpt3_arithmetic.tar.gz").write_bytes((sets / "gpt3_arithmetic.tar.gz").read_bytes()[:60])
     with pytest.raises(TaskError, match="cannot be read"):
-        find_sets(tmp_path)
+        find_tasks(tmp_path)
 
 
 def likelihood(model: torch.nn.Module, context: list[int], target: list[int]) -> tuple[float, bool]:
-    """Log-probability of the target after BOS and context, and whether each token of it is the likeliest."""
+    """Return the log-probability of the target after BOS and context; True if it is the likeliest."""
     n_ctx = model.config.n_ctx
     read = [0, *context, *target[:-1]][-n_ctx:]
-    read[0] = 0  # the BOS stays where a text is too long
+    read[0] = 0  # a text that is too long keeps its BOS
     logp = model(torch.tensor([read])).logits[0].log_softmax(-1)[-len(target) :]
     right = bool((logp.argmax(-1) == torch.tensor(target)).all())
     return float(logp.gather(1, torch.tensor(target)[:, None]).sum()), right
 
 
-def test_scores_are_those_of_counting_by_hand(sets: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_scores_equal_those_computed_by_hand(sets: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "tasks.json"
     command = [
         "evaluate",
@@ -139,16 +143,16 @@ def test_scores_are_those_of_counting_by_hand(sets: Path, tiny_checkpoint: Path,
         "--out",
         str(out),
     ]
-    said = CliRunner().invoke(app, command)
-    assert said.exit_code == 0, said.output
-    found = {result.task: result for result in TaskResults.load(out).results}
-    assert sorted(found) == sorted(task.name for task in find_sets(sets))
+    run = CliRunner().invoke(app, command)
+    assert run.exit_code == 0, run.output
+    results = {result.task: result for result in TaskResults.load(out).results}
+    assert sorted(results) == sorted(task.name for task in find_tasks(sets))
 
     model, tokenizer = load_checkpoint(tiny_checkpoint)
     model.eval()
 
     def split(context: str, rest: str) -> tuple[list[int], list[int]]:
-        """The tokens of a text, cut where its context ends."""
+        """Return the tokens of the context and those of the rest."""
         both = tokenizer(context + rest, add_special_tokens=False)["input_ids"]
         n = len(tokenizer(context, add_special_tokens=False)["input_ids"])
         return both[:n], both[n:]
@@ -160,28 +164,28 @@ def test_scores_are_those_of_counting_by_hand(sets: Path, tiny_checkpoint: Path,
             query = row["query"] + "\nAnswer:"
             scores = [likelihood(model, *split(query, " " + c))[0] / len(c) for c in row["choices"]]
             right += scores.index(max(scores)) == row["gold"]
-    lambada, arc = found["lambada"], found["arc_easy"]
+    lambada, arc = results["lambada"], results["arc_easy"]
     mean = sum(nats for nats, _ in cloze) / len(cloze)
     assert torch.tensor(lambada.perplexity).log().item() == pytest.approx(-mean, rel=1e-4)
     assert lambada.value == pytest.approx(sum(ok for _, ok in cloze) / len(cloze))
     assert (arc.metric, arc.value) == ("acc_norm", pytest.approx(right / len(ARC)))
     assert arc.chance == pytest.approx((1 / 3 + 1 / 2 + 1 / 3) / 3)
-    assert (found["mmlu"].n_items, found["triviaqa"].metric) == (1, "exact_match")
+    assert (results["mmlu"].n_items, results["triviaqa"].metric) == (1, "exact_match")
 
 
 def test_either_text_or_tasks(tiny_checkpoint: Path) -> None:
-    said = CliRunner().invoke(app, ["evaluate", "--model", str(tiny_checkpoint)])
-    assert said.exit_code == 2
-    assert "--data or --tasks" in said.output
+    run = CliRunner().invoke(app, ["evaluate", "--model", str(tiny_checkpoint)])
+    assert run.exit_code == 2
+    assert "--data or --tasks" in run.output
 
 
-def test_what_is_no_file_of_results_says_so(tmp_path: Path) -> None:
+def test_a_file_without_results_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text('{"results": [{"value": 2}]}')
     with pytest.raises(ValueError, match="measure them again"):
         TaskResults.load(tmp_path / "tasks.json")
 
 
-def test_sets_of_one_group_count_as_one() -> None:
+def test_tasks_of_one_group_are_combined() -> None:
     rows = [
         TaskResult("arithmetic/sum", "acc", 0.5, 0.1, 10, 0.0, "a"),
         TaskResult("mmlu", "acc_norm", 0.25, 0.01, 100, 0.25, "b"),

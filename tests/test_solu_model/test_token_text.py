@@ -1,4 +1,4 @@
-"""Whole characters out of tokens that cut them, with offsets as a browser counts.
+"""Bytes of tokens, and pieces of whole characters with offsets in UTF-16 code units.
 
 SOLU_TOKENIZERS may name a folder with gpt-neox-20b.tokenizer.json, gpt2.encoder.json and gpt2.vocab.bpe,
 which are too large to keep here: the tests of published vocabularies then run too.
@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.implementations import ByteLevelBPETokenizer
 
-from solu_model.text.token_text import (
-    Piece,
-    byte_alphabet,
-    decode_vocabulary,
-    display_pieces,
-    utf16_length,
-    vocabulary_bytes,
-)
+from solu_model.text.display_pieces import Piece, display_pieces, utf16_length
+from solu_model.text.token_bytes import byte_alphabet, decode_vocabulary, vocabulary_bytes
 
 TEXTS = [
     "plain words",
@@ -38,7 +32,7 @@ TEXTS = [
 
 
 def small_tokenizer() -> Tokenizer:
-    """A byte-level BPE that knows little, so that most characters beyond ASCII are cut."""
+    """Train a byte-level BPE with few tokens, so that most characters outside ASCII are split."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -54,7 +48,7 @@ def small_tokenizer() -> Tokenizer:
 
 
 def check(pieces: list[Piece], tokens: list[bytes]) -> str:
-    """What holds of every list of pieces; returns their text."""
+    """Check the invariants of a list of pieces; return their text."""
     text = "".join(p.text for p in pieces)
     assert text == b"".join(tokens).decode(errors="replace")
     assert [i for p in pieces for i in range(p.first_token, p.first_token + p.n_tokens)] == [
@@ -155,9 +149,10 @@ def test_a_vocabulary_of_neither_kind_is_refused() -> None:
         decode_vocabulary({"a": 0, "▁the": 1}, {})
 
 
-def test_it_needs_no_torch() -> None:
+def test_importing_it_imports_no_torch() -> None:
     heavy = "'torch' in sys.modules or 'transformers' in sys.modules"
-    code = f"import sys, solu_model.text.token_text; sys.exit({heavy})"
+    modules = "solu_model.text.display_pieces, solu_model.text.token_bytes"
+    code = f"import sys, {modules}; sys.exit({heavy})"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -182,7 +177,7 @@ def test_text_comes_back_whole_through_a_published_vocabulary(published: Tokeniz
     tokens = [table[i] for i in published.encode(text, add_special_tokens=False).ids]
     normalised = published.normalizer.normalize_str(text) if published.normalizer else text
     assert check(display_pieces(tokens), tokens) == normalised
-    if published.normalizer:  # GPT-NeoX composes
+    if published.normalizer:  # GPT-NeoX normalises to NFC
         assert normalised == unicodedata.normalize("NFC", text)
 
 

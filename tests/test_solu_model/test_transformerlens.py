@@ -1,4 +1,4 @@
-"""The TransformerLens format: every layout against what HookedTransformer computed, and every refusal."""
+"""The TransformerLens format: every layout compared with HookedTransformer's outputs, and every refusal."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ ONE, OLD, GELU = (BY_NAME[n] for n in ("SoLU_1L512W_C4_Code", "SoLU_2L_v10_old",
 
 
 @pytest.mark.parametrize("layout", SMALL, ids=lambda layout: layout.name)
-def test_every_layout_computes_what_hooked_transformer_did(layout: Layout, tmp_path: Path) -> None:
+def test_every_layout_agrees_with_hooked_transformer(layout: Layout, tmp_path: Path) -> None:
     write_checkpoint(layout, tmp_path)
     model, tokenizer = load_checkpoint(tmp_path)
     assert tokenizer is None
@@ -70,9 +70,7 @@ def rewrite(folder: Path, **tensors: torch.Tensor | None) -> None:
         ({"d_model": "wide"}, "valid"),
     ],
 )
-def test_what_cannot_be_computed_faithfully_is_refused(
-    fields: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_unsupported_configurations_are_refused(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
     write_checkpoint(ONE, tmp_path)
     change(tmp_path, **fields)
     if fields.get("n_heads") == 0:
@@ -111,7 +109,7 @@ def test_missing_extra_and_misshapen_tensors_are_all_named(tmp_path: Path) -> No
         assert part in str(caught.value)
 
 
-def test_a_norm_that_the_configuration_does_not_say_is_not_dropped(tmp_path: Path) -> None:
+def test_a_norm_missing_from_the_configuration_is_not_dropped(tmp_path: Path) -> None:
     write_checkpoint(ONE, tmp_path)
     change(tmp_path, act_fn="solu")
     with pytest.raises(CheckpointError, match=r"unexpected blocks.0.mlp.ln.w \[32\].*is it solu_ln\?"):
@@ -125,7 +123,7 @@ def test_half_a_norm_is_an_error_even_where_norms_may_be_folded(tmp_path: Path) 
         load_checkpoint(tmp_path)
 
 
-def test_old_layout_is_known_by_folder_config_or_file_where_no_norm_tells(tmp_path: Path) -> None:
+def test_without_norms_the_old_layout_is_recognised_by_folder_config_or_file(tmp_path: Path) -> None:
     folded = BY_NAME["SoLU_2L_v10_old folded"]
     tokens = layouts.tokens(folded)
     write_checkpoint(folded, tmp_path / "by_file")
@@ -169,7 +167,7 @@ def test_training_checkpoints_are_chosen_by_tokens(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, tokens=7)
 
 
-def test_no_telling_which_weights_file(tmp_path: Path) -> None:
+def test_ambiguous_weights_files_are_refused(tmp_path: Path) -> None:
     write_checkpoint(ONE, tmp_path)
     (tmp_path / "model_final.pth").rename(tmp_path / "a.pth")
     load_checkpoint(tmp_path)
@@ -178,7 +176,7 @@ def test_no_telling_which_weights_file(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-def test_gelu_says_that_it_follows_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_loading_gelu_logs_that_its_tanh_form_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_checkpoint(GELU, tmp_path)
     with caplog.at_level(logging.INFO):
         model, _ = load_checkpoint(tmp_path)
@@ -222,7 +220,7 @@ def test_written_and_read_again_is_the_same_model(fields: dict[str, Any], tmp_pa
         ({"mlp_layer_norm_eps": 1e-6}, "mlp_layer_norm_eps = 1e-06"),
     ],
 )
-def test_what_the_format_cannot_say_is_not_written(
+def test_models_that_the_format_cannot_describe_are_not_written(
     fields: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     config = SoluConfig(d_vocab=9, n_ctx=4, d_model=4, n_heads=1, d_head=4, d_mlp=8, **fields)

@@ -24,8 +24,7 @@ def python_code(path: str, tokens: TextTokens, layer: int, neuron: int, hook: st
     all_are_read = len(tokens.ids) == tokens.n_all
     part = "" if all_are_read else f"[{tokens.first}:{end}]  # the tokens that fit into the context"
     return f"""import torch
-from solu_model.loading.adapters import load_neuron_model
-from solu_model.text.tokenizer import encode_texts
+from solu_model import encode_texts, load_neuron_model
 
 model, tokenizer = load_neuron_model({path!r})
 text = {tokens.text!r}

@@ -20,7 +20,7 @@ from dashboard.shared.place import Place, Stamp, stamp_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from solu_model.neuron_model import NeuronModel
+    from solu_model.protocols import NeuronModel
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""How well a model does the tasks of the paper's Figure 2, judged by lm-eval on local files.
+"""The tasks of the paper's Figure 2 (LAMBADA, ARC, MMLU ...), run by lm-eval on local files.
 
-`sets.py` reads the files, `definitions.py` says each task in lm-eval's words, `run.py` has lm-eval ask
-them in a process of its own (`process.py`), `results.py` is what comes back. lm-eval is an optional
-requirement.
+- `task_files`: read and check the files of a task.
+- `lm_eval_config`: describe a task to lm-eval.
+- `run`: start lm-eval in a process of its own, which runs `lm_eval_process`.
+- `results`: the answers, as a file beside the model.
+
+lm-eval is an optional requirement (`pip install 'solu-explorer[tasks]'`).
 """
 
 from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
 from solu_model.evaluation.tasks.run import run_tasks
-from solu_model.evaluation.tasks.sets import TaskError, find_sets
+from solu_model.evaluation.tasks.task_files import TaskError, find_tasks
 
-__all__ = ["TASKS_FILE", "TaskError", "TaskResult", "TaskResults", "find_sets", "run_tasks"]
+__all__ = ["TASKS_FILE", "TaskError", "TaskResult", "TaskResults", "find_tasks", "run_tasks"]

@@ -1,4 +1,4 @@
-"""What came of the tasks, as a file beside the model: `tasks.json`, which the dashboard draws."""
+"""Results of tasks, as a file `tasks.json` beside the model, which the dashboard draws."""
 
 import json
 import math
@@ -11,67 +11,71 @@ from pydantic import Field, TypeAdapter, ValidationError
 from solu_model.files import written_aside
 
 TASKS_FILE = "tasks.json"
-"""Its name in a model's folder."""
+"""Name of the file in a model's folder."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A model's answers to one set, zero-shot."""
+    """The score of a model on one task, zero-shot."""
 
     task: str
-    """As `lambada` or `arithmetic/two_digit_addition`."""
+    """Name of the task, e.g. `lambada` or `arithmetic/two_digit_addition`."""
     metric: str
-    """`acc` (the right answer is the likeliest), `acc_norm` (the same by byte of answer), `exact_match`."""
+    """`acc` (the correct answer is the likeliest), `acc_norm` (likelihood per byte) or `exact_match`."""
     value: _Share
-    """The share answered rightly."""
+    """Share of items answered correctly."""
     stderr: _Share
+    """Standard error of the share."""
     n_items: Annotated[int, Field(ge=1)]
     chance: _Share
-    """The share that guessing gets right."""
+    """Expected share of correct answers when guessing."""
     sha256: str
-    """Of the file the set came from."""
+    """SHA-256 of the file that the items come from."""
     perplexity: float | None = None
-    """Of what comes next, where the task is to go on."""
+    """Perplexity of the target, for tasks that continue a text."""
 
 
 @dataclass(frozen=True)
 class TaskResults:
-    """All of a model's, and what they were measured of and with."""
+    """The scores of a model on all tasks, with the weights and the versions they were measured with."""
 
     model_sha256: str
+    """Hash of the weights, see `weights_hash`."""
     lm_eval: str
-    """Version."""
+    """Version of lm-eval."""
     torch: str
+    """Version of torch."""
     results: list[TaskResult]
 
     def save(self, file: Path) -> None:
-        """Write them aside, then rename."""
+        """Write the results as JSON, atomically."""
         with written_aside(file) as aside:
             aside.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def by_group(self) -> list[TaskResult]:
-        """One result a group: sets with a common first name count as one, as the arithmetic ones do."""
+        """Return one result per group: tasks whose names share the part before "/" are combined by items."""
         groups: dict[str, list[TaskResult]] = {}
         for result in self.results:
             groups.setdefault(result.task.partition("/")[0], []).append(result)
-        return [_together(name, parts) for name, parts in groups.items()]
+        return [_combined(name, parts) for name, parts in groups.items()]
 
     @classmethod
     def load(cls, file: Path) -> "TaskResults":
-        """Read them.
+        """Read results.
 
         Raises:
-            ValueError: the file is not such a file.
+            ValueError: the file does not hold results of tasks.
         """
         try:
             return TypeAdapter(cls).validate_json(file.read_bytes())
         except ValidationError as error:
-            raise ValueError(f"{file} holds no results of tasks: measure them again") from error
+            raise ValueError(f"{file} does not hold results of tasks: measure them again") from error
 
 
-def _together(name: str, parts: list[TaskResult]) -> TaskResult:
+def _combined(name: str, parts: list[TaskResult]) -> TaskResult:
+    """Return the mean of results, weighted by items. Their errors are taken as independent."""
     if len(parts) == 1:
         return parts[0]
     n_items = sum(part.n_items for part in parts)

@@ -1,6 +1,9 @@
-"""Inside the process that has lm-eval: `python -m solu_model.evaluation.tasks.process REQUEST ANSWER`.
+"""The process that runs lm-eval.
 
-lm-eval brings many packages and opinions about logging and networks: out of process they are nobody else's.
+    python -m solu_model.evaluation.tasks.lm_eval_process REQUEST ANSWER
+
+lm-eval imports many packages and changes settings of logging and networks. In a process of its own it does
+not affect the caller.
 """
 
 import json
@@ -15,17 +18,20 @@ from lm_eval.tasks import TaskManager
 
 from solu_model.loading.checkpoints import load_with_tokenizer
 
-_BOOTSTRAPS = 2000  # draws of the standard errors that have no formula
+_BOOTSTRAP_DRAWS = 2000  # for standard errors that have no formula
 
 
 class _BosFirst(HFLM):
-    """lm-eval's own, but that a text too long for the model loses its middle-left and not its BOS."""
+    """lm-eval's model, which keeps the BOS when it cuts a text that is too long.
+
+    lm-eval cuts such a text at its left, BOS included. Our models are trained with a BOS in every context.
+    """
 
     def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
         bos = self.tokenizer.bos_token_id
         fitted = []
         for key, context, continuation in requests:
-            room = self.max_length + 1 - len(continuation)  # the last token is predicted, not read
+            room = self.max_length + 1 - len(continuation)  # the last token is only predicted, never an input
             if len(context) > room:
                 context = [bos, *context[len(context) - room + 1 :]]
             fitted.append((key, context, continuation))
@@ -33,21 +39,21 @@ class _BosFirst(HFLM):
 
 
 def main() -> None:
-    """Answer a request: both are files of JSON."""
+    """Read a request, run its tasks, and write lm-eval's results; both are JSON files."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     model, tokenizer = load_with_tokenizer(request["model"], tokenizer=request["tokenizer"])
     language_model = _BosFirst(
         pretrained=model, tokenizer=tokenizer, max_length=model.config.n_ctx, add_bos_token=True,
         batch_size=request["batch_size"], device="cuda" if torch.cuda.is_available() else "cpu",
     )  # fmt: skip
-    found = lm_eval.simple_evaluate(
+    evaluation = lm_eval.simple_evaluate(
         model=language_model,
         tasks=request["tasks"],
         task_manager=TaskManager(include_defaults=False),
-        bootstrap_iters=_BOOTSTRAPS,
+        bootstrap_iters=_BOOTSTRAP_DRAWS,
         log_samples=False,
     )
-    Path(sys.argv[2]).write_text(json.dumps(found["results"], default=str), encoding="utf-8")
+    Path(sys.argv[2]).write_text(json.dumps(evaluation["results"], default=str), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The activations as functions: each picks a backend by `op.backend_name` and does one operation.
+"""The activations as functions. Each chooses a backend by `op.backend_name` and runs one operation.
 
+Sections in docstrings are those of the paper, "Softmax Linear Units" (Transformer Circuits, 2022).
 Legend: M d_mlp, `...` any leading dimensions.
 """
 
@@ -13,7 +14,7 @@ from solu_model.activation.op import activation_op, backend_name
 
 
 class _WithNorm(Protocol):
-    """One result, or two with `return_mid`."""
+    """Type of `solu_ln` and `exp_ln`: one result, or two with `return_mid`."""
 
     @overload
     def __call__(
@@ -56,22 +57,23 @@ def solu_ln(
     *,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """LN(x * softmax(x)), a softmax and a LayerNorm for each block of neurons (paper 4.3, 4.4).
+    """Compute LN(x * softmax(x)), with a softmax and a LayerNorm for each block of neurons (paper 4.3, 4.4).
 
     Args:
         x: `[..., M]` pre-activations (`hook_pre`), any floating dtype.
         weight, bias: `[M]` of the LayerNorm, any floating dtype.
         eps: added to the variance.
-        n_blocks: equal blocks of neurons; divides M.
-        return_mid: also return x * softmax(x), which is otherwise never written.
+        n_blocks: number of equal blocks of neurons; divides M.
+        return_mid: also return x * softmax(x), which is otherwise never written to memory.
         backend: see `backend_name`.
 
     Returns:
-        `[..., M]` in x's dtype (`hook_post`), computed in float32 at least and rounded once. With
-        `return_mid`, a pair of it and `hook_mid`, `[..., M]` in x's dtype.
+        `hook_post`, `[..., M]` in x's dtype, computed in float32 or better and rounded once. With
+        `return_mid`, the pair (`hook_post`, `hook_mid`), both `[..., M]` in x's dtype.
 
     Raises:
-        ValueError: n_blocks does not divide M, or weight or bias is not `[M]`.
+        ValueError: x is not floating, n_blocks does not divide M, weight or bias is not `[M]`, or the backend
+            does not support x.
     """
     return _with_norm(x, weight, bias, eps, n_blocks, True, return_mid, backend)
 
@@ -87,29 +89,33 @@ def exp_ln(
     *,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """LN(x * exp(x)), equal to `solu_ln` but for eps (paper 4.3); overflows where exp(x) does.
+    """Compute LN(x * exp(x)), which equals `solu_ln` up to the effect of eps (paper 4.3).
 
-    Args, result and errors as in `solu_ln`; `hook_mid` is x * exp(x).
+    It overflows where exp(x) does. Arguments, result and errors are as in `solu_ln`; `hook_mid` is x *
+    exp(x).
     """
     return _with_norm(x, weight, bias, eps, n_blocks, False, return_mid, backend)
 
 
 def solu(x: Tensor, n_blocks: int = 1, *, backend: str | None = None) -> Tensor:
-    """x * softmax(x) over each of `n_blocks` equal parts of the last dimension (paper 4.2).
+    """Compute x * softmax(x) over each of `n_blocks` equal parts of the last dimension (paper 4.2).
 
     Args:
         x: `[..., M]` pre-activations, any floating dtype.
-        n_blocks: blocks of neurons; divides M.
+        n_blocks: number of blocks of neurons; divides M.
         backend: see `backend_name`.
 
     Returns:
         `[..., M]` in x's dtype. SoLU(4, 1, 4, 1) is about (2, 0, 2, 0).
+
+    Raises:
+        ValueError: x is not floating, n_blocks does not divide M, or the backend does not support x.
     """
     return _without_norm(x, n_blocks, True, backend)
 
 
 def exp_unit(x: Tensor, *, backend: str | None = None) -> Tensor:
-    """x * exp(x), `[..., M]` to `[..., M]` in x's dtype: `exp_ln` without its LayerNorm."""
+    """Compute x * exp(x), `[..., M]` in x's dtype: `exp_ln` without its LayerNorm (paper 4.3)."""
     return _without_norm(x, 1, False, backend)
 
 
@@ -136,9 +142,10 @@ def _with_norm(
     for name, parameter in (("weight", weight), ("bias", bias)):
         if parameter.shape != x.shape[-1:]:
             raise ValueError(
-                f"{name} must have an entry a neuron, [{x.shape[-1]}], got {list(parameter.shape)}"
+                f"{name} must have one entry for each neuron, [{x.shape[-1]}], got {list(parameter.shape)}"
             )
     name = backend_name(x.device.type, x.dtype, backend)
+    # The reference is called directly and not through the operation, so that it keeps second derivatives.
     if name == "reference":
         normed = reference.solu_ln if softmax else reference.exp_ln
         out = normed(x, weight, bias, eps, n_blocks)

@@ -1,7 +1,7 @@
-"""What a model must offer to be cached and browsed: `NeuronModel`.
+"""The protocol `NeuronModel`: the interface of a model whose neurons can be cached and browsed.
 
-`SoluForCausalLM` is one; `adapters.adapt` makes one of other people's models. Legend: B batch, T position,
-D d_model, M d_mlp, V d_vocab.
+`SoluForCausalLM` implements it; `solu_model.loading.adapters.adapt` wraps other causal models in it.
+Legend: B batch, T position, D d_model, M d_mlp, V d_vocab.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from solu_model.taps import Visit
 
 
 class NeuronModelConfig(Protocol):
-    """The sizes that a cache is laid out by."""
+    """The sizes of a model, from which the layout of a cache follows."""
 
     @property
     def d_model(self) -> int:
@@ -26,11 +26,11 @@ class NeuronModelConfig(Protocol):
 
     @property
     def d_mlp(self) -> int:
-        """Neurons a block."""
+        """Neurons per block."""
 
     @property
     def n_ctx(self) -> int:
-        """Longest context in tokens, the BOS included."""
+        """Longest context in tokens, including the BOS."""
 
     @property
     def d_vocab(self) -> int:
@@ -42,11 +42,11 @@ class NeuronModelConfig(Protocol):
 
     @property
     def has_mlp_norm(self) -> bool:
-        """Whether a LayerNorm stands between `hook_mid` and `hook_post`; if not there is no `hook_mid`."""
+        """True if a LayerNorm separates `hook_mid` from `hook_post`; without one there is no `hook_mid`."""
 
     @property
     def bos_token_id(self) -> int | None:
-        """The token put first in every context; None where the model has none."""
+        """Id of the token at position 0 of every context; None if the model has none."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class OutputPath:
     """The weights between a neuron of one layer and the logits.
 
     Attributes:
-        W_out: `[M, D]`, what each neuron writes to the residual stream per unit of `hook_post`.
+        W_out: `[M, D]`, the vector that each neuron writes to the residual stream per unit of `hook_post`.
         mlp_norm: `[M]`, the weight of the LayerNorm between `hook_mid` and `hook_post`; None without one.
         final_norm: `[D]`, the weight of the norm before the unembedding.
-        centres: whether that norm subtracts the mean (LayerNorm) or not (RMS).
+        centres: True if that norm subtracts the mean (LayerNorm), False if not (RMS).
         W_U: `[D, V]`, the unembedding.
     """
 
@@ -77,7 +77,7 @@ class NeuronModel(Protocol):
         """The model's sizes."""
 
     def point_names(self) -> list[str]:
-        """The activations it has, in the order of the forward pass, e.g. `blocks.0.mlp.hook_post`."""
+        """Return the names of its activations, in forward order, e.g. `blocks.0.mlp.hook_post`."""
 
     def activations(
         self,
@@ -87,32 +87,37 @@ class NeuronModel(Protocol):
         *,
         visit: Visit | None = None,
     ) -> dict[str, Tensor]:
-        """Activations alone, `[B, T, M]` by name: the pass ends at the last point asked for.
+        """Run the model as far as the last wanted point and return activations, without logits.
 
         Args:
             tokens: `[B, T]` ids.
-            names: of `point_names()`.
+            names: names from `point_names()`.
             attention_mask: `[B, T]`, 0 at padding.
-            visit: is given each name and its activations as soon as the pass reaches them. Nothing is kept
-                then and nothing returned, so that what is held does not grow with the number of layers. It
-                must neither write to them, which the pass goes on with, nor run the model.
+            visit: a callback that receives each name and its activations as soon as the pass reaches them.
+                Then nothing is kept or returned, so that memory does not grow with the number of layers. The
+                callback must not write to the activations, which the pass still needs, nor run the model.
+
+        Returns:
+            Activations by name, `[B, T, M]` for points of the MLP; empty with `visit`.
 
         Raises:
-            ValueError: a name that the model does not have, or tokens beyond `n_ctx`.
+            ValueError: the model has no point of that name, or T exceeds `n_ctx`.
         """
 
     def run_with_cache(self, tokens: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits `[B, T, V]` and activations; arguments and errors as in `activations`."""
+        """Return logits `[B, T, V]` and activations by name; arguments and errors as in `activations`."""
 
     def output_path(self, layer: int) -> OutputPath:
-        """The weights between the neurons of `layer` and the logits.
+        """Return the weights between the neurons of `layer` and the logits.
 
         Raises:
             IndexError: there is no such layer.
         """
 
     def input_weights(self, layer: int) -> Tensor:
-        """`[D, M]`, what the `hook_pre` of each neuron of `layer` reads: W_in, of a gated MLP its gate.
+        """Return the weights from the residual stream to `hook_pre` in `layer`, `[D, M]`.
+
+        They are W_in; in a gated MLP they are the weights of the gate.
 
         Raises:
             IndexError: there is no such layer.

@@ -1,19 +1,19 @@
 """Triton kernels of SoLU and its LayerNorm for rows that fit in registers: x is read once.
 
-Legend: R rows, B blocks of neurons, W neurons a block, `[R, B, W]` contiguous; stats is float32
-`[R, B, 4]`: m = max x, 1 / s with s = sum exp(x - m), the mean of t = x exp(x - m), 1 / sqrt(variance + eps)
-of mid = t / s.
+Legend: R rows, B blocks of neurons, W neurons a block, `[R, B, W]` contiguous. stats is float32 `[R, B, 4]`:
+m = max x; 1 / s with s = sum exp(x - m); the mean of t = x exp(x - m); r = 1 / sqrt(variance + eps) with the
+variance of mid = t / s.
 """
 
 import triton
 import triton.language as tl
 
-from solu_model.activation.triton_parts import (
+from solu_model.activation.cuda.kernel_parts import (
     load,
     load_stats,
     normalised,
     store,
-    store_shares,
+    store_partial_grads,
     store_stats,
     through_norm,
     through_unit,
@@ -35,10 +35,10 @@ def forward(
     SOFTMAX: tl.constexpr,
     NORM: tl.constexpr,
     MID: tl.constexpr,
-    ROWS: tl.constexpr,  # rows a program
+    ROWS: tl.constexpr,  # rows of a program
     BLOCK: tl.constexpr,  # power of two >= W
 ):
-    """A program takes one block of neurons of ROWS rows."""
+    """Compute out, stats and, if MID, mid. A program takes one block of neurons of ROWS rows."""
     block = tl.program_id(1)
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
@@ -61,7 +61,7 @@ def forward(
     if NORM:
         mean = tl.sum(t, axis=1, keep_dims=True) / width
         centred = tl.where(inside, t - mean, 0.0)
-        rest = tl.sum(centred, axis=1, keep_dims=True) / width  # the mean's rounding
+        rest = tl.sum(centred, axis=1, keep_dims=True) / width  # the rounding error of the mean
         variance = tl.sum(centred * centred, axis=1, keep_dims=True) / width - rest * rest
         mean += rest
         rstd = 1.0 / tl.sqrt(tl.maximum(variance, 0.0) * inverse * inverse + eps)
@@ -80,7 +80,7 @@ def backward(
     grad_out_ptr,  # [R, B, W]
     grad_mid_ptr,  # [R, B, W], read if GRAD_MID
     grad_x_ptr,  # [R, B, W]
-    shares_ptr,  # float32 [programs, 2, B, W], written if NORM
+    partial_grads_ptr,  # float32 [programs, 2, B, W], written if NORM
     n_rows,
     n_blocks,
     width,
@@ -90,7 +90,10 @@ def backward(
     ROWS: tl.constexpr,  # rows at a time
     BLOCK: tl.constexpr,  # power of two >= W
 ):
-    """A program takes one block of neurons of every so many rows, and sums weight's and bias's gradients."""
+    """Compute the gradient of x and partial gradients of weight and bias.
+
+    A program takes one block of neurons of every n-th group of ROWS rows, n being the number of programs.
+    """
     block = tl.program_id(1)
     column = tl.arange(0, BLOCK)[None, :]
     of_column = block * width + column
@@ -124,4 +127,6 @@ def backward(
             dot = tl.sum(d * (x * p), axis=1, keep_dims=True)
         store(grad_x_ptr, at, inside, through_unit(x, p, d, dot))
     if NORM:
-        store_shares(shares_ptr, of_column, n_blocks * width, column < width, grad_weight, grad_bias)
+        store_partial_grads(
+            partial_grads_ptr, of_column, n_blocks * width, column < width, grad_weight, grad_bias
+        )

@@ -1,12 +1,13 @@
-"""Numba kernels of SoLU and its LayerNorm, forward and backward, for x86 and ARM processors.
+"""Kernels of SoLU and its LayerNorm in numba, forward and backward, for x86 and ARM processors.
 
-`entry_points` gives C functions of one argument, the address of the int64 words listed in `cpu_rows`, so
-that any threading runtime can call them: every thread that enters takes chunks of rows until none is left,
-and holds neither the interpreter lock nor Python objects. A row is read from memory once: the first pass
-over it asks for the next one, and the passes after it find it in the first or second level cache.
+`entry_points` returns C functions of one argument, laid out in `words`. Each thread that calls one takes
+chunks of rows until none is left, and needs neither the interpreter lock nor Python objects. A row is read
+from memory once: the first pass over it prefetches the next row, and later passes find it in the first- or
+second-level cache.
 
-Legend: M d_mlp, W = M / n_blocks a block's width, m maximum, e = exp(x - m), p softmax, t = x e,
-n normalised row, g gradient of out, h = g weight, d gradient of mid. Formulas in `solu_model.activation.cpu`.
+Legend: M d_mlp, W = M / n_blocks the width of a block, m maximum, e = exp(x - m), p softmax, t = x e,
+n normalised row, g gradient of out, h = g weight, d gradient of mid. The formulas are in `backend`. A "row"
+in this file is one block of a row, W elements. The argument `a` is the array of words.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,12 @@ from typing import Any
 import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 
-from solu_model.activation import cpu_rows as words
-from solu_model.activation.cpu_intrinsics import bits_of, from_bits, take, widest_vectors
-from solu_model.activation.cpu_rows import (
+from solu_model.activation.cpu import words
+from solu_model.activation.cpu.intrinsics import bits_of, fetch_and_increment, from_bits, widest_vectors
+from solu_model.activation.cpu.rows import (
     EXACT,
-    FETCHED,
-    N_SCRATCH,
-    SUMMED,
+    PARTIAL_SUM_ELEMENTS,
+    PREFETCH_ELEMENTS,
     SUMS,
     UNFUSED,
     destination,
@@ -39,9 +39,10 @@ _0, _1 = np.float32(0), np.float32(1)
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _max(x: Any) -> Any:
-    """Maximum of a row through its bits as sortable integers: unlike float max, that vectorises.
+    """Return the maximum of a row.
 
-    A positive NaN sorts above infinity; a negative one is lost here and comes back through `exp`.
+    It compares bits as sortable integers, which LLVM vectorises; it does not vectorise the maximum of floats.
+    A positive NaN sorts above infinity. A negative NaN is lost here and comes back through `exp`.
     """
     widest_vectors()
     top = np.int32(-(2**31))
@@ -53,8 +54,8 @@ def _max(x: Any) -> Any:
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _unit(x: Any, m: Any, t: Any) -> Any:
-    """t; the sums of e and of t."""
+def _weighted_exp(x: Any, m: Any, t: Any) -> Any:
+    """Write t; return the sums of e and of t."""
     widest_vectors()
     total, total_t = _0, _0
     for j in range(x.size):
@@ -66,21 +67,22 @@ def _unit(x: Any, m: Any, t: Any) -> Any:
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
-def _unit_and_next(x: Any, m: Any, t: Any, size: Any, next_x: Any, out: Any) -> Any:
-    """`_unit`, while the next row and the place of the result are on their way."""
+def _weighted_exp_with_prefetch(x: Any, m: Any, t: Any, size: Any, next_x: Any, out: Any) -> Any:
+    """Run `_weighted_exp` while the next row and the place of the result are prefetched."""
     total, total_t = 0.0, 0.0
-    for first in range(0, x.size, FETCHED):
-        last = min(first + FETCHED, x.size)
+    for first in range(0, x.size, PREFETCH_ELEMENTS):
+        last = min(first + PREFETCH_ELEMENTS, x.size)
         fetch(next_x, first, last, size)
         fetch_to_write(out, first, last, size)
-        some, some_t = _unit(x[first:last], m, t[first:last])
+        some, some_t = _weighted_exp(x[first:last], m, t[first:last])
         total += some
         total_t += some_t
     return np.float32(total), np.float32(total_t)
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _some_deviations(t: Any, mean: Any) -> Any:
+def _partial_deviations(t: Any, mean: Any) -> Any:
+    """Return the sums of t - mean and of its square, over one run of elements."""
     widest_vectors()
     total, total_squares = _0, _0
     for j in range(t.size):
@@ -92,10 +94,10 @@ def _some_deviations(t: Any, mean: Any) -> Any:
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _deviations(t: Any, mean: Any) -> Any:
-    """Sums of t - mean, which is the rounding of the mean, and of its square."""
+    """Return the sums of t - mean and of its square over a row. The first sum is the rounding of the mean."""
     total, total_squares = 0.0, 0.0
-    for first in range(0, t.size, SUMMED):
-        some, some_squares = _some_deviations(t[first : first + SUMMED], mean)
+    for first in range(0, t.size, PARTIAL_SUM_ELEMENTS):
+        some, some_squares = _partial_deviations(t[first : first + PARTIAL_SUM_ELEMENTS], mean)
         total += some
         total_squares += some_squares
     return np.float32(total), np.float32(total_squares)
@@ -103,6 +105,7 @@ def _deviations(t: Any, mean: Any) -> Any:
 
 @njit(fastmath=EXACT, error_model="numpy")
 def _normalise(t: Any, mean: Any, scale: Any, weight: Any, bias: Any, y: Any) -> None:
+    """Write the normalised row y. `scale` is r / s."""
     widest_vectors()
     for j in range(t.size):
         y[j] = (t[j] - mean) * scale * weight[j] + bias[j]
@@ -110,6 +113,7 @@ def _normalise(t: Any, mean: Any, scale: Any, weight: Any, bias: Any, y: Any) ->
 
 @njit(fastmath=EXACT, error_model="numpy")
 def _scale(t: Any, factor: Any, y: Any) -> None:
+    """Write y = t factor."""
     widest_vectors()
     for j in range(t.size):
         y[j] = t[j] * factor
@@ -117,6 +121,7 @@ def _scale(t: Any, factor: Any, y: Any) -> None:
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _forward_row(a: Any, row: Any, scratch: Any, eps: Any) -> None:
+    """Write out, stats and, if wanted, mid of one row."""
     width, dtype = a[words.WIDTH], a[words.DTYPE]
     size = 4 if dtype == words.FLOAT32 else 2
     wide_x, t, wide_y = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
@@ -125,7 +130,7 @@ def _forward_row(a: Any, row: Any, scratch: Any, eps: Any) -> None:
     x = load(a[words.X], at, width, dtype, wide_x)
     m = _max(x) if a[words.SOFTMAX] else _0
     next_x, out = a[words.X] + (at + width) * size, a[words.OUT] + at * size
-    total, total_t = _unit_and_next(x, m, t, size, next_x, out)
+    total, total_t = _weighted_exp_with_prefetch(x, m, t, size, next_x, out)
     inverse = _1 / total if a[words.SOFTMAX] else _1
     stats = floats(a[words.STATS], 4 * row, 4)
     stats[0], stats[1], stats[2], stats[3] = m, inverse, _0, _0
@@ -136,8 +141,9 @@ def _forward_row(a: Any, row: Any, scratch: Any, eps: Any) -> None:
     if a[words.WEIGHT]:
         rest, squares = _deviations(t, total_t * share)
         mean = total_t * share + rest * share
+        # The mean is corrected by the mean deviation, and the variance by its square.
         variance = max(squares * share - (rest * share) * (rest * share), _0)
-        deviation = np.sqrt(variance) * inverse
+        deviation = np.sqrt(variance) * inverse  # of mid; variance * inverse^2 could underflow
         rstd = _1 / np.sqrt(deviation * deviation + eps)
         stats[2], stats[3] = mean, rstd
         first = (row % a[words.N_BLOCKS]) * width
@@ -150,13 +156,13 @@ def _forward_row(a: Any, row: Any, scratch: Any, eps: Any) -> None:
 
 @njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def _product(a: Any, b: Any) -> Any:
-    """Rounded, never fused into a sum: h must be to the last bit what its mean was taken of."""
+    """Return a b, rounded and never fused into a sum: h must equal, to the last bit, the h in its mean."""
     return a * b
 
 
 @njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def _normalised(x: Any, e: Any, mean: Any, scale: Any) -> Any:
-    """n, without fused operations: t is to the last bit what it was in the forward pass."""
+    """Return n without fused operations, so that t equals the forward pass's t to the last bit."""
     return (x * e - mean) * scale
 
 
@@ -164,7 +170,7 @@ def _normalised(x: Any, e: Any, mean: Any, scale: Any) -> Any:
 def _norm_sums(
     x: Any, g: Any, weight: Any, m: Any, mean: Any, scale: Any, grad_weight: Any, grad_bias: Any, e: Any
 ) -> Any:
-    """e, and the row's share of the parameters' gradients; the sums of h and of h n."""
+    """Write e, add the row to the gradients of weight and bias, and return the sums of h and of h n."""
     widest_vectors()
     total, total_n = _0, _0
     for j in range(x.size):
@@ -179,14 +185,14 @@ def _norm_sums(
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
-def _norm_sums_and_next(
+def _norm_sums_with_prefetch(
     x: Any, g: Any, weight: Any, m: Any, mean: Any, scale: Any, grad_weight: Any, grad_bias: Any, e: Any,
     size: Any, next_x: Any, next_g: Any, grad: Any,
 ) -> Any:  # fmt: skip
-    """`_norm_sums`, while the next rows and the place of the result are on their way."""
+    """Run `_norm_sums` while the next rows and the place of the result are prefetched."""
     total, total_n = 0.0, 0.0
-    for first in range(0, x.size, FETCHED):
-        last = min(first + FETCHED, x.size)
+    for first in range(0, x.size, PREFETCH_ELEMENTS):
+        last = min(first + PREFETCH_ELEMENTS, x.size)
         fetch(next_x, first, last, size)
         fetch(next_g, first, last, size)
         fetch_to_write(grad, first, last, size)
@@ -199,6 +205,7 @@ def _norm_sums_and_next(
 
 @njit(fastmath=EXACT, error_model="numpy", forceinline=True)
 def _through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> Any:
+    """Return d, the gradient through the LayerNorm."""
     return (h - mean - n * mean_n) * rstd
 
 
@@ -206,6 +213,7 @@ def _through_norm(h: Any, n: Any, mean: Any, mean_n: Any, rstd: Any) -> Any:
 def _grad_of_mid(
     x: Any, e: Any, g: Any, weight: Any, mean: Any, scale: Any, mean_h: Any, mean_hn: Any, rstd: Any, d: Any
 ) -> None:
+    """Write d."""
     widest_vectors()
     for j in range(x.size):
         n = _normalised(x[j], e[j], mean, scale)
@@ -214,6 +222,7 @@ def _grad_of_mid(
 
 @njit(fastmath=EXACT, error_model="numpy")
 def _exp_and_copy(x: Any, m: Any, g: Any, e: Any, d: Any) -> None:
+    """Write e, and d = g, where there is no LayerNorm."""
     widest_vectors()
     for j in range(x.size):
         e[j] = exp(x[j] - m)
@@ -222,13 +231,15 @@ def _exp_and_copy(x: Any, m: Any, g: Any, e: Any, d: Any) -> None:
 
 @njit(fastmath=EXACT, error_model="numpy")
 def _add(g: Any, d: Any) -> None:
+    """Add g to d."""
     widest_vectors()
     for j in range(g.size):
         d[j] += g[j]
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _some_dot(x: Any, e: Any, d: Any) -> Any:
+def _partial_dot(x: Any, e: Any, d: Any) -> Any:
+    """Return the sum of d t over one run of elements."""
     widest_vectors()
     dot = _0
     for j in range(x.size):
@@ -238,19 +249,20 @@ def _some_dot(x: Any, e: Any, d: Any) -> Any:
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _dot(x: Any, e: Any, d: Any) -> Any:
-    """The sum of d t: in this order, for d x may overflow where t is 0."""
+    """Return the sum of d t over a row. t = x e comes first: d x may overflow where t is 0."""
     dot = 0.0
-    for first in range(0, x.size, SUMMED):
-        s = slice(first, first + SUMMED)
-        dot += _some_dot(x[s], e[s], d[s])
+    for first in range(0, x.size, PARTIAL_SUM_ELEMENTS):
+        s = slice(first, first + PARTIAL_SUM_ELEMENTS)
+        dot += _partial_dot(x[s], e[s], d[s])
     return np.float32(dot)
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _grad_through_unit(x: Any, d: Any, e: Any, inverse: Any, dot: Any, grad: Any) -> None:
-    """p (d + (d x - dot)), without fused operations: where p is 1, d x and `dot` must cancel to the last bit.
+    """Write the gradient of x, p (d + (d x - dot)).
 
-    Multiplied out, for d x may overflow where p is 0.
+    Without fused operations: where p is 1, d x and `dot` must cancel to the last bit. The product is
+    multiplied out because d x may overflow where p is 0.
     """
     widest_vectors()
     for j in range(x.size):
@@ -260,6 +272,7 @@ def _grad_through_unit(x: Any, d: Any, e: Any, inverse: Any, dot: Any, grad: Any
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
+    """Write the gradient of x for one row; add the row to `params`, the gradients of weight and bias."""
     width, n_blocks, dtype = a[words.WIDTH], a[words.N_BLOCKS], a[words.DTYPE]
     size = 4 if dtype == words.FLOAT32 else 2
     wide_x, wide_g = scratch[:width], scratch[width : 2 * width]
@@ -274,7 +287,7 @@ def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
         weight, scale = floats(a[words.WEIGHT], first, width), rstd * inverse
         grad_weight, grad_bias = params[first : first + width], params[n_blocks * width + first :][:width]
         next_at = (at + width) * size
-        total, total_n = _norm_sums_and_next(
+        total, total_n = _norm_sums_with_prefetch(
             x, g, weight, m, mean, scale, grad_weight, grad_bias, e,
             size, a[words.X] + next_at, a[words.GRAD_OUT] + next_at, a[words.GRAD_X] + at * size,
         )  # fmt: skip
@@ -290,11 +303,11 @@ def _backward_row(a: Any, row: Any, scratch: Any, params: Any) -> None:
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
-def _each_row(data: Any, is_forward: Any) -> None:
-    """Chunk after chunk, until none is left."""
+def _run_chunks(data: Any, is_forward: Any) -> None:
+    """Take chunks of rows until none is left, and compute their rows."""
     a = carray(data, (words.N_WORDS,), np.int64)
     width, n_blocks = a[words.WIDTH], a[words.N_BLOCKS]
-    slot, row_scratch = take(a[words.NEXT_SLOT]), N_SCRATCH * width
+    slot, row_scratch = fetch_and_increment(a[words.NEXT_SLOT]), words.N_SCRATCH * width
     scratch = floats(a[words.SCRATCH], slot * row_scratch, row_scratch)
     chunk = next_chunk(a, slot)
     while chunk >= 0:
@@ -314,18 +327,20 @@ def _each_row(data: Any, is_forward: Any) -> None:
 
 
 def entry_points(version: int) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
-    """The forward and the backward pass, for numba to compile.
+    """Return the forward and the backward pass, for numba to compile.
 
-    numba's cache watches this file alone, and the values that a function closes over: `version` stands for
-    the files that this one imports, and is not otherwise used.
+    Args:
+        version: a number other than 0 that changes with the files imported here. numba's cache on disk
+            watches this file alone and the values that a function closes over; the functions use `version`
+            for that.
     """
 
     def forward(data: Any) -> None:
         if version:
-            _each_row(data, True)
+            _run_chunks(data, True)
 
     def backward(data: Any) -> None:
         if version:
-            _each_row(data, False)
+            _run_chunks(data, False)
 
     return forward, backward

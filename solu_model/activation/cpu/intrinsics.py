@@ -1,4 +1,7 @@
-"""What numba lacks: a float's bits, float16, an address as an array, counters, prefetching, vector width."""
+"""Operations that numba does not offer, emitted as LLVM instructions.
+
+The bits of a float, float16, an address as an array, atomic counters, prefetching, the width of vectors.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +16,7 @@ _F16, _F32 = ir.HalfType(), ir.FloatType()
 
 
 def _one_value(result: Any, argument: Any, emit: Callable[[Any, Any], Any]) -> Any:
-    """An intrinsic that turns a value of type `argument` into one of type `result`."""
+    """Build an intrinsic that maps a value of type `argument` to one of type `result`."""
 
     def typed(_context: Any, value: Any) -> Any:  # noqa: ARG001
         return result(argument), lambda _context, builder, _signature, values: emit(builder, values[0])
@@ -31,7 +34,8 @@ floats_at = _one_value(
 shorts_at = _one_value(
     types.CPointer(types.uint16), types.int64, lambda b, v: b.inttoptr(v, _I16.as_pointer())
 )
-take = _one_value(  # the counter at an address, which goes up by one for whoever asks next
+# Return the counter at an address and add 1 to it, in one step that no other thread can interrupt.
+fetch_and_increment = _one_value(
     types.int64,
     types.int64,
     lambda b, v: b.atomic_rmw("add", b.inttoptr(v, _I64.as_pointer()), ir.Constant(_I64, 1), "monotonic"),
@@ -39,7 +43,7 @@ take = _one_value(  # the counter at an address, which goes up by one for whoeve
 
 
 def _prefetch(write: int) -> Any:
-    """An intrinsic that asks for the cache line at an address, be it anybody's or not."""
+    """Build an intrinsic that prefetches the cache line at an address, valid or not."""
 
     def emit(builder: Any, address: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
@@ -56,10 +60,13 @@ prefetch, prefetch_to_write = _prefetch(0), _prefetch(1)
 
 
 def _widest_vectors(_context: Any) -> Any:
-    """Let LLVM use the widest registers in the calling function: by itself it takes half of AVX-512's."""
+    """Let LLVM use the widest vector registers in the calling function.
+
+    By default LLVM uses half the width of AVX-512 registers.
+    """
 
     def emit(_target: Any, builder: Any, _signature: Any, _values: Any) -> Any:
-        # `attributes.add` takes names that llvmlite knows, and no attributes of the form "key"="value".
+        # `attributes.add` rejects attributes of the form "key"="value"; `set.add` skips that check.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return ir.Constant(_I32, 0)
 

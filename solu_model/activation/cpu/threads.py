@@ -1,8 +1,8 @@
-"""Enter a compiled C function from several threads at once, the caller's among them.
+"""Call a compiled C function from several threads at once, the calling thread included.
 
-The threads are those of torch's own OpenMP runtime where it can be found: torch's idle workers spin
-for a while after each operation, and a pool of our own would compete with them for the cores.
-Elsewhere a pool of Python threads does it. Both may be called from many threads at once.
+The threads are those of torch's own OpenMP runtime where that can be loaded: torch's idle workers spin for a
+while after each operation, and a second pool would compete with them for the cores. Elsewhere a pool of
+Python threads does the work. Both can be used from many threads at once.
 """
 
 import ctypes
@@ -22,12 +22,12 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def run_threads(address: int, argument: int, n_threads: int) -> None:
-    """Call the function at `address` from up to `n_threads` threads and return when all have left it.
+    """Call the function at `address` from up to `n_threads` threads; return when all calls have returned.
 
     Args:
-        address: a C function `void f(void *)` that divides its work among whoever calls it.
-        argument: what it is called with.
-        n_threads: at most so many calls; fewer when threads are busy.
+        address: address of a C function `void f(void *)` that divides its work among its callers.
+        argument: the address passed to it.
+        n_threads: the largest number of calls; there are fewer when threads are busy.
     """
     if n_threads == 1:
         _Function(address)(argument)
@@ -39,7 +39,7 @@ def run_threads(address: int, argument: int, n_threads: int) -> None:
 
 @cache
 def _openmp() -> Callable[[int, int, int, int], Any] | None:
-    """GOMP_parallel of the GNU OpenMP library that comes with torch; None where torch has another."""
+    """Return GOMP_parallel of the GNU OpenMP library in torch's package; None if torch uses another one."""
     package = Path(torch.__file__).parent
     for folder in (package / "lib", package.parent / "torch.libs"):
         for file in sorted(folder.glob("libgomp*.so*")):
@@ -61,12 +61,13 @@ def _run_in_pool(address: int, argument: int, n_threads: int) -> None:
         helpers = [_pool.submit(_Function(address), argument) for _ in range(n_threads - 1)]
     _Function(address)(argument)
     for helper in helpers:
-        if not helper.cancel():  # one that has not begun is not waited for: the work is done
+        # The work is done, so a helper that has not started yet is cancelled and not waited for.
+        if not helper.cancel():
             helper.result()
 
 
 def _forget_pool() -> None:
-    """A forked child has none of its parent's threads."""
+    """Drop the pool in a forked child, which has none of its parent's threads."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
 

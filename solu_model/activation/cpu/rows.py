@@ -1,7 +1,6 @@
-"""What the numba kernels are made of: their argument, shares of the work, rows of memory, the exponential.
+"""Parts of the CPU kernels: the exponential, rows in memory, chunks of rows for threads.
 
-Rows are float32; bfloat16 and float16 rows are widened into scratch and rounded once at the end.
-The exponential is a polynomial that LLVM vectorises: the C library's is a call an element.
+Kernels compute in float32. Rows of bfloat16 and float16 are widened into scratch and rounded once at the end.
 """
 
 from typing import Any
@@ -9,58 +8,38 @@ from typing import Any
 import numpy as np
 from numba import carray, njit  # type: ignore[attr-defined]
 
-from solu_model.activation.cpu_intrinsics import (
+from solu_model.activation.cpu.intrinsics import (
     bits_of,
+    fetch_and_increment,
     floats_at,
     from_bits,
     from_half,
     prefetch,
     prefetch_to_write,
     shorts_at,
-    take,
     to_half,
 )
+from solu_model.activation.cpu.words import BFLOAT16, FLOAT32, N_CHUNKS, N_THREADS, NEXT_TICKETS
 
-# The words behind the address, in order. Addresses are of contiguous arrays, 0 where absent.
-NEXT_TICKETS = 0  # address of N_THREADS counters: the next chunk of a region that nobody took
-NEXT_SLOT = 1  # address of a counter: the next free slot of scratch
-N_CHUNKS = 2
-CHUNK_ROWS = 3
-N_ROWS = 4
-N_BLOCKS = 5
-WIDTH = 6  # W
-DTYPE = 7  # of x, out, mid and their gradients
-SOFTMAX = 8  # 1: x * softmax(x), 0: x * exp(x)
-EPS = 9  # address of a float32
-SCRATCH = 10  # float32 [slots, N_SCRATCH, W]
-N_THREADS = 11
-X = 12  # [N_ROWS, N_BLOCKS, W]
-WEIGHT = 13  # float32 [M]; 0: no LayerNorm
-STATS = 14  # float32 [N_ROWS, N_BLOCKS, 4]: m, 1 / sum, mean of x exp(x - m), r
-BIAS = 15  # float32 [M], forward
-OUT = 16  # like x, forward
-MID = 17  # like x, forward; 0: not wanted
-GRAD_OUT = 15  # like x, backward
-GRAD_MID = 16  # like x, backward; 0: none
-GRAD_X = 17  # like x, backward
-GRAD_PARAMS = 18  # float32 [N_CHUNKS, 2, M], backward: each chunk's share for weight and bias
-N_WORDS = 19
+# Elements between two requests for the next row: their arithmetic runs while as many elements are fetched.
+PREFETCH_ELEMENTS = 128
+# Elements added up in float32. The sums of such runs are added in float64, so that a long row loses no
+# digits.
+PARTIAL_SUM_ELEMENTS = 512
 
-N_SCRATCH = 4
-FLOAT32, BFLOAT16, FLOAT16 = 0, 1, 2
-FETCHED = 128  # elements whose arithmetic goes on while as many of the next row are on their way
-SUMMED = 512  # elements summed in float32; sums of those sums are float64
+# Values of numba's `fastmath`. None contains `nnan` or `ninf`, which let the compiler assume that there is no
+# NaN or infinity: NaN in must be NaN out.
+SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered, and so vectorised
+EXACT = {"contract"}  # order matters; only fused multiply-add is allowed
+# Stated wherever it applies: numba passes the flags of a caller on to functions that state none.
+UNFUSED = False
 
-# No flag that lets the compiler assume away NaN or infinity: NaN in must be NaN out.
-SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered, hence vectorised
-EXACT = {"contract"}  # order matters: only fused multiply-add
-UNFUSED = False  # said everywhere: numba hands the flags of a caller on to functions that name none
-
+# The exponential is a polynomial because LLVM vectorises it; the C library's is one call an element.
 _LOWEST, _HIGHEST = np.float32(-87.4), np.float32(89.5)  # exp is 0 below, infinite above
 _LOG2_E = np.float32(1.4426950408889634)
-_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer and leaves that in the low bits
+_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer and leaves the integer in the low bits
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-# Cephes expf: exp(r) = 1 + r + r^2 P(r) for |r| <= ln(2) / 2. Twice P, see `exp`.
+# Coefficients of Cephes expf: exp(r) = 1 + r + r^2 P(r) for |r| <= ln(2) / 2. `exp` needs twice P.
 _CEPHES = (
     1.9875691500e-4,
     1.3981999507e-3,
@@ -75,9 +54,10 @@ _2 = np.float32(2)
 
 @njit(fastmath=EXACT, error_model="numpy", forceinline=True)
 def exp(z: Any) -> Any:
-    """exp(z) within 2 units in the last place; below 1.7e-38 it is 0, NaN stays NaN.
+    """Return exp(z) within 2 units in the last place. A result below 1.7e-38 is 0; NaN stays NaN.
 
-    Each bound is one instruction that lets NaN through; the arithmetic makes 0 and infinity of them.
+    Each of the two bounds is one instruction that lets NaN through. At the bounds the arithmetic itself gives
+    0 and infinity.
     """
     z = _LOWEST if z < _LOWEST else z
     z = _HIGHEST if z > _HIGHEST else z
@@ -91,12 +71,13 @@ def exp(z: Any) -> Any:
     poly = poly * r + _P4
     poly = poly * r + _P5
     poly = poly * (r * r) + (r + r) + _2
-    # Twice exp(r) times 2^(k - 1): 2^k itself overflows before the result does.
+    # 2 exp(r) times 2^(k - 1): the factor 2^k alone would overflow before the result does.
     return poly * from_bits(np.int32((bits_of(shifted) + 126) << 23))
 
 
 @njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def _to_bfloat16(value: Any) -> Any:
+    # Adding 0x7FFF plus the lowest kept bit rounds to nearest, ties to even.
     bits = bits_of(value)
     rounded = np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
     return np.uint16(0x7FC0) if value != value else rounded
@@ -104,13 +85,13 @@ def _to_bfloat16(value: Any) -> Any:
 
 @njit(forceinline=True)
 def floats(address: Any, offset: Any, n: Any) -> Any:
-    """n float32 from element `offset` of an array on."""
+    """Return a view of n float32 elements of an array, from element `offset`."""
     return carray(floats_at(address + 4 * offset), (n,))
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def load(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
-    """The row at `offset`, itself where it is float32, otherwise widened into scratch."""
+    """Return n elements from `offset` as float32: a view of a float32 array, else a copy in scratch."""
     if dtype == FLOAT32:
         return floats(address, offset, n)
     row = carray(shorts_at(address + 2 * offset), (n,))
@@ -125,13 +106,13 @@ def load(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def destination(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> Any:
-    """Where to write a row in float32: its place, or scratch that `store` then rounds."""
+    """Return the array to write a float32 row to: the output itself, or scratch that `store` then rounds."""
     return floats(address, offset, n) if dtype == FLOAT32 else scratch
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
-    """Round what `destination` gave into its place."""
+    """Round a row written to scratch into the output; do nothing where `destination` was the output."""
     if dtype == FLOAT32:
         return
     row = carray(shorts_at(address + 2 * offset), (n,))
@@ -145,29 +126,30 @@ def store(address: Any, offset: Any, n: Any, dtype: Any, scratch: Any) -> None:
 
 @njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def fetch(address: Any, first: Any, last: Any, size: Any) -> None:
-    """Ask for elements first to last of a row, `size` bytes each; past an array's end it does nothing."""
-    for line in range(address + first * size, address + last * size, 64):
+    """Prefetch elements first to last of a row, `size` bytes each. Harmless past the end of an array."""
+    for line in range(address + first * size, address + last * size, 64):  # bytes of a cache line
         prefetch(line)
 
 
 @njit(fastmath=UNFUSED, error_model="numpy", forceinline=True)
 def fetch_to_write(address: Any, first: Any, last: Any, size: Any) -> None:
-    """As `fetch`, of lines that will be written."""
+    """Prefetch as `fetch` does, for cache lines that will be written."""
     for line in range(address + first * size, address + last * size, 64):
         prefetch_to_write(line)
 
 
 @njit(fastmath=UNFUSED, error_model="numpy")
 def next_chunk(a: Any, slot: Any) -> Any:
-    """A chunk of rows that nobody has taken, -1 when there are none.
+    """Return the index of a chunk of rows that no thread has taken; -1 when all are taken.
 
-    Each thread begins with a region of its own: where two first touch the same huge page, both clear it.
+    Each thread starts in a region of its own. If two threads first touched the same huge page, both would
+    clear it.
     """
     n_regions = a[N_THREADS]
     region_chunks = -(-a[N_CHUNKS] // n_regions)
     for i in range(n_regions):
         region = (slot + i) % n_regions
-        ticket = take(a[NEXT_TICKETS] + 8 * region)
+        ticket = fetch_and_increment(a[NEXT_TICKETS] + 8 * region)
         chunk = region * region_chunks + ticket
         if ticket < region_chunks and chunk < a[N_CHUNKS]:
             return chunk

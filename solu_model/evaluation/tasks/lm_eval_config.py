@@ -1,6 +1,6 @@
-"""A set in lm-eval's words: a file of JSON lines of its own, and the task's configuration.
+"""Describe a task to lm-eval: its items as a JSON-lines file, and its configuration.
 
-Prompts and measures are those of lm-eval's own tasks of the same names, as far as the files allow.
+Prompts and metrics are those of lm-eval's own tasks of the same names, as far as the files allow.
 """
 
 import json
@@ -8,29 +8,37 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from solu_model.evaluation.tasks.sets import Choice, Cloze, Item, Open, TaskError, TaskSet
+from solu_model.evaluation.tasks.task_files import (
+    Cloze,
+    Item,
+    MultipleChoice,
+    OpenQuestion,
+    Task,
+    TaskError,
+)
 
 _MEAN = {"aggregation": "mean", "higher_is_better": True}
 
 
-def definition(task: TaskSet, folder: Path, limit: int | None = None) -> tuple[dict[str, Any], float]:
-    """Write a task's items and say how lm-eval is to put them.
+def write_task(task: Task, folder: Path, limit: int | None = None) -> tuple[dict[str, Any], float]:
+    """Write a task's items to a JSON-lines file and return lm-eval's configuration of the task.
 
     Args:
-        folder: where its lines go.
-        limit: items to take, spread evenly over the set; all where None.
+        task: the task.
+        folder: the folder of the JSON-lines file.
+        limit: number of items to take, spread evenly over the set; None: all.
 
     Returns:
         lm-eval's configuration, and the accuracy of guessing.
 
     Raises:
-        TaskError: an item is damaged, or there is none.
+        TaskError: an item is damaged, or there are no items.
     """
     items = list(task.read())
     if limit is not None and limit < len(items):
         items = [items[k * len(items) // limit] for k in range(limit)]
     if not items:
-        raise TaskError(f"{task.path}: the set {task.name} is empty: fetch it again")
+        raise TaskError(f"{task.path}: the set {task.name} is empty: download it again")
     file = folder / f"{lm_eval_name(task.name)}.jsonl"
     with open(file, "w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(item)) + "\n" for item in items)
@@ -41,21 +49,21 @@ def definition(task: TaskSet, folder: Path, limit: int | None = None) -> tuple[d
         "test_split": "test",
         "num_fewshot": 0,
     }
-    return config | _PUT[type(items[0])], _by_chance(items)
+    return config | _CONFIG_OF_KIND[type(items[0])], _chance(items)
 
 
 def lm_eval_name(name: str) -> str:
-    """A task's name among lm-eval's own."""
+    """Return the name under which lm-eval knows a task; the prefix keeps it apart from lm-eval's own."""
     return "solu_" + name.replace("/", "_")
 
 
-def _by_chance(items: list[Item]) -> float:
-    """The accuracy of guessing: of answers to choose from alone."""
-    choices = [1 / len(item.choices) for item in items if isinstance(item, Choice)]
+def _chance(items: list[Item]) -> float:
+    """Return the accuracy of guessing; 0 where there are no choices."""
+    choices = [1 / len(item.choices) for item in items if isinstance(item, MultipleChoice)]
     return sum(choices) / len(items)
 
 
-_PUT: dict[type, dict[str, Any]] = {
+_CONFIG_OF_KIND: dict[type, dict[str, Any]] = {
     Cloze: {
         "output_type": "loglikelihood",
         "doc_to_text": "{{context}}",
@@ -66,14 +74,14 @@ _PUT: dict[type, dict[str, Any]] = {
             {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
         ],
     },
-    Choice: {
+    MultipleChoice: {
         "output_type": "multiple_choice",
         "doc_to_text": "{{query}}",
         "doc_to_target": "gold",
         "doc_to_choice": "choices",
         "metric_list": [{"metric": "acc", **_MEAN}, {"metric": "acc_norm", **_MEAN}],
     },
-    Open: {
+    OpenQuestion: {
         "output_type": "generate_until",
         "doc_to_text": "{{query}}",
         "doc_to_target": "{{answers}}",

@@ -1,17 +1,17 @@
-"""Triton kernels of SoLU and its LayerNorm for rows of any length: some columns at a time, over and over.
+"""Triton kernels of SoLU and its LayerNorm for rows of any width: BLOCK columns at a time, in several passes.
 
-Second readings of a row mostly hit the second-level cache. Legend and statistics as in `triton_one_pass`.
+Later passes over a row mostly hit the second-level cache. Legend and statistics as in `one_pass_kernels`.
 """
 
 import triton
 import triton.language as tl
 
-from solu_model.activation.triton_parts import (
+from solu_model.activation.cuda.kernel_parts import (
     load,
     load_stats,
     normalised,
     store,
-    store_shares,
+    store_partial_grads,
     store_stats,
     through_norm,
     through_unit,
@@ -34,10 +34,11 @@ def forward(
     MID: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A program takes one block of one row, BLOCK columns at a time, twice.
+    """Compute out, stats and, if MID, mid. A program takes one block of one row and passes over it twice.
 
-    The first time it keeps a running maximum, sum, mean and sum of squared deviations, rescaled
-    when the maximum rises and merged by Chan's formula: E[mid^2] - E[mid]^2 would cancel.
+    The first pass keeps a running maximum, sum, mean and sum of squared deviations, which are rescaled when
+    the maximum rises and merged by Chan's formula (Chan, Golub, LeVeque 1983). E[mid^2] - E[mid]^2 would
+    cancel.
     """
     row = tl.program_id(0).to(tl.int64) * n_blocks + tl.program_id(1)
     first = row * width
@@ -55,7 +56,7 @@ def forward(
         rescale = 1.0
         if SOFTMAX:
             higher = tl.maximum(m, tl.max(x, axis=0))
-            shift = tl.where(higher == lowest, 0.0, higher)  # so far all -inf
+            shift = tl.where(higher == lowest, 0.0, higher)  # all values so far are -inf
             rescale = tl.exp(m - shift)
             m = higher
         e = tl.exp(x - shift)
@@ -63,7 +64,7 @@ def forward(
         n = tl.minimum(width - start, BLOCK).to(tl.float32)
         mean_here = tl.sum(t, axis=0) / n
         centred = tl.where(inside, t - mean_here, 0.0)
-        rest = tl.sum(centred, axis=0) / n  # the mean's rounding
+        rest = tl.sum(centred, axis=0) / n  # the rounding error of the mean
         mean_here += rest
         mean = mean * rescale
         delta = mean_here - mean
@@ -98,10 +99,10 @@ def forward(
 def _grad_of_mid(
     x,
     e,  # exp(x - m)
-    at,  # of these columns in x's shape
-    of_column,  # of these columns in weight
+    at,  # offsets of these columns in x
+    of_column,  # offsets of these columns in the block
     inside,
-    weight_ptr,
+    weight_ptr,  # [W], of the block
     grad_out_ptr,
     grad_mid_ptr,
     stats,  # 1 / s, mean, rstd
@@ -109,6 +110,7 @@ def _grad_of_mid(
     NORM: tl.constexpr,
     GRAD_MID: tl.constexpr,
 ):
+    """Return d, the gradient of mid, for some columns of a row."""
     inverse, mean, rstd = stats
     mean_h, mean_hn = means
     d = load(grad_out_ptr, at, inside)
@@ -135,7 +137,11 @@ def backward(
     GRAD_MID: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A program takes one block of one row: the norm's sums, the softmax's, then the gradient of x."""
+    """Compute the gradient of x. A program takes one block of one row.
+
+    It passes over the row three times: for the means of the LayerNorm, for the sum of the softmax, and to
+    write.
+    """
     row = tl.program_id(0).to(tl.int64) * n_blocks + tl.program_id(1)
     first = row * width
     weights = weight_ptr + tl.program_id(1) * width
@@ -182,14 +188,14 @@ def parameter_grads(
     x_ptr,  # [R, B, W]
     stats_ptr,  # [R, B, 4]
     grad_out_ptr,  # [R, B, W]
-    shares_ptr,  # float32 [programs, 2, B, W]
+    partial_grads_ptr,  # float32 [programs, 2, B, W]
     n_rows,
     n_blocks,
     width,
     ROWS: tl.constexpr,  # rows at a time
-    COLUMNS: tl.constexpr,  # neurons a program
+    COLUMNS: tl.constexpr,  # neurons of a program
 ):
-    """Weight's and bias's gradients, where `backward` has no room for them: a program sums over rows."""
+    """Compute partial gradients of weight and bias. `backward` has no registers left to sum them."""
     block = tl.program_id(2)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     grad_weight = tl.zeros([ROWS, COLUMNS], tl.float32)
@@ -204,4 +210,6 @@ def parameter_grads(
         n = normalised(x, tl.exp(x - m), mean, rstd * inverse)
         grad_weight += tl.where(inside, g * n, 0.0)
         grad_bias += g
-    store_shares(shares_ptr, block * width + column, n_blocks * width, column < width, grad_weight, grad_bias)
+    store_partial_grads(
+        partial_grads_ptr, block * width + column, n_blocks * width, column < width, grad_weight, grad_bias
+    )

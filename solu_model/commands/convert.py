@@ -1,7 +1,4 @@
-"""`solu convert SRC DST`: a checkpoint of either format into the other, or into ours.
-
-`convert` is a plain function with typer annotations, for a typer app to register.
-"""
+"""The command `solu convert`: write a checkpoint in our format or in TransformerLens's."""
 
 import logging
 from pathlib import Path
@@ -19,27 +16,27 @@ def convert(
     dst: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet, or be empty.")],
     to: Annotated[Format, typer.Option(help="Format to write.")] = "solu",
     tokenizer: Annotated[
-        str | None, typer.Option(help="Tokenizer to put beside it: folder, tokenizer.json or hub name.")
+        str | None, typer.Option(help="Tokenizer to write with it: a folder, a tokenizer.json or a hub name.")
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(help="Take the training checkpoint after this many tokens.")
+        int | None, typer.Option(help="Convert the training checkpoint taken after this many tokens.")
     ] = None,
     to_solu_ln: Annotated[
-        bool, typer.Option("--to-solu-ln", help="Make of an exp_ln model the solu_ln model that it equals.")
+        bool, typer.Option("--to-solu-ln", help="Convert an exp_ln model to the equal solu_ln model.")
     ] = False,
 ) -> None:
     """Write a checkpoint in another format: weights in float32, configuration, tokenizer."""
     from solu_model.loading.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+    from solu_model.loading.exponential_models import to_solu_ln as convert_exp_ln
     from solu_model.loading.transformerlens import save_transformerlens
-    from solu_model.loading.variants import to_solu_ln as as_solu_ln
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
-            raise CheckpointError(f"{dst} exists and is not an empty folder: give a new one")
+            raise CheckpointError(f"{dst} exists and is not an empty folder: give a new folder")
         model, loaded = load_checkpoint(src, tokenizer=tokenizer, tokens=tokens)
         if to_solu_ln:
-            model = as_solu_ln(model)
+            model = convert_exp_ln(model)
         save = save_checkpoint if to == "solu" else save_transformerlens
         save(model, dst, loaded)
     except ValueError as error:
