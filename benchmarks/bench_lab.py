@@ -14,9 +14,11 @@ import time
 
 from records import device_name, write_record
 
-from dashboard.lab import sample_activations
-from dashboard.lab import service as lab
-from dashboard.lab.sample_activations import Sample
+from dashboard.lab.counterexamples import find_counterexamples
+from dashboard.lab.rankings import rank_neurons
+from dashboard.lab.sample_activations import Sample, available_samples, make_sample
+from dashboard.lab.sample_marks import context_indices, mark_sample
+from dashboard.lab.service import consistency_by_hook, detection_by_hook
 from dashboard.shared.address import Address
 from dashboard.shared.place import Place
 from dashboard.shared.places import find_place
@@ -38,11 +40,11 @@ HYPOTHESES = [
 
 def made(place: Place, n_tokens: int) -> tuple[Sample, float | None]:
     """Return the largest sample up to `n_tokens`, and the seconds to make it; None if it existed."""
-    sample = [s for s in sample_activations.samples(place) if s.n_tokens <= n_tokens][-1]
+    sample = [s for s in available_samples(place) if s.n_tokens <= n_tokens][-1]
     if sample.is_ready:
         return sample, None
     start = time.perf_counter()
-    sample_activations.make(place, sample, lambda _: None)
+    make_sample(place, sample, lambda _: None)
     return sample, time.perf_counter() - start
 
 
@@ -50,10 +52,10 @@ def one_neuron(place: Place, text: str, sample: Sample) -> dict[str, float]:
     """Return the seconds of each computation for one neuron, with a new hypothesis."""
     found, start = {}, time.perf_counter()
     for name, ask in {
-        "matching": lambda: lab.sample_marks(place, text, sample.n_contexts),
-        "consistency": lambda: lab.examine(place, text, sample),
-        "detection": lambda: lab.detect(place, text, sample),
-        "counterexamples": lambda: lab.counterexamples(place, text, sample),
+        "matching": lambda: mark_sample(place, text, sample.n_contexts),
+        "consistency": lambda: consistency_by_hook(place, text, sample),
+        "detection": lambda: detection_by_hook(place, text, sample),
+        "counterexamples": lambda: find_counterexamples(place, text, sample),
     }.items():
         before = time.perf_counter()
         ask()
@@ -71,7 +73,7 @@ def main() -> None:
     print(device_name("cpu"))
     places = [find_place(Address(args.model, neuron=neuron)) for neuron in args.neurons]
     sample, seconds = made(places[0], args.tokens)
-    lab.sample_contexts(places[0], sample.n_contexts)  # the texts are in memory, as after the first question
+    context_indices(places[0], sample.n_contexts)  # the texts are in memory, as after the first question
     rows = []
     for text, place in zip(HYPOTHESES, itertools.cycle(places), strict=False):
         times = one_neuron(place, text, sample)
@@ -80,7 +82,7 @@ def main() -> None:
     for text in HYPOTHESES[: args.layers]:
         told: list[float] = []
         start = time.perf_counter()
-        lab.ranked(places[0], text, sample, told.append)
+        rank_neurons(places[0], text, sample, told.append)
         rows.append({
             "what": text, "neurons": places[0].cache.d_mlp, "all": round(time.perf_counter() - start, 2),
             "progress_told": len(told),

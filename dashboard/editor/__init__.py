@@ -1,1 +1,1 @@
-"""A text under a person's hands: as one neuron reads it, for the page and for the browser that types."""
+"""The editor: a person types a text, and sees the activation of one neuron on every token."""

@@ -1,28 +1,38 @@
-"""Edited texts: names of examples in addresses, what is left of an original, the code of it all. Pure."""
+"""Text as a browser's text field holds it, and the tokens that an edit leaves. No Streamlit."""
 
 import re
 from collections.abc import Hashable, Sequence
 from difflib import SequenceMatcher
 
 MAX_TEXT = 200_000
-"""UTF-16 code units that the editor holds; more is cut, and said so."""
+"""UTF-16 code units that the editor holds. It cuts off the rest, and says so."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def whole(text: str) -> str:
-    """Text that can be written as UTF-8, of the same length in UTF-16: halves of characters become U+FFFD."""
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates by U+FFFD, so that the text can be encoded; its UTF-16 length stays the same.
+
+    A browser cuts text between UTF-16 code units, and can send half of a character.
+    """
     return _SURROGATE.sub("\ufffd", text)
 
 
 def as_typed(text: str) -> str:
-    """Text as a browser's text field holds it: every line ends with a line feed alone."""
-    return whole(text).replace("\r\n", "\n").replace("\r", "\n")
+    """Return text as a browser's text field holds it: each line ends with a line feed alone."""
+    return replace_surrogates(text).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def aligned(original: Sequence[Hashable], edited: Sequence[Hashable]) -> list[int]:
-    """Which token of the original each token of the edit is, -1 for a new one; ascending, none twice."""
+def align_tokens(original: Sequence[Hashable], edited: Sequence[Hashable]) -> list[int]:
+    """Match the tokens of an edited text to those of the original.
+
+    Returns:
+        For each token of the edit its index in the original, -1 for a new one. The indices are ascending
+        and occur once.
+    """
     shorter = min(len(original), len(edited))
+    # Most edits change a few tokens of a long text: the common beginning and end are matched first, since
+    # SequenceMatcher is quadratic.
     before = 0
     while before < shorter and original[before] == edited[before]:
         before += 1
@@ -35,23 +45,3 @@ def aligned(original: Sequence[Hashable], edited: Sequence[Hashable]) -> list[in
         for k in range(block.size):
             middle[block.b + k] = before + block.a + k
     return [*range(before), *middle, *range(len(original) - after, len(original))]
-
-
-def code(path: str, text: str, layer: int, neuron: int, hook: str, keep: str) -> str:
-    """Python that prints a text's tokens with the neuron's activation on each, as the editor shows them."""
-    window = "[: model.config.n_ctx - 1]" if keep == "first" else "[-(model.config.n_ctx - 1) :]"
-    return f"""import torch
-from solu_model.loading.adapters import load_neuron_model
-from solu_model.text.tokenizer import encode_texts
-
-model, tokenizer = load_neuron_model({path!r})
-text = {text!r}
-tokens = encode_texts(tokenizer, [text])[0]{window}
-hook = "blocks.{layer}.mlp.{hook}"
-with torch.inference_mode():
-    context = torch.tensor([[model.config.bos_token_id, *tokens]])
-    _, activations = model.run_with_cache(context, [hook])
-values = activations[hook][0, 1:, {neuron}]
-for token, value in zip(tokens, values.tolist()):
-    print(f"{{value:10.4f}}  {{tokenizer.decode([token])!r}}")
-"""

@@ -1,7 +1,7 @@
-"""What the model says comes next, as it is and with a neuron held at a value.
+"""The model's next token, with the neuron as it is and held at a value.
 
-The neuron is held at every position, and at `hook_post`, which is what W_out multiplies: so it alone changes.
-Legend: V d_vocab.
+The neuron is held at every position, at `hook_post`. That is the point that W_out multiplies, so no other
+neuron changes; at `hook_mid` the LayerNorm would change them all. Legend: V d_vocab.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dashboard.editor.desk import Reading
+from dashboard.editor.current_text import CurrentText
 from dashboard.shared.catalog import ModelError
-from dashboard.shared.running import logit_effects as effects
+from dashboard.shared.running import logit_effects
 from solu_model.text.display_pieces import display_pieces
 
 if TYPE_CHECKING:
@@ -24,104 +24,108 @@ N_SAMPLED = 16
 
 @dataclass(frozen=True)
 class NextTokens:
-    """Over the vocabulary, `[V]` each."""
+    """Predictions for the token after the chosen one, `[V]` each."""
 
     p: npt.NDArray[np.float32]
-    """Probabilities as the model is."""
+    """Probabilities, with the neuron as it is."""
     p_held: npt.NDArray[np.float32]
-    """With the neuron held."""
+    """Probabilities, with the neuron held."""
     change: npt.NDArray[np.float32]
-    """What holding it adds to each logit, less the mean over the vocabulary."""
+    """Change of each logit when the neuron is held, less the mean over the vocabulary."""
     direct: npt.NDArray[np.float32] | None
-    """The same read off the weights, for a neuron of the last layer: its direct effect times the change of
-    its activation, over the final norm's divisor as it is."""
+    """The same change from the weights: direct logit effect · change of activation / divisor of the final
+    norm with the neuron as it is. None unless the neuron is in the last layer."""
     activation: float
-    """The neuron's `hook_post` at the position."""
+    """The neuron's `hook_post` on the chosen token."""
 
 
-def next_tokens(reading: Reading, value: float) -> NextTokens:
-    """The next token after the chosen one.
+def next_tokens(current: CurrentText, value: float) -> NextTokens:
+    """Predict the token after the chosen one, with the neuron as it is and held.
 
     Args:
-        value: that the neuron's `hook_post` is held at.
+        current: with a chosen piece.
+        value: of `hook_post`, at which the neuron is held.
 
     Raises:
-        ModelError: the model is of a kind in which no neuron can be held.
+        ModelError: the model runs through an adapter, which cannot hold a neuron.
     """
     import torch
 
     from solu_model.logit_effects import final_scale, logits_with_and_without
 
-    model = _checked(reading)
-    place, position = reading.place, reading.position + 1  # the BOS stands first
-    context = torch.tensor([[model.config.bos_token_id, *reading.tokens.ids[:position]]])
+    model = _solu_model(current)
+    place, token = current.place, current.chosen_token
+    context = torch.tensor([[model.config.bos_token_id, *current.tokens.ids[: token + 1]]])
     last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
     with torch.inference_mode():
-        logits, held = logits_with_and_without(
+        logits, logits_held = logits_with_and_without(
             model, context, place.layer, place.neuron, replacement=value, hook="hook_post"
         )
-        scale = float(final_scale(model, model.activations(context, [last])[last])[0, -1, 0])
-        now, then = logits[0, -1].float(), held[0, -1].float()
-        change = then - now
-        activation = float(reading.values["hook_post"][reading.position])
+        divisor = float(final_scale(model, model.activations(context, [last])[last])[0, -1, 0])
+        as_it_is, held = logits[0, -1].float(), logits_held[0, -1].float()
+        change = held - as_it_is
+        activation = float(current.activations["hook_post"][token])
         direct = None
         if place.layer == model.config.n_layers - 1:
-            direct = effects.of_neuron(place) * np.float32((value - activation) / scale)
+            direct = logit_effects.of_neuron(place) * np.float32((value - activation) / divisor)
         return NextTokens(
-            p=now.softmax(-1).numpy(),
-            p_held=then.softmax(-1).numpy(),
+            p=as_it_is.softmax(-1).numpy(),
+            p_held=held.softmax(-1).numpy(),
             change=(change - change.mean()).numpy(),
             direct=direct,
             activation=activation,
         )
 
 
-def continuations(reading: Reading, value: float, *, seed: int, temperature: float = 1.0) -> tuple[str, str]:
-    """What the model writes after the text, as it is and with the neuron held at a value.
+def continuations(
+    current: CurrentText, value: float, *, seed: int, temperature: float = 1.0
+) -> tuple[str, str]:
+    """Sample a continuation of the text twice: with the neuron as it is, and held.
 
-    Both draw with the same random numbers, so that they part only where the neuron makes a difference.
+    Both are sampled with the same random numbers, so they differ only because of the neuron.
 
     Args:
-        value: as for `next_tokens`.
+        value: of `hook_post`, at which the neuron is held.
         temperature: above 0.
 
     Raises:
-        ModelError: as for `next_tokens`.
+        ModelError: as in `next_tokens`.
     """
     import torch
 
     from solu_model.logit_effects import logits_with_and_without
 
-    model = _checked(reading)
-    place = reading.place
+    model = _solu_model(current)
+    place, ids = current.place, current.tokens.ids
     bos = model.config.bos_token_id
     room = model.config.n_ctx - 1 - N_SAMPLED
-    ids = reading.tokens.ids[-room:] if room > 0 else reading.tokens.ids[:0]
-    rows = torch.tensor([[bos, *ids], [bos, *ids]])
+    ids = ids[-room:] if room > 0 else ids[:0]
+    rows = torch.tensor([[bos, *ids], [bos, *ids]])  # row 0: the neuron as it is; row 1: held
     random = torch.Generator().manual_seed(seed)
-    known = len(place.cache.vocabulary)
+    n_known = len(place.cache.vocabulary)  # a model may have more logits than its tokenizer has tokens
     with torch.inference_mode():
         for _ in range(min(N_SAMPLED, model.config.n_ctx - rows.shape[1])):
-            now, held = logits_with_and_without(
+            as_it_is, held = logits_with_and_without(
                 model, rows, place.layer, place.neuron, replacement=value, hook="hook_post"
             )
-            logits = torch.stack([now[0, -1], held[1, -1]]).float()[:, :known] / temperature
-            logits[:, bos] = -torch.inf  # a document's end is no text
-            noise = -torch.log(-torch.log(torch.rand(known, generator=random).clamp(1e-20, 1 - 1e-7)))
+            logits = torch.stack([as_it_is[0, -1], held[1, -1]]).float()[:, :n_known] / temperature
+            logits[:, bos] = -torch.inf  # the end of a document has no text
+            # Gumbel-max: argmax(logits + noise) is a sample of softmax(logits), with the same noise for both.
+            noise = -torch.log(-torch.log(torch.rand(n_known, generator=random).clamp(1e-20, 1 - 1e-7)))
             rows = torch.cat([rows, (logits + noise).argmax(-1, keepdim=True)], dim=1)
-    table = place.cache.vocabulary.token_bytes
-    written = [[table[t] for t in row[1 + len(ids) :]] for row in rows.tolist()]
-    as_it_is, held_text = ("".join(p.text for p in display_pieces(row)) for row in written)
-    return as_it_is, held_text
+    token_bytes = place.cache.vocabulary.token_bytes
+    sampled = [[token_bytes[t] for t in row[1 + len(ids) :]] for row in rows.tolist()]
+    text, text_held = ("".join(piece.text for piece in display_pieces(row)) for row in sampled)
+    return text, text_held
 
 
-def _checked(reading: Reading) -> "SoluForCausalLM":
+def _solu_model(current: CurrentText) -> "SoluForCausalLM":
     from solu_model.model import SoluForCausalLM
 
-    model = reading.live.model
+    model = current.running.model
     if not isinstance(model, SoluForCausalLM):
         raise ModelError(
-            f"{reading.place.model.name} is run through an adapter, in which no neuron can be held at a "
-            "value: this needs a model of SoLU Explorer's or of TransformerLens's format"
+            f"{current.place.model.name} runs through an adapter, which cannot hold a neuron at a "
+            "value: expected a model in the format of SoLU Explorer or TransformerLens (see `solu convert`)"
         )
     return model

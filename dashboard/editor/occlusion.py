@@ -1,99 +1,106 @@
-"""What single tokens do to a neuron's peak on a text: each taken out, or replaced, and all of it measured.
+"""The effect of single tokens on a neuron's peak: each token is removed, and replaced by another one.
 
-An edit is made to the text, which is then cut into tokens anew: what is reported is what the editor shows
-when the edit is made there.
+Each edit changes the text, which is then tokenized again. The reported peak is therefore the one that the
+editor shows after the same edit.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.editor.desk import Reading
-from dashboard.editor.service import tokens_of
+from dashboard.editor.current_text import CurrentText
+from dashboard.editor.service import tokenize
 
-MOST_TOKENS = 64
-"""Tokens that are tried, those up to the peak: tokens after it cannot change it."""
+MAX_TOKENS = 64
+"""Pieces that are edited: the last ones up to the peak. Tokens after the peak cannot change it."""
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class SingleEdit:
-    """A text with one token less, or another one in its place."""
+    """A text with one token removed or replaced."""
 
     text: str
     old: str
     new: str
-    """Empty where the token was taken out."""
+    """Empty if the token was removed."""
     offset: int
-    """Where it stood, in characters."""
+    """Index of the edited character in the text before the edit."""
     peak: float
+    """Highest activation on the edited text."""
 
 
-def single_edits(reading: Reading) -> list[SingleEdit]:
-    """Single-token edits, the one that lowers the highest activation most first.
+def single_edits(current: CurrentText) -> list[SingleEdit]:
+    """Make all single-token edits, and sort them by their peak, the lowest first.
 
-    A token is taken out, and replaced by the token that the model expected most in its place.
+    A token is removed, and replaced by the token that the model predicts in its place.
     """
     import torch
 
-    live, place = reading.live, reading.place
-    peak = int(np.argmax(reading.values[place.hook]))
-    texts = _edited(reading, peak)
-    contexts = [tokens_of(live, place.cache.vocabulary, text, reading.desk.keep).ids for text, *_ in texts]
+    running, place = current.running, current.place
+    texts = _edited_texts(current)
+    text_end = current.workspace.text_end
+    contexts = [tokenize(running, place.cache.vocabulary, text, text_end).ids for text, *_ in texts]
     name = f"blocks.{place.layer}.mlp.{place.hook}"
-    bos = live.model.config.bos_token_id or 0
+    bos = running.model.config.bos_token_id or 0
     peaks = np.full(len(texts), np.nan)
-    order = sorted((k for k in range(len(texts)) if contexts[k]), key=lambda k: len(contexts[k]))
-    for first in range(0, len(order), _BATCH):
-        rows = order[first : first + _BATCH]
+    by_length = sorted((k for k in range(len(texts)) if contexts[k]), key=lambda k: len(contexts[k]))
+    for first in range(0, len(by_length), _BATCH):
+        rows = by_length[first : first + _BATCH]
         width = max(len(contexts[k]) for k in rows)
-        # What is padded stands after every token: in a causal model no token sees it.
+        # Padding comes last, and in a causal model no token sees what follows it.
         batch = torch.tensor([[bos, *contexts[k], *[bos] * (width - len(contexts[k]))] for k in rows])
         with torch.inference_mode():
-            found = live.model.activations(batch, [name])[name][:, 1:, place.neuron].float().numpy()
+            acts = running.model.activations(batch, [name])[name][:, 1:, place.neuron].float().numpy()
         for row, k in enumerate(rows):
-            peaks[k] = found[row, : len(contexts[k])].max()
+            peaks[k] = acts[row, : len(contexts[k])].max()
     edits = [
-        SingleEdit(text, old, new, offset, float(p))
-        for (text, old, new, offset), p in zip(texts, peaks, strict=True)
-        if not np.isnan(p)
+        SingleEdit(text, old, new, offset, float(peak))
+        for (text, old, new, offset), peak in zip(texts, peaks, strict=True)
+        if not np.isnan(peak)  # the edit left no text
     ]
     return sorted(edits, key=lambda e: e.peak)
 
 
-def _edited(reading: Reading, peak: int) -> list[tuple[str, str, str, int]]:
-    """Texts with one piece taken out or replaced: text, old, new, offset in characters."""
-    tokens = reading.tokens
-    expected = _expected(reading)
+def _edited_texts(current: CurrentText) -> list[tuple[str, str, str, int]]:
+    """Build the edited texts, each with the old piece, the new one, and its offset in characters."""
+    tokens = current.tokens
+    peak = int(np.argmax(current.activations[current.place.hook]))
+    predicted = _predicted_texts(current)
+    # `start` counts UTF-16 code units, Python's strings count characters.
     offset = len(tokens.text.encode("utf-16-le")[: 2 * tokens.start].decode("utf-16-le"))
+    up_to_peak = [k for k, piece in enumerate(tokens.pieces) if piece.first_token <= peak]
+    edited = set(up_to_peak[-MAX_TOKENS:])
     texts = []
-    tried = [k for k, piece in enumerate(tokens.pieces) if piece.first_token <= peak][-MOST_TOKENS:]
     for k, piece in enumerate(tokens.pieces):
         before, after = tokens.text[:offset], tokens.text[offset + len(piece.text) :]
-        if k in tried:
+        if k in edited:
             texts.append((before + after, piece.text, "", offset))
-            if new := expected[piece.first_token]:
+            if new := predicted[piece.first_token]:
                 texts.append((before + new + after, piece.text, new, offset))
         offset += len(piece.text)
     return texts
 
 
-def _expected(reading: Reading) -> list[str]:
-    """For every token the text that the model expected most in its place, other than the token itself and,
-    where it is no text by itself or a special token, empty."""
+def _predicted_texts(current: CurrentText) -> list[str]:
+    """Return, for each token, the text of the most probable other token in its place.
+
+    Empty if that token is a special one, or is not a whole character.
+    """
     import torch
 
-    live, ids = reading.live, reading.tokens.ids
-    vocabulary = reading.place.cache.vocabulary.token_bytes
-    special = set(live.tokenizer.all_special_ids)
+    running, ids = current.running, current.tokens.ids
+    token_bytes = current.place.cache.vocabulary.token_bytes
+    special = set(running.tokenizer.all_special_ids)
+    context = torch.tensor([[running.model.config.bos_token_id, *ids]])
     with torch.inference_mode():
-        logits, _ = live.model.run_with_cache(torch.tensor([[live.model.config.bos_token_id, *ids]]), [])
-        best = logits[0, :-1].topk(2, dim=-1).indices.tolist()
-    words = []
-    for token, (first, second) in zip(ids, best, strict=True):
-        choice = second if first == token else first
+        logits, _ = running.model.run_with_cache(context, [])
+        most_probable = logits[0, :-1].topk(2, dim=-1).indices.tolist()
+    texts = []
+    for token, (first, second) in zip(ids, most_probable, strict=True):
+        other = second if first == token else first
         try:
-            words.append("" if choice in special else vocabulary[choice].decode())
-        except (UnicodeDecodeError, IndexError):
-            words.append("")
-    return words
+            texts.append("" if other in special else token_bytes[other].decode())
+        except (UnicodeDecodeError, IndexError):  # a part of a character, or no token of the tokenizer
+            texts.append("")
+    return texts

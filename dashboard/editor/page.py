@@ -1,17 +1,16 @@
-"""The editor: type, and see what a neuron does on every token."""
+"""The editor: type a text, and see the activation of one neuron on every token."""
 
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from cache.format.schema import CacheError
 from dashboard.editor.components.live_editor import live_editor
-from dashboard.editor.desk import COMPONENT_KEY, Desk, Reading, desk_for
+from dashboard.editor.current_text import read_current_text
 from dashboard.editor.edited_text import MAX_TEXT, as_typed
-from dashboard.editor.kept_texts import KeptText, keep_text
 from dashboard.editor.panels import PANELS
-from dashboard.editor.service import by_piece, tokens_of, values_of
+from dashboard.editor.text_store import StoredText, store_text
+from dashboard.editor.workspace import COMPONENT_KEY, Workspace, open_workspace
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
@@ -19,120 +18,18 @@ from dashboard.shared.context_bar import context_bar, key_of
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live, live_at, version_of
+from dashboard.shared.running.running_model import checkpoint_version, running_model_at
 
-
-def keep_in_address(desk: Desk) -> None:
-    """Have the address name the text as it is now, by a short identifier."""
-    desk.take_edit()
-    for name in ("example", "whole"):
-        st.query_params.pop(name, None)
-    try:
-        st.query_params["text"] = keep_text(KeptText(desk.text, desk.original))
-    except OSError as error:
-        st.query_params.pop("text", None)
-        st.session_state["editor_not_kept"] = f"the text could not be kept on the server: {error}"
-    desk.source = f"text {st.query_params.get('text', '')}"
-
-
-def heading(place: Place, desk: Desk) -> None:
-    """Draw the context bar, with the way to the neuron's page and the button that makes a link."""
-
-    def keep_text_on_move() -> None:
-        keep_in_address(desk)
-        if st.query_params.get("model") != place.model.name:
-            desk.pins.clear()  # neurons of the model that was left
-
-    # Streamlit does not see that the focus is in the editor's text: arrows there must not lead elsewhere.
-    bar = context_bar(place, "Editor", shortcuts=False, then=keep_text_on_move)
-    with bar.row:
-        st.page_link(
-            NEURON,
-            label="Its page",
-            icon=":material/adjust:",
-            query_params=place.address.with_(view=None, panel=None).params(),
-        )
-        st.button(
-            "Link", icon=":material/link:", on_click=keep_in_address, args=(desk,),
-            help="Put the text into this page's address, by a short identifier: the address then restores "
-            "text, model and neuron.",
-        )  # fmt: skip
-    if problem := st.session_state.pop("editor_not_kept", ""):
-        show_problem("No link", problem)
-
-
-@st.fragment
-def editing(place: Place, desk: Desk) -> None:
-    """The editor and the panel beside it; runs alone when typing pauses. Colours take another way."""
-    chosen = tuple(st.session_state[key_of(name)] for name in ("layer", "neuron", "hook"))
-    if chosen != (place.layer, place.neuron, place.hook):
-        st.rerun()  # chosen in the moment that the text was told: Streamlit then runs this part alone
-    browser_owns = desk.take_edit()
-    paper, side = st.columns([3, 2], gap="medium")
-    with side:
-        panel = st.segmented_control(
-            "Panel",
-            list(PANELS),
-            default=next(iter(PANELS)),
-            required=True,
-            format_func=lambda name: PANELS[name].label,
-            key="editor_panel",
-            label_visibility="collapsed",
-        )
-    with paper:
-        live_editor(
-            shown_to_the_browser(place, desk, browser_owns, PANELS[panel].follows_caret), COMPONENT_KEY
-        )
-    try:
-        places.cache_of(place.model)  # a checkpoint put in the place of the one that was read is noticed
-        reading = read(place, live_at(place), desk)
-    except (ModelError, CacheError):
-        return  # the browser, which asks the same, says what is wrong and keeps the text
-    with side:
-        PANELS[panel].draw(reading)
-
-
-def shown_to_the_browser(place: Place, desk: Desk, browser_owns: bool, follows: bool) -> dict[str, Any]:
-    """What the component gets, see `live_editor`."""
-    original = None
-    if desk.original is not None:
-        original = {"title": desk.title, "detail": desk.detail, "text": as_typed(desk.original)}
-    return {
-        "text_id": desk.work,
-        "source": desk.source,
-        "text": None if browser_owns else desk.text,
-        "max_text": MAX_TEXT,
-        "keep": desk.keep,
-        "follows_caret": follows,
-        "original": original,
-        "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in desk.pins],
-        "version": f"{place.version} {version_of(place.model)}",
-        "reader": {
-            "model": place.model.name,
-            "layer": place.layer,
-            "neuron": place.neuron,
-            "hook": place.hook,
-            "pins": [list(pin) for pin in desk.pins],
-        },
-    }
-
-
-def read(place: Place, live: Live, desk: Desk) -> Reading:
-    """The text on the desk as the place's neuron reads it."""
-    tokens = tokens_of(live, place.cache.vocabulary, desk.text, desk.keep)
-    values = values_of(live, tokens.ids, [(place.layer, place.neuron)], place.cache.hooks)[0]
-    at = tokens.piece_at(desk.caret) if desk.caret is not None else None
-    if at is None and tokens.pieces:
-        at = int(np.argmax(by_piece(values[place.hook], tokens.pieces)))
-    return Reading(place, live, desk, tokens, values, at)
+LINK_ERROR = "editor_link_error"
+"""Session state: why the last text could not be stored for a link."""
 
 
 def page() -> None:
     """Draw the editor for the neuron and text that the address names."""
     try:
         place = places.find_place(places.asked_address())
-        live_at(place)
-        desk = desk_for(
+        running_model_at(place)  # a model that cannot run is reported here, before anything is drawn
+        workspace = open_workspace(
             place,
             st.query_params.get("example", ""),
             st.query_params.get("text", ""),
@@ -146,8 +43,115 @@ def page() -> None:
         return
     st.query_params.update(place.address.with_(view=None, panel=None).params())
     places.remember(place.address)
-    heading(place, desk)
-    editing(place, desk)
+    draw_heading(place, workspace)
+    draw_editor(place, workspace)
+
+
+def draw_heading(place: Place, workspace: Workspace) -> None:
+    """Draw the context bar, the link to the neuron's page and the button that makes a link."""
+
+    def store_text_on_move() -> None:
+        write_text_to_address(workspace)
+        if st.query_params.get("model") != place.model.name:
+            workspace.pins.clear()  # they are neurons of the previous model
+
+    # Streamlit does not see that the focus is in the component's text field, so the arrow keys would lead
+    # to another neuron while a person moves the caret.
+    bar = context_bar(place, "Editor", shortcuts=False, then=store_text_on_move)
+    with bar.row:
+        st.page_link(
+            NEURON,
+            label="Neuron page",
+            icon=":material/adjust:",
+            query_params=place.address.with_(view=None, panel=None).params(),
+        )
+        st.button(
+            "Link", icon=":material/link:", on_click=write_text_to_address, args=(workspace,),
+            help="Store the text on this server and put its name into the address of this page. The address "
+            "then restores text, model and neuron.",
+        )  # fmt: skip
+    if problem := st.session_state.pop(LINK_ERROR, ""):
+        show_problem("No link was made", problem)
+
+
+def write_text_to_address(workspace: Workspace) -> None:
+    """Store the current text, and put its name into the address."""
+    workspace.apply_edit()
+    for name in ("example", "whole"):
+        st.query_params.pop(name, None)
+    try:
+        st.query_params["text"] = store_text(StoredText(workspace.text, workspace.original))
+    except OSError as error:
+        st.query_params.pop("text", None)
+        st.session_state[LINK_ERROR] = f"the text could not be stored on the server: {error}"
+    workspace.source = f"text {st.query_params.get('text', '')}"
+
+
+@st.fragment
+def draw_editor(place: Place, workspace: Workspace) -> None:
+    """Draw the editor and the open panel.
+
+    The fragment reruns when typing pauses. Colours do not wait for it: the component fetches them from
+    `reading_route` on every key.
+    """
+    # The context bar may have moved while the browser sent an edit. Streamlit then reruns the fragment
+    # alone, with the place of before.
+    in_bar = tuple(st.session_state[key_of(name)] for name in ("layer", "neuron", "hook"))
+    if in_bar != (place.layer, place.neuron, place.hook):
+        st.rerun()
+    browser_is_current = workspace.apply_edit()
+    left, right = st.columns([3, 2], gap="medium")
+    with right:
+        panel = st.segmented_control(
+            "Panel",
+            list(PANELS),
+            default=next(iter(PANELS)),
+            required=True,
+            format_func=lambda name: PANELS[name].label,
+            key="editor_panel",
+            label_visibility="collapsed",
+        )
+    with left:
+        data = component_data(place, workspace, browser_is_current, PANELS[panel].follows_caret)
+        live_editor(data, COMPONENT_KEY)
+    try:
+        places.cache_of(place.model)  # checks again that the checkpoint on disk is the cache's
+        current = read_current_text(place, workspace)
+    except (ModelError, CacheError):
+        return  # the component meets the same error, shows it and keeps the text
+    with right:
+        PANELS[panel].draw(current)
+
+
+def component_data(
+    place: Place, workspace: Workspace, browser_is_current: bool, follows_caret: bool
+) -> dict[str, Any]:
+    """Build the data of the component; `live_editor` describes the keys."""
+    original = None
+    if workspace.original is not None:
+        original = {
+            "title": "Original",
+            "detail": workspace.original_detail,
+            "text": as_typed(workspace.original),
+        }
+    return {
+        "text_id": workspace.text_id,
+        "source": workspace.source,
+        "text": None if browser_is_current else workspace.text,
+        "max_text": MAX_TEXT,
+        "keep": workspace.text_end,
+        "follows_caret": follows_caret,
+        "original": original,
+        "pins": [f"layer {layer} · neuron {neuron}" for layer, neuron in workspace.pins],
+        "version": f"{place.version} {checkpoint_version(place.model)}",
+        "reader": {
+            "model": place.model.name,
+            "layer": place.layer,
+            "neuron": place.neuron,
+            "hook": place.hook,
+            "pins": [list(pin) for pin in workspace.pins],
+        },
+    }
 
 
 page()

@@ -9,11 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from dashboard.editor.edited_text import MAX_TEXT, aligned, as_typed
-from dashboard.editor.service import Keep, Tokens, by_piece, strongest, tokens_of, values_of
+from dashboard.editor.edited_text import MAX_TEXT, align_tokens, as_typed
+from dashboard.editor.service import (
+    TextEnd,
+    TextTokens,
+    activations_by_piece,
+    corpus_maximum,
+    neuron_activations,
+    tokenize,
+)
 from dashboard.shared import places
 from dashboard.shared.address import Address
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 MOST_PINS = 6
 """Largest number of neurons pinned beside the one of the page."""
@@ -37,7 +44,7 @@ class ReadingRequest(BaseModel):
     hook: Name
     """The hook that colours the text."""
     text: EditedText
-    keep: Keep = "first"
+    keep: TextEnd = "first"
     original: EditedText | None = None
     """Text to compare with: the response names its tokens."""
     pins: Annotated[list[Pin], Field(max_length=MOST_PINS)] = []
@@ -62,35 +69,36 @@ def read_text(request: ReadingRequest) -> dict[str, Any]:
     place = places.find_place(Address(request.model, request.layer, request.neuron, request.hook))
     for layer, neuron in request.pins:
         place.cache.neuron(layer, neuron)  # raises where there is none
-    live = live_at(place)
-    tokens = tokens_of(live, place.cache.vocabulary, request.text, request.keep)
+    running = running_model_at(place)
+    tokens = tokenize(running, place.cache.vocabulary, request.text, request.keep)
     pins = [(layer, neuron) for layer, neuron in request.pins]
-    own, *pinned = values_of(live, tokens.ids, [(place.layer, place.neuron), *pins], place.cache.hooks)
+    neurons = [(place.layer, place.neuron), *pins]
+    own, *pinned = neuron_activations(running, tokens.ids, neurons, place.cache.hooks)
     original_tokens: list[int] = []
     if request.original is not None:
-        original = tokens_of(live, place.cache.vocabulary, request.original, request.keep)
-        original_tokens = aligned(_piece_ids(original), _piece_ids(tokens))
+        original = tokenize(running, place.cache.vocabulary, request.original, request.keep)
+        original_tokens = align_tokens(_piece_ids(original), _piece_ids(tokens))
     return {
         "start": tokens.start,
         "ends": tokens.ends,
         "values": {hook: _piece_values(tokens, own[hook]) for hook in place.cache.hooks},
         "n_read": len(tokens.ids),
         "n_all": tokens.n_all,
-        "n_ctx": live.model.config.n_ctx,
-        "scale": max(0.0, strongest(place, place.layer, place.neuron)),
+        "n_ctx": running.model.config.n_ctx,
+        "scale": max(0.0, corpus_maximum(place, place.layer, place.neuron)),
         "original_tokens": original_tokens,
         "pinned": [
-            {"scale": strongest(place, *pin), "values": _piece_values(tokens, values[place.hook])}
+            {"scale": corpus_maximum(place, *pin), "values": _piece_values(tokens, values[place.hook])}
             for pin, values in zip(pins, pinned, strict=True)
         ],
     }
 
 
-def _piece_values(tokens: Tokens, values: npt.NDArray[np.float32]) -> list[float]:
+def _piece_values(tokens: TextTokens, values: npt.NDArray[np.float32]) -> list[float]:
     """Return an activation a piece, to as many digits as float32 holds."""
-    return [float(f"{v:.7g}") for v in by_piece(np.nan_to_num(values), tokens.pieces)]
+    return [float(f"{v:.7g}") for v in activations_by_piece(np.nan_to_num(values), tokens.pieces)]
 
 
-def _piece_ids(tokens: Tokens) -> list[tuple[int, ...]]:
+def _piece_ids(tokens: TextTokens) -> list[tuple[int, ...]]:
     """Return the token ids of each piece."""
     return [tuple(tokens.ids[p.first_token : p.first_token + p.n_tokens]) for p in tokens.pieces]

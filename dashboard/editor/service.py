@@ -1,6 +1,6 @@
-"""A text as a neuron reads it, fast enough to follow typing.
+"""Tokens of a text, and activations of neurons on them, fast enough to follow typing.
 
-Legend: T tokens of the context without the BOS. Offsets are in UTF-16 code units, as a browser counts.
+Offsets are in UTF-16 code units, because browsers count in them. Legend: T tokens read, without the BOS.
 """
 
 from collections.abc import Sequence
@@ -14,63 +14,70 @@ from cache.format.vocabulary import Vocabulary
 from dashboard.editor.edited_text import as_typed
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live
+from dashboard.shared.running.running_model import RunningModel
 from solu_model.text.display_pieces import Piece, display_pieces, utf16_length
 
-Keep = Literal["first", "last"]
-"""Which tokens are read of a text that is longer than the model's context."""
+TextEnd = Literal["first", "last"]
+"""The tokens that the model reads of a text longer than its context: the first or the last ones."""
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """The tokens of a text that the model reads."""
+class TextTokens:
+    """The tokens that the model reads of a text: one context, without the BOS."""
 
     text: str
+    """The whole text, also the part that is not read."""
     ids: list[int]
-    """`[T]`, at most n_ctx - 1: those that end and begin with whole characters."""
+    """`[T]`, at most `n_ctx - 1`. The first begins, and the last ends, a character."""
     first: int
-    """Index in the text of the first of them."""
+    """Index of `ids[0]` among the tokens of the whole text."""
     n_all: int
-    """Tokens of the whole text."""
+    """Number of tokens of the whole text."""
     start: int
-    """Where they begin in the text."""
+    """Offset of `ids[0]` in the text."""
     pieces: list[Piece]
-    """What they say, as runs of tokens that are whole characters; offsets from `start`."""
+    """Runs of tokens that are whole characters. Their offsets count from `start`."""
 
     @property
     def ends(self) -> list[int]:
-        """Where each piece ends in the text."""
+        """Offset in the text of the end of each piece."""
         return [self.start + piece.end for piece in self.pieces]
 
     def piece_at(self, caret: int) -> int | None:
-        """The piece that the character before a caret is of, the first one at the start; None where none is
-        read there."""
+        """Return the index of the piece before a caret; at the start of the text, the first piece.
+
+        None means that the model does not read that part of the text.
+        """
         if not self.pieces or not self.start <= caret <= self.ends[-1]:
             return None
         return int(np.searchsorted(self.ends, max(caret, self.start + 1), side="left"))
 
 
-def tokens_of(live: Live, vocabulary: Vocabulary, text: str, keep: Keep = "first") -> Tokens:
-    """Cut a text into the tokens that the model reads of it.
+def tokenize(
+    running: RunningModel, vocabulary: Vocabulary, text: str, text_end: TextEnd = "first"
+) -> TextTokens:
+    """Cut a text into tokens and select those that the model reads.
 
     Raises:
-        ModelError: the tokenizer changes text, so that no token can be shown where it stands.
+        ModelError: the tokenizer is not byte-level, so that its tokens cannot be located in the text.
     """
     text = as_typed(text)
-    ids = live.tokens_of(text)
+    ids = running.encode(text)
     data = [vocabulary.token_bytes[i] for i in ids]
     if b"".join(data) != text.encode():
         raise ModelError(
-            "this model's tokenizer does not give a text back as it was, so that its tokens cannot be "
-            "shown in place: expected a byte-level tokenizer"
+            "the tokens of this model's tokenizer do not add up to the text, so they cannot be shown in it: "
+            "expected a byte-level tokenizer"
         )
-    most = live.model.config.n_ctx - 1
-    low, high = (0, min(most, len(ids))) if keep == "first" else (max(0, len(ids) - most), len(ids))
-    while low < high and _is_inside(data[low]):
+    limit = running.model.config.n_ctx - 1  # the BOS takes one position
+    low, high = (0, min(limit, len(ids))) if text_end == "first" else (max(0, len(ids) - limit), len(ids))
+    # A character of several tokens may lie across the cut. It is then left out, since half of a character
+    # cannot be shown.
+    while low < high and _continues_character(data[low]):
         low += 1
-    while high > low and high < len(ids) and _is_inside(data[high]):
+    while high > low and high < len(ids) and _continues_character(data[high]):
         high -= 1
-    return Tokens(
+    return TextTokens(
         text=text,
         ids=ids[low:high],
         first=low,
@@ -80,48 +87,52 @@ def tokens_of(live: Live, vocabulary: Vocabulary, text: str, keep: Keep = "first
     )
 
 
-def values_of(
-    live: Live, ids: Sequence[int], neurons: Sequence[tuple[int, int]], hooks: Sequence[str]
+def neuron_activations(
+    running: RunningModel, ids: Sequence[int], neurons: Sequence[tuple[int, int]], hooks: Sequence[str]
 ) -> list[dict[str, npt.NDArray[np.float32]]]:
-    """What neurons do on one context, in one forward pass: for each, by hook, `[T]`.
+    """Compute the activations of some neurons on one context, in one forward pass.
 
     Args:
-        ids: at most n_ctx - 1, without the BOS.
+        ids: at most `n_ctx - 1` tokens, without the BOS.
         neurons: layer and index of each.
+
+    Returns:
+        For each neuron, `[T]` by hook.
     """
     import torch
 
-    empty = np.zeros(0, dtype=np.float32)
     if not ids:
-        return [dict.fromkeys(hooks, empty) for _ in neurons]
+        return [dict.fromkeys(hooks, np.zeros(0, dtype=np.float32)) for _ in neurons]
     names = {f"blocks.{layer}.mlp.{hook}" for layer, _ in neurons for hook in hooks}
+    context = torch.tensor([[running.model.config.bos_token_id, *ids]])
     with torch.inference_mode():
-        found = live.model.activations(torch.tensor([[live.model.config.bos_token_id, *ids]]), names)
+        acts = running.model.activations(context, names)
         return [
-            {hook: found[f"blocks.{layer}.mlp.{hook}"][0, 1:, index].float().numpy() for hook in hooks}
+            {hook: acts[f"blocks.{layer}.mlp.{hook}"][0, 1:, index].float().numpy() for hook in hooks}
             for layer, index in neurons
         ]
 
 
-def by_piece(values: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float]:
-    """A value a piece: of its tokens, the one furthest from zero."""
-    if len(pieces) == len(values):
-        return [float(v) for v in values]
+def activations_by_piece(activations: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float]:
+    """Return one activation for each piece: that of its token with the largest magnitude."""
+    if len(pieces) == len(activations):
+        return [float(v) for v in activations]
     return [
-        float(max(values[p.first_token : p.first_token + p.n_tokens], key=abs, default=0.0)) for p in pieces
+        float(max(activations[p.first_token : p.first_token + p.n_tokens], key=abs, default=0.0))
+        for p in pieces
     ]
 
 
-def peak_of(values: npt.NDArray[np.float32]) -> float:
-    """The highest activation on a text; NaN where there is no token."""
-    return float(values.max()) if len(values) else float("nan")
+def peak_activation(activations: npt.NDArray[np.float32]) -> float:
+    """Return the highest activation on a text; NaN if it has no tokens."""
+    return float(activations.max()) if len(activations) else float("nan")
 
 
-def strongest(place: Place, layer: int, neuron: int) -> float:
-    """A neuron's highest activation in the corpus at the place's hook: the value of the strongest colour."""
+def corpus_maximum(place: Place, layer: int, neuron: int) -> float:
+    """Return a neuron's maximum over the corpus at the place's hook. It has the darkest colour."""
     return place.cache.neuron(layer, neuron).moments(place.hook).max
 
 
-def _is_inside(token: bytes) -> bool:
-    """Whether a token begins inside a character."""
+def _continues_character(token: bytes) -> bool:
+    """Return True if the token begins inside a character: with a UTF-8 continuation byte, 10xxxxxx."""
     return bool(token) and token[0] & 0xC0 == 0x80

@@ -1,4 +1,4 @@
-"""The neurons that fire most on one token of a text, of every layer. Legend: L layers, M d_mlp."""
+"""The neurons, in all layers, that come nearest to their maximum on one token. Legend: L layers, M d_mlp."""
 
 from dataclasses import dataclass
 
@@ -6,47 +6,48 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from dashboard.editor.desk import Reading
+from dashboard.editor.current_text import CurrentText
 from dashboard.shared.neuron_query import DEAD_SHARE
 from dashboard.shared.place import Stamp
 from dashboard.shared.places import open_cache
 
 
 @dataclass(frozen=True)
-class Firing:
-    """A neuron on a token."""
+class TokenNeuron:
+    """A neuron, with its activation on the token."""
 
     layer: int
     neuron: int
-    value: float
+    activation: float
     share: float
-    """Of its own highest activation in the corpus."""
+    """Of the neuron's maximum in the corpus."""
 
 
-def strongest_on_token(reading: Reading, n: int = 10) -> list[Firing]:
-    """The neurons that come nearest to their own maximum on the chosen token, at the place's hook."""
+def nearest_to_maximum(current: CurrentText, n: int = 10) -> list[TokenNeuron]:
+    """Find the neurons with the largest share of their maximum on the chosen token, at the place's hook."""
     import torch
 
-    place, live = reading.place, reading.live
+    place, running = current.place, current.running
     names = {layer: f"blocks.{layer}.mlp.{place.hook}" for layer in place.cache.layers}
-    context = torch.tensor([[live.model.config.bos_token_id, *reading.tokens.ids[: reading.position + 1]]])
+    ids = current.tokens.ids[: current.chosen_token + 1]
+    context = torch.tensor([[running.model.config.bos_token_id, *ids]])
     with torch.inference_mode():
-        found = live.model.activations(context, names.values())
-        values = np.stack([found[name][0, -1].float().numpy() for name in names.values()])
-    highest = np.stack([_highest(*place.version, layer, place.hook) for layer in names])
-    shares = np.divide(values, highest, out=np.full_like(highest, -np.inf), where=highest > 0)
-    best = np.argsort(-shares, axis=None, kind="stable")[:n]
+        acts = running.model.activations(context, names.values())
+        acts_LM = np.stack([acts[name][0, -1].float().numpy() for name in names.values()])
+    maxima_LM = np.stack([_maxima(*place.version, layer, place.hook) for layer in names])
+    shares_LM = np.divide(acts_LM, maxima_LM, out=np.full_like(maxima_LM, -np.inf), where=maxima_LM > 0)
+    best = np.argsort(-shares_LM, axis=None, kind="stable")[:n]
     layers = list(names)
     return [
-        Firing(layers[row], int(neuron), float(values[row, neuron]), float(shares[row, neuron]))
-        for row, neuron in zip(*np.unravel_index(best, shares.shape), strict=True)
-        if np.isfinite(shares[row, neuron])
+        TokenNeuron(layers[row], int(neuron), float(acts_LM[row, neuron]), float(shares_LM[row, neuron]))
+        for row, neuron in zip(*np.unravel_index(best, shares_LM.shape), strict=True)
+        if np.isfinite(shares_LM[row, neuron])
     ]
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _highest(path: str, stamp: Stamp, layer: int, hook: str) -> npt.NDArray[np.float64]:
-    """Every neuron's highest activation in the corpus, `[M]`; zero for a dead one."""
+def _maxima(path: str, stamp: Stamp, layer: int, hook: str) -> npt.NDArray[np.float64]:
+    """Return every neuron's maximum in the corpus, `[M]`; 0 for a dead neuron, to leave it out."""
     table = open_cache(path, stamp).table(layer, hook)
-    highest = np.nan_to_num(table["max"].to_numpy().astype(np.float64))
-    return np.where(highest > DEAD_SHARE * highest.max(), highest, 0.0)
+    maxima = np.nan_to_num(table["max"].to_numpy().astype(np.float64))
+    return np.where(maxima > DEAD_SHARE * maxima.max(), maxima, 0.0)

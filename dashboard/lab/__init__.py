@@ -1,1 +1,1 @@
-"""The lab: tests a hypothesis against what a neuron does."""
+"""The lab: tests a hypothesis of which tokens a neuron fires on, in both directions."""

@@ -1,11 +1,11 @@
-"""The box that a hypothesis is written into, and what helps to write it."""
+"""The text field of the hypothesis, with buttons that insert forms of its language."""
 
 import streamlit as st
 
 from dashboard.shared.annotations.hypotheses import MAX_TEXT
 
-FIELD = "lab_text"
-"""Session state: what is in the box."""
+BOX_KEY = "lab_text"
+"""Session state: the text in the field."""
 
 FORMS = {
     "pattern": "/[0-9]+/",
@@ -19,7 +19,7 @@ FORMS = {
     "not": "not",
     "within": "within 5 of",
 }
-"""What the buttons insert, by their labels."""
+"""The texts that the buttons insert, by the buttons' labels."""
 
 _OPERATORS = ("and", "or", "not", "within 5 of")
 
@@ -27,17 +27,49 @@ HELP = [
     ("/[0-9a-f]{8}/", "tokens that a match of the regular expression touches"),
     ("before /,/", "the token before a match"),
     ("after /https?:/", "the token after a match"),
-    ('token " left" " right"', "these tokens, written out with their blanks"),
-    ('source "base64_hex"', "all of a source or language of text, as the examples name it"),
-    ("first 16", "the first 16 tokens that the model sees of a text"),
-    ("X and Y, X or Y, not X, (X)", "both, one of both, the others; brackets as in arithmetic"),
+    ('token " left" " right"', "these tokens, with their spaces"),
+    ('source "base64_hex"', "all text of a source or language, by the name in the examples"),
+    ("first 16", "the first 16 tokens of a context"),
+    ("X and Y, X or Y, not X, (X)", "both, at least one, all others; brackets as in arithmetic"),
     ("X within 5 of Y", "X where a Y is at most 5 tokens away"),
 ]
-"""Form and what fits it."""
+"""Each form, and the tokens that fit it."""
 
 
-def inserted(text: str, form: str) -> str:
-    """A hypothesis with a form at its end, joined so that it can be read where that is possible."""
+def hypothesis_box(text: str) -> None:
+    """Draw the field and its buttons. A change is written to the address.
+
+    Args:
+        text: the hypothesis in the address.
+    """
+    # Setting the key on every rerun would overwrite characters typed since the rerun began.
+    if st.session_state.get(BOX_KEY) != text:
+        st.session_state[BOX_KEY] = text
+
+    st.html(f"<style>.st-key-{BOX_KEY} input {{ font-family: monospace; }}</style>")
+    st.text_input(
+        "Hypothesis: which tokens does the neuron fire on?",
+        key=BOX_KEY,
+        max_chars=MAX_TEXT,
+        live="250ms",
+        on_change=lambda: write_hypothesis_to_address(st.session_state[BOX_KEY]),
+        placeholder='/[0-9a-f]{8}/   or   token " left" " right"   or   source "base64_hex" and not /=/',
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.caption("Insert", width="content")
+        for label, form in FORMS.items():
+            st.button(
+                label, key=f"lab_insert_{label}", type="tertiary", help=f"`{form}`",
+                on_click=lambda form=form: write_hypothesis_to_address(
+                    insert_form(st.session_state[BOX_KEY], form)
+                ),
+            )  # fmt: skip
+        with st.popover("Language", type="tertiary", icon=":material/help:"):
+            st.table([{"form": f"`{form}`", "fits": fits} for form, fits in HELP], border="horizontal")
+
+
+def insert_form(text: str, form: str) -> str:
+    """Append a form to a hypothesis, with an `and` between them where the language needs an operator."""
     text = text.rstrip()
     if not text:
         return form
@@ -46,40 +78,8 @@ def inserted(text: str, form: str) -> str:
     return f"{text}{' and' if needs_and else ''} {form}"
 
 
-def show_box(text: str) -> None:
-    """The box with its buttons; what is typed goes into the address.
-
-    Args:
-        text: what the address says.
-    """
-    if st.session_state.get(FIELD) != text:  # setting what is there already would overwrite what is typed
-        st.session_state[FIELD] = text
-
-    def typed() -> None:
-        to_address(st.session_state[FIELD])
-
-    st.html(f"<style>.st-key-{FIELD} input {{ font-family: monospace; }}</style>")
-    st.text_input(
-        "Hypothesis: which tokens does the neuron fire on?",
-        key=FIELD,
-        max_chars=MAX_TEXT,
-        live="250ms",
-        on_change=typed,
-        placeholder='/[0-9a-f]{8}/   or   token " left" " right"   or   source "base64_hex" and not /=/',
-    )
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.caption("Insert", width="content")
-        for label, form in FORMS.items():
-            st.button(
-                label, key=f"lab_insert_{label}", type="tertiary", help=f"`{form}`",
-                on_click=lambda form=form: to_address(inserted(st.session_state[FIELD], form)),
-            )  # fmt: skip
-        with st.popover("Language", type="tertiary", icon=":material/help:"):
-            st.table([{"form": f"`{form}`", "fits": what} for form, what in HELP], border="horizontal")
-
-
-def to_address(text: str) -> None:
-    """Have the address name another hypothesis; the box then holds it."""
+def write_hypothesis_to_address(text: str) -> None:
+    """Write a hypothesis to the address, from which the field then takes its text."""
     if text:
         st.query_params["hypothesis"] = text[:MAX_TEXT]
     else:

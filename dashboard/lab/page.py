@@ -1,10 +1,10 @@
-"""The lab: a hypothesis about a neuron, held against what the neuron does."""
+"""The lab: a hypothesis about a neuron, tested against the neuron's activations."""
 
 import streamlit as st
 
 from analysis.hypothesis import HypothesisError, parse
 from cache.format.schema import CacheError
-from dashboard.lab.hypothesis_box import show_box
+from dashboard.lab.hypothesis_box import hypothesis_box
 from dashboard.lab.parts import PARTS
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
@@ -17,55 +17,8 @@ from dashboard.shared.page_paths import LAB, MODELS, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 
-READ = "lab_read"
-
-
-def heading(place: Place) -> None:
-    """Draw the context bar, with the way to the neuron's page."""
-    bar = context_bar(place, f"Lab · layer {place.layer} · neuron {place.neuron}")
-    with bar.row:
-        st.page_link(
-            NEURON, label="Its page", icon=":material/adjust:",
-            query_params=place.address.with_(view=None, panel=None).params(),
-        )  # fmt: skip
-
-
-def part_choice(part: str) -> None:
-    """Draw the choice of the lab's part."""
-    st.session_state[key_of("part")] = part
-    st.segmented_control(
-        "Part", list(PARTS), required=True, format_func=lambda name: PARTS[name].label, key=key_of("part"),
-        on_change=moved, args=("part",), label_visibility="collapsed",
-    )  # fmt: skip
-
-
-def requested_address() -> LabAddress:
-    """What the address says beside the neuron; where it says nothing at all, what the lab showed last.
-
-    Raises:
-        AddressError: it cannot be read.
-    """
-    last = st.session_state.get(SESSION_KEY)
-    if not st.query_params.to_dict() and isinstance(last, LabAddress):
-        return last
-    return LabAddress.parse(st.query_params.to_dict())
-
-
-def readable(text: str) -> str:
-    """The hypothesis, or where it cannot be read the last one that could, with what is wrong."""
-    try:
-        if text.strip():
-            parse(text)
-    except HypothesisError as error:
-        at = min(error.position, len(text))
-        kept = st.session_state.get(READ, "")
-        st.error(plain(f"At character {at + 1}: {error}"), icon=":material/error:")
-        st.code(f"{text[:at]}▸{text[at:]}", language=None, wrap_lines=True)
-        if kept:
-            st.caption(f"What is below is still that of: {plain(kept)}")
-        return str(kept)
-    st.session_state[READ] = text.strip()
-    return text.strip()
+LAST_VALID = "lab_last_valid"
+"""Session state: the last hypothesis that could be parsed."""
 
 
 def page() -> None:
@@ -82,12 +35,66 @@ def page() -> None:
     st.query_params.update(lab.params(place.address))
     places.remember(place.address)
     st.session_state[SESSION_KEY] = lab
-    heading(place)
-    show_box(lab.hypothesis)
-    text = readable(lab.hypothesis)
-    part_choice(lab.part)
-    PARTS[lab.part].draw(place, text)
+    draw_heading(place)
+    hypothesis_box(lab.hypothesis)
+    hypothesis = valid_hypothesis(lab.hypothesis)
+    draw_part_choice(lab.part)
+    PARTS[lab.part].draw(place, hypothesis)
     st.caption(plain(provenance_line(place, place.cache.hooks)))
+
+
+def requested_address() -> LabAddress:
+    """Return the hypothesis and the part that the address names.
+
+    An address without any parameter, as in the navigation, opens what the lab showed last.
+
+    Raises:
+        AddressError: the address cannot be read.
+    """
+    params = st.query_params.to_dict()
+    last = st.session_state.get(SESSION_KEY)
+    if not params and isinstance(last, LabAddress):
+        return last
+    return LabAddress.parse(params)
+
+
+def draw_heading(place: Place) -> None:
+    """Draw the context bar, with the link to the neuron's page."""
+    bar = context_bar(place, f"Lab · layer {place.layer} · neuron {place.neuron}")
+    with bar.row:
+        st.page_link(
+            NEURON, label="Neuron page", icon=":material/adjust:",
+            query_params=place.address.with_(view=None, panel=None).params(),
+        )  # fmt: skip
+
+
+def draw_part_choice(part: str) -> None:
+    """Draw the choice of the part of the lab."""
+    st.session_state[key_of("part")] = part
+    st.segmented_control(
+        "Part", list(PARTS), required=True, format_func=lambda name: PARTS[name].label, key=key_of("part"),
+        on_change=moved, args=("part",), label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def valid_hypothesis(text: str) -> str:
+    """Return the hypothesis if it can be parsed; else draw the error and return the last valid one.
+
+    While a person types, most texts cannot be parsed. The page then stays as it is below the error.
+    """
+    try:
+        if text.strip():
+            parse(text)
+    except HypothesisError as error:
+        position = min(error.position, len(text))
+        last = str(st.session_state.get(LAST_VALID, ""))
+        st.error(plain(f"At character {position + 1}: {error}"), icon=":material/error:")
+        st.code(f"{text[:position]}▸{text[position:]}", language=None, wrap_lines=True)
+        if last:
+            st.caption(f"The page below still shows: {plain(last)}")
+        return last
+    st.session_state[LAST_VALID] = text.strip()
+    return text.strip()
 
 
 page()

@@ -1,7 +1,8 @@
-"""What every neuron of a layer does on the cache's sample of whole contexts: computed once, kept on disk.
+"""Activations of all neurons of a layer on the cache's sample of whole contexts, kept on disk.
 
-A file a hook, float16, a row a neuron: one neuron reads in milliseconds. They are in the user's cache folder,
-under a name that follows from the checkpoint and the cache. Legend: M d_mlp, N tokens.
+One float16 file for each hook, with one row for each neuron, so that one neuron is read in milliseconds. The
+folder is in the user's cache folder. Its name is a hash of the cache's manifest (which has the checkpoint's
+hash), the layer and the number of contexts. Legend: M d_mlp, N tokens.
 """
 
 import os
@@ -14,95 +15,97 @@ import numpy as np
 import numpy.typing as npt
 
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 from solu_model.files import written_aside
 
 SIZES = (50_000, 100_000, 250_000, 500_000, 1_000_000)
-"""Tokens that may be asked for; a sample may hold fewer."""
-FLOPS = 2e11
-"""Floating point operations a second of one core, for what is said of the time; measured on a laptop's."""
+"""Tokens that a person can choose from; the cache's sample may hold fewer."""
+FLOPS_PER_SECOND = 2e11
+"""Speed of one core, measured on a laptop; for the estimate of the time."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Contexts of the cache's sample, the first of them, up to a number of tokens."""
+    """The first contexts of the cache's sample, and the folder of the activations on them."""
 
     folder: Path
     n_contexts: int
     n_tokens: int
     n_bytes: int
-    """On disk, for all hooks."""
+    """Size on disk, all hooks together."""
     seconds: float
-    """That making it takes, about."""
+    """Estimated time of the forward passes."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is on disk."""
+        """True if the activations are on disk."""
         return self.folder.is_dir()
 
     def activations(self, hook: str) -> npt.NDArray[np.float16]:
-        """`[M, N]`, read from disk where it is looked at."""
-        found: npt.NDArray[np.float16] = np.load(self.folder / f"{hook}.npy", mmap_mode="r")
-        return found
+        """Return `[M, N]`, mapped into memory: rows are read when they are used."""
+        acts_MN: npt.NDArray[np.float16] = np.load(self.folder / f"{hook}.npy", mmap_mode="r")
+        return acts_MN
 
 
-def samples(place: Place) -> list[Sample]:
-    """What can be asked for, the smallest first; none where the cache holds no sample."""
+def available_samples(place: Place) -> list[Sample]:
+    """Return the samples that can be made, the smallest first; none if the cache has no whole contexts."""
     lengths = np.array([len(tokens) for tokens in place.cache.sample()["tokens"]], dtype=np.int64)
     ends = np.cumsum(lengths)
-    found: dict[int, Sample] = {}
+    samples: dict[int, Sample] = {}
     for size in SIZES if len(ends) else ():
-        n = max(1, int(np.searchsorted(ends, size, side="right")))
-        found.setdefault(n, _sample(place, n, int(ends[n - 1])))
-    return list(found.values())
+        n_contexts = max(1, int(np.searchsorted(ends, size, side="right")))
+        samples.setdefault(n_contexts, _sample(place, n_contexts, int(ends[n_contexts - 1])))
+    return list(samples.values())
 
 
-def ready(place: Place) -> Sample | None:
-    """The largest sample that is on disk."""
-    return next((sample for sample in reversed(samples(place)) if sample.is_ready), None)
+def largest_ready_sample(place: Place) -> Sample | None:
+    """Return the largest sample whose activations are on disk."""
+    return next((sample for sample in reversed(available_samples(place)) if sample.is_ready), None)
 
 
-def make(place: Place, sample: Sample, progress: Callable[[float], object]) -> None:
-    """Run the model over a sample; ends early, leaving nothing, where `progress` raises.
+def make_sample(place: Place, sample: Sample, progress: Callable[[float], object]) -> None:
+    """Run the model over a sample and write the activations.
 
     Args:
-        progress: told the part that is done, 0 to 1.
+        progress: called with the completed part, 0 to 1. If it raises, nothing is left on disk.
 
     Raises:
         ModelError: the model cannot be loaded.
         OSError: the disk is full, or the folder cannot be written.
     """
-    live = live_at(place)
+    running = running_model_at(place)
     contexts = place.cache.sample()["tokens"]
     with written_aside(sample.folder) as aside:
         aside.mkdir()
-        files = {
+        files_MN = {
             hook: np.lib.format.open_memmap(
                 aside / f"{hook}.npy", "w+", np.float16, (place.cache.d_mlp, sample.n_tokens)
             )
             for hook in place.cache.hooks
         }
-        at = 0
+        n_done = 0
         for k in range(sample.n_contexts):
             tokens = contexts[k].values.to_numpy()
-            for hook, values in live.activations(tokens, place.layer, place.cache.hooks).items():
-                files[hook][:, at : at + len(tokens)] = values.T
-            at += len(tokens)
-            progress(at / sample.n_tokens)
-        for file in files.values():
+            for hook, acts_TM in running.activations(tokens, place.layer, place.cache.hooks).items():
+                files_MN[hook][:, n_done : n_done + len(tokens)] = acts_TM.T
+            n_done += len(tokens)
+            progress(n_done / sample.n_tokens)
+        for file in files_MN.values():
             file.flush()
 
 
 def _sample(place: Place, n_contexts: int, n_tokens: int) -> Sample:
-    manifest = place.cache.manifest
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    what = f"{manifest.model_dump_json()} {place.layer} {n_contexts}"
+    name = f"{place.cache.manifest.model_dump_json()} {place.layer} {n_contexts}"
     weights = place.model.weights
-    n_parameters = weights.stat().st_size / 2 if weights.is_file() else 0.0
+    n_parameters = weights.stat().st_size / 2 if weights.is_file() else 0.0  # in bfloat16
     return Sample(
-        folder=home / "solu-explorer" / "samples" / sha256(what.encode()).hexdigest()[:32],
+        folder=home / "solu-explorer" / "samples" / sha256(name.encode()).hexdigest()[:32],
         n_contexts=n_contexts,
         n_tokens=n_tokens,
-        n_bytes=2 * n_tokens * place.cache.d_mlp * len(place.cache.hooks),
-        seconds=2 * n_parameters * n_tokens / FLOPS,
+        n_bytes=2 * n_tokens * place.cache.d_mlp * len(place.cache.hooks),  # float16
+        seconds=2
+        * n_parameters
+        * n_tokens
+        / FLOPS_PER_SECOND,  # a forward pass: 2 flops a parameter and token
     )

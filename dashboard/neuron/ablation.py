@@ -20,7 +20,7 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.neuron_examples import example_groups, examples_data
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
-from dashboard.shared.running.running_model import Live, live_at, version_of
+from dashboard.shared.running.running_model import RunningModel, checkpoint_version, running_model_at
 
 Replacement = Literal["zero", "mean", "held"]
 """Replacement of the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the scale of the final norm
@@ -61,7 +61,7 @@ def ablation(place: Place, view: str) -> Ablation:
     Raises:
         ModelError: the model cannot be loaded or is not a SoLU model, or the place has no examples.
     """
-    live, model, cache = live_at(place), version_of(place.model), place.version
+    live, model, cache = running_model_at(place), checkpoint_version(place.model), place.version
     return _ablation(*model, *cache, place.layer, place.neuron, place.hook, view, _replacement(), live)
 
 
@@ -115,7 +115,7 @@ def _ablation(
     hook: str,
     view: str,
     replacement: Replacement,
-    _live: Live,
+    _live: RunningModel,
 ) -> Ablation:
     import torch
 

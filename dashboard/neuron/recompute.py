@@ -8,7 +8,7 @@ from dashboard.neuron.ablation import begins_its_context
 from dashboard.shared.neuron_examples import example_groups
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
-from dashboard.shared.running.running_model import Live, live_at, version_of
+from dashboard.shared.running.running_model import RunningModel, checkpoint_version, running_model_at
 
 TOLERANCE = 1e-4
 """Relative to the stored value: float32 sums in another order differ by less."""
@@ -40,7 +40,7 @@ def recomputed(place: Place) -> list[Recomputed]:
     Raises:
         ModelError: the model cannot be loaded.
     """
-    live, model, cache = live_at(place), version_of(place.model), place.version
+    live, model, cache = running_model_at(place), checkpoint_version(place.model), place.version
     return _recomputed(*model, *cache, place.layer, place.neuron, place.hook, place.view, live)
 
 
@@ -54,7 +54,7 @@ def _recomputed(
     index: int,
     hook: str,
     view: str,
-    _live: Live,
+    _live: RunningModel,
 ) -> list[Recomputed]:
     results = []
     for group in example_groups(open_cache(path, stamp).neuron(layer, index), hook, view):

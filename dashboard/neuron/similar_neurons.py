@@ -19,7 +19,7 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.neuron_preview import peak_summary
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
-from dashboard.shared.running.running_model import live_at, version_of
+from dashboard.shared.running.running_model import checkpoint_version, running_model_at
 
 Measure = Literal["tokens", "activation", "out", "in"]
 """Measure of similarity: the tokens of the peaks, activations, rows of W_out, columns of W_in."""
@@ -58,7 +58,7 @@ def scores(place: Place, measure: Measure, other: Place, report: Report) -> Scor
         n_tokens = compared_tokens(place, other)
         mine_T = activations(place, place, n_tokens, report)[:, place.neuron]
         return correlations(mine_T, activations(other, place, n_tokens, report))
-    model = live_at(place).model
+    model = running_model_at(place).model
     directions = [
         model.output_path(layer).W_out if measure == "out" else model.input_weights(layer).T
         for layer in (place.layer, other.layer)
@@ -80,7 +80,7 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
     Raises:
         ModelError: the model cannot be loaded, or the cache holds no sample.
     """
-    held = _held(*version_of(place.model), *read.version, place.layer, place.hook, n_tokens)
+    held = _held(*checkpoint_version(place.model), *read.version, place.layer, place.hook, n_tokens)
     with held.lock:
         if held.values is None:
             contexts = take_contexts(read.cache.sample(), n_tokens)
@@ -89,7 +89,7 @@ def activations(place: Place, read: Place, n_tokens: int, report: Report) -> npt
                     f"{read.cache.path} holds no sample of whole contexts: build the cache again to compare "
                     "activations"
                 )
-            live, rows = live_at(place), []
+            live, rows = running_model_at(place), []
             for done, tokens in enumerate(contexts):
                 report(done / len(contexts))
                 rows.append(live.activations(tokens, place.layer, [place.hook])[place.hook])

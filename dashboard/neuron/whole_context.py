@@ -12,7 +12,7 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import Group, token_view_data
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def whole_context(place: Place, name: str) -> WholeContext:
         f"{example.document.origin}: all that the model saw."
     )
     try:
-        of_layer = live_at(place).activations(tokens, place.layer, place.cache.hooks)
+        of_layer = running_model_at(place).activations(tokens, place.layer, place.cache.hooks)
         activations = {hook: values[:, place.neuron] for hook, values in of_layer.items()}
         description += " The model has just run it."
     except ModelError as error:

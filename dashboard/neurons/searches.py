@@ -21,7 +21,7 @@ from dashboard.shared.parquet_sql import table_of
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
 from dashboard.shared.running import logit_effects as effects
-from dashboard.shared.running.running_model import live_at
+from dashboard.shared.running.running_model import running_model_at
 
 MATCHES = 10
 """Maximum number of tokens offered to choose from."""
@@ -165,8 +165,8 @@ def _by_label(place: Place, layers: Sequence[int], text: str) -> SearchResult:
 
 
 def _by_text(place: Place, layers: Sequence[int], text: str) -> SearchResult:
-    live = live_at(place)
-    tokens = live.tokens_of(text)
+    live = running_model_at(place)
+    tokens = live.encode(text)
     if not tokens:
         raise SearchError("the text has no token")
     tables, peaks = [], {}

@@ -128,7 +128,7 @@ def test_a_part_of_the_page_answers_after_a_new_start_of_the_server(served: Serv
     streamlit = page.get_by_test_id("stApp")
     with served() as server:
         opened(page, f"{server}/editor?model=tiny&layer=0&neuron=5&hook=hook_mid&example=top-0")
-        expect(page.get_by_text("Saved texts stand here")).to_be_visible()
+        expect(page.get_by_text("Saved texts are listed here")).to_be_visible()
         # No part of the page ran last, but all of it.
         expect(streamlit).to_have_attribute("data-test-script-state", "notRunning")
     expect(streamlit).not_to_have_attribute("data-test-connection-state", "CONNECTED")

@@ -71,7 +71,7 @@ def test_saved_texts_are_a_table_and_a_plot_and_come_back(server: str, page: Pag
     expect(page.locator(".js-plotly-plot .point")).to_have_count(3)
     expect(area).to_have_value(original + " and on further")
     choose_row(page, 1)
-    page.get_by_role("button", name="Put the chosen one into the editor").click()
+    page.get_by_role("button", name="Open the selected text in the editor").click()
     expect(area).to_have_value(original + " and on")
     page.keyboard.press("Control+z")
     expect(area).to_have_value(original + " and on further")
@@ -84,7 +84,7 @@ def test_every_token_is_tried_and_an_edit_made(server: str, page: Page) -> None:
     page.get_by_role("radio", name="Single edits").click()
     page.get_by_role("button", name="Try every token").click()
     choose_row(page, 0)
-    page.get_by_role("button", name="Make the chosen edit").click()
+    page.get_by_role("button", name="Make the selected edit").click()
     expect(area).not_to_have_value("The lamp was lit at 8")
     expect(page.get_by_text("tried on an earlier text")).to_be_visible()
     expect(page.locator(".readout .peak")).not_to_have_attribute("data-peak", before)
@@ -97,14 +97,14 @@ def test_a_click_on_a_token_finds_neurons_and_one_is_pinned(server: str, page: P
     opened(page, server)
     typed(page, "The lamp was lit")
     page.get_by_role("radio", name="Neurons").click()
-    expect(page.get_by_text("nearest to their own maximum")).to_be_visible()  # nothing moves any more
+    expect(page.get_by_text("nearest to their own maximum")).to_be_visible()  # the layout is final
     token = page.locator(".layer .tok").nth(1)
     box = token.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(page.locator(".layer .at")).to_have_count(1)
     expect(token).to_have_class(re.compile(r"\bat\b"))
-    expect(page.get_by_text("token 2: nearest to their own maximum")).to_be_visible()
+    expect(page.get_by_text("token 2 of the text. Click another token")).to_be_visible()
     link = page.get_by_role("link", name=re.compile(r"layer 0 · neuron \d+")).first
     name = " ".join(link.inner_text().split())
     page.get_by_role("button", name="Pin", exact=True).nth(1).click()
@@ -128,7 +128,7 @@ def test_the_next_token_and_a_continuation(server: str, page: Page) -> None:
     page.get_by_role("button", name="Continue the text").click()
     expect(page.get_by_test_id("stCode")).to_have_count(2)
     typed(page, " lamp")
-    expect(page.get_by_text("follow an earlier text")).to_be_visible()
+    expect(page.get_by_text("continue an earlier text")).to_be_visible()
 
 
 def test_the_code_holds_the_text(server: str, page: Page) -> None:

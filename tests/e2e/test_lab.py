@@ -35,7 +35,7 @@ def box(page: Page):  # type: ignore[no-untyped-def]
 
 def run_sample(page: Page) -> None:
     """The model over the sample, unless an earlier test did that."""
-    button = page.get_by_role("button", name="Run the model over them")
+    button = page.get_by_role("button", name="Run the model", exact=True)
     done = page.get_by_text(re.compile(r"^Over [\d,]+ tokens of \d+ contexts"))
     button.or_(done).wait_for()
     if button.count():
@@ -64,7 +64,7 @@ def test_a_hypothesis_is_marked_while_it_is_typed(server: str, page: Page) -> No
 
     box(page).press_sequentially(" and (", delay=30)  # what cannot be read leaves the page as it was
     expect(page.get_by_text(re.compile("At character 14: expected .* found the end"))).to_be_visible()
-    expect(page.get_by_text("What is below is still that of: /[a-z]/")).to_be_visible()
+    expect(page.get_by_text("The page below still shows: /[a-z]/")).to_be_visible()
     expect(page.locator(".head .yes")).to_have_count(n_fit)
     for text, said in [
         ("/(/", "missing )"),
@@ -76,7 +76,7 @@ def test_a_hypothesis_is_marked_while_it_is_typed(server: str, page: Page) -> No
         box(page).fill(text)
         expect(page.get_by_text(said)).to_be_visible()
     box(page).fill("")
-    expect(page.get_by_text("Write above what you think")).to_be_visible()
+    expect(page.get_by_text("Write above which tokens you think")).to_be_visible()
     for form, value in (
         ("pattern", "/[0-9]+/"),
         ("not", "/[0-9]+/ and not"),
@@ -92,7 +92,7 @@ def test_a_hypothesis_is_marked_while_it_is_typed(server: str, page: Page) -> No
     expect(box(page)).to_have_value("/[0-9]+/ and not before /,/")
     page.reload()
     expect(box(page)).to_have_value("/[0-9]+/ and not before /,/")
-    page.get_by_role("link", name="Its page").click()
+    page.get_by_role("link", name="Neuron page").click()
     expect(page.get_by_role("heading", name="Layer 0 · neuron 6")).to_be_visible()
     page.goto(f"{server}/lab?part=x")
     expect(page.get_by_role("alert")).to_contain_text("expected one of")
@@ -113,9 +113,9 @@ def test_the_sample_answers_does_it_fire(server: str, page: Page) -> None:
     best.click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(box(page)).to_have_value("/[0-9]/")
-    page.get_by_role("radio", name="Where to look").click()
+    page.get_by_role("radio", name="Rankings").click()
     expect(page.get_by_text(re.compile(r"is number 1 of 48"))).to_be_visible()
-    expect(page.get_by_text("Proposals, no findings")).to_be_visible()
+    expect(page.get_by_text("Proposals are a start")).to_be_visible()
     page.get_by_role("button", name="Try").first.click()
     expect(box(page)).not_to_have_value("/[0-9]/")
 

@@ -1,68 +1,76 @@
-"""From a token to the neurons that fire most on it; some of them pinned, to be watched on the same text."""
+"""Neurons near their maximum on a token. Some can be pinned, to see them on the same text."""
 
 import streamlit as st
 
 from analysis.formatting import number, share, visible
-from dashboard.editor.desk import Desk, Reading
+from dashboard.editor.current_text import CurrentText
 from dashboard.editor.reading_route import MOST_PINS
-from dashboard.editor.token_neurons import strongest_on_token
+from dashboard.editor.token_neurons import nearest_to_maximum
+from dashboard.editor.workspace import Workspace
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON
 
 
-def draw(reading: Reading) -> None:
-    """Pinned neurons, and those that fire most on the chosen token."""
-    desk, place = reading.desk, reading.place
-    for layer, neuron in list(desk.pins):
-        row(reading, layer, neuron, "", pinned=True)
+def draw(current: CurrentText) -> None:
+    """Draw the pinned neurons, and those nearest to their maximum on the chosen token."""
+    workspace, place = current.workspace, current.place
+    for layer, neuron in list(workspace.pins):
+        neuron_row(current, layer, neuron, "", pinned=True)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         layer = st.selectbox("Pin a neuron of layer", place.cache.layers, key="pin_layer", width=150)
         neuron = st.number_input(
             "neuron", 0, place.cache.d_mlp - 1, step=1, key="pin_neuron", width=130,
         )  # fmt: skip
         st.button(
-            "Pin", icon=":material/keep:", key="pin_named", on_click=pin, args=(desk, layer, int(neuron)),
-            disabled=len(desk.pins) >= MOST_PINS,
+            "Pin", icon=":material/keep:", key="pin_named", on_click=pin,
+            args=(workspace, layer, int(neuron)), disabled=len(workspace.pins) >= MOST_PINS,
+            help=f"Show its activations on this text, below the editor; at most {MOST_PINS} neurons.",
         )  # fmt: skip
-    if reading.at is None:
+    if current.chosen is None:
         st.caption("Type a text, then click one of its tokens.")
         return
     st.caption(
-        f"On {plain(visible(reading.word))}, token {reading.position + 1}: nearest to their own maximum of "
-        f"{place.hook}. A click in the text chooses another token."
+        f"Neurons nearest to their own maximum of {place.hook} on {plain(visible(current.chosen_text))}, "
+        f"token {current.chosen_token + 1} of the text. Click another token to choose it."
     )
-    for found in strongest_on_token(reading):
-        words = f"{share(found.share)} of its maximum, {number(found.value)}"
-        row(reading, found.layer, found.neuron, words, pinned=(found.layer, found.neuron) in desk.pins)
+    for near in nearest_to_maximum(current):
+        detail = f"{share(near.share)} of its maximum, {number(near.activation)}"
+        pinned = (near.layer, near.neuron) in workspace.pins
+        neuron_row(current, near.layer, near.neuron, detail, pinned=pinned)
 
 
-def row(reading: Reading, layer: int, neuron: int, words: str, *, pinned: bool) -> None:
-    """A neuron: the link to its page, what is said of it, and a button to pin it or let it go."""
-    desk, place = reading.desk, reading.place
+def neuron_row(current: CurrentText, layer: int, neuron: int, detail: str, *, pinned: bool) -> None:
+    """Draw the link to a neuron's page, a detail, and the button that pins or unpins it.
+
+    Args:
+        detail: empty in the list of pinned neurons.
+    """
+    workspace, place = current.workspace, current.place
     address = place.address.with_(layer=layer, neuron=neuron, view=None, panel=None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.page_link(
             NEURON, label=f"layer {layer} · neuron {neuron}", query_params=address.params(),
             width=170,
         )  # fmt: skip
-        st.caption(words or "pinned", width="stretch")
-        key = f"{'pin' if words else 'let'}_{layer}_{neuron}"
+        st.caption(detail or "pinned", width="stretch")
+        # A pinned neuron can be in both lists, and a key must occur once.
+        key = f"{'near' if detail else 'pinned'}_{layer}_{neuron}"
         if pinned:
-            st.button("Unpin", key=f"un{key}", on_click=unpin, args=(desk, layer, neuron))
+            st.button("Unpin", key=f"unpin_{key}", on_click=unpin, args=(workspace, layer, neuron))
         else:
             st.button(
-                "Pin", key=key, on_click=pin, args=(desk, layer, neuron),
-                disabled=len(desk.pins) >= MOST_PINS,
+                "Pin", key=f"pin_{key}", on_click=pin, args=(workspace, layer, neuron),
+                disabled=len(workspace.pins) >= MOST_PINS,
             )  # fmt: skip
 
 
-def pin(desk: Desk, layer: int, neuron: int) -> None:
-    """Watch a neuron, once."""
-    if (layer, neuron) not in desk.pins and len(desk.pins) < MOST_PINS:
-        desk.pins.append((layer, neuron))
+def pin(workspace: Workspace, layer: int, neuron: int) -> None:
+    """Pin a neuron, unless it is pinned or there are `MOST_PINS`."""
+    if (layer, neuron) not in workspace.pins and len(workspace.pins) < MOST_PINS:
+        workspace.pins.append((layer, neuron))
 
 
-def unpin(desk: Desk, layer: int, neuron: int) -> None:
-    """Watch it no longer."""
-    if (layer, neuron) in desk.pins:
-        desk.pins.remove((layer, neuron))
+def unpin(workspace: Workspace, layer: int, neuron: int) -> None:
+    """Remove a neuron from the pinned ones."""
+    if (layer, neuron) in workspace.pins:
+        workspace.pins.remove((layer, neuron))

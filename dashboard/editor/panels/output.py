@@ -1,71 +1,71 @@
-"""What the model says comes next, and what becomes of it when the neuron is held at a value."""
+"""The model's next token and a continuation, with the neuron as it is and held at a value."""
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from analysis.formatting import number, visible
-from dashboard.editor.desk import Reading
+from dashboard.editor.current_text import CurrentText
 from dashboard.editor.next_tokens import N_SAMPLED, NextTokens, continuations, next_tokens
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.error_message import show_problem
 from dashboard.shared.messages import plain
 
-_LIKELY, _CHANGED = 8, 6
-_HOLD = {"zero": "held at zero", "mean": "held at its mean", "value": "forced to a value"}
+_N_LIKELY, _N_CHANGED = 8, 6
+_HOLD = {"zero": "held at zero", "mean": "held at its mean", "value": "held at a value"}
 
 
-def draw(reading: Reading) -> None:
-    """The next token after the chosen one, and a continuation of the text."""
-    if reading.at is None:
-        st.caption("Type a text to see what the model expects after it.")
+def draw(current: CurrentText) -> None:
+    """Draw the next token after the chosen one, and a continuation of the text."""
+    if current.chosen is None:
+        st.caption("Type a text to see which token the model predicts after it.")
         return
-    value = held_at(reading)
+    value = held_value(current)
     try:
-        found = next_tokens(reading, value)
+        predictions = next_tokens(current, value)
         st.caption(
-            f"After {plain(visible(reading.word))}, token {reading.position + 1} of the text: hook_post "
-            f"{number(found.activation, 4)}. The caret chooses the token."
+            f"Next token after {plain(visible(current.chosen_text))}, token {current.chosen_token + 1} of "
+            f"the text, where hook_post is {number(predictions.activation, 4)}. The caret chooses the token."
         )
-        table(reading, found)
-        continuation(reading, value)
+        next_token_table(current, predictions)
+        continuation(current, value)
     except ModelError as error:
-        show_problem("The model cannot be asked", error)
+        show_problem("The output cannot be computed", error)
 
 
-def held_at(reading: Reading) -> float:
-    """The value that the person holds the neuron at, of `hook_post`."""
-    moments = reading.place.cache.neuron(reading.place.layer, reading.place.neuron).moments("hook_post")
+def held_value(current: CurrentText) -> float:
+    """Draw the choice of the value of `hook_post` at which the neuron is held, and return it."""
+    moments = current.place.cache.neuron(current.place.layer, current.place.neuron).moments("hook_post")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        how = st.selectbox(
+        hold = st.selectbox(
             "The neuron is", list(_HOLD), format_func=_HOLD.__getitem__, key="editor_hold",
             persist_state="session", label_visibility="collapsed", width=190,
         )  # fmt: skip
-        forced = st.number_input(
+        value = st.number_input(
             "Value of hook_post", value=float(f"{moments.max:.4g}"), format="%.4g", key="editor_forced",
-            persist_state="session", disabled=how != "value", label_visibility="collapsed", width=140,
+            persist_state="session", disabled=hold != "value", label_visibility="collapsed", width=140,
             min_value=-1e6, max_value=1e6,
         )  # fmt: skip
-    return {"zero": 0.0, "mean": float(moments.mean), "value": float(forced)}[how]
+    return {"zero": 0.0, "mean": float(moments.mean), "value": float(value)}[hold]
 
 
-def table(reading: Reading, found: NextTokens) -> None:
-    """The likeliest tokens, then those whose probability changes most."""
-    vocabulary = reading.place.cache.vocabulary
-    p, held = found.p[: len(vocabulary)], found.p_held[: len(vocabulary)]
-    likely = np.argsort(-p, kind="stable")[:_LIKELY]
-    moved = [t for t in np.argsort(-np.abs(held - p), kind="stable") if t not in set(likely)][:_CHANGED]
-    rows = [*likely.tolist(), *(int(t) for t in moved)]
+def next_token_table(current: CurrentText, predictions: NextTokens) -> None:
+    """Draw the most probable tokens, then those whose probability changes most."""
+    vocabulary = current.place.cache.vocabulary
+    p, p_held = predictions.p[: len(vocabulary)], predictions.p_held[: len(vocabulary)]
+    likely = np.argsort(-p, kind="stable")[:_N_LIKELY].tolist()
+    by_change = np.argsort(-np.abs(p_held - p), kind="stable").tolist()
+    tokens = [*likely, *[t for t in by_change if t not in set(likely)][:_N_CHANGED]]
     frame = pd.DataFrame(
         {
-            "token": [visible(vocabulary.text(t)) for t in rows],
-            "p": 100 * p[rows],
-            "held": 100 * held[rows],
-            "change": found.change[rows],
+            "token": [visible(vocabulary.text(t)) for t in tokens],
+            "p": 100 * p[tokens],
+            "held": 100 * p_held[tokens],
+            "change": predictions.change[tokens],
         }
     )
-    if found.direct is not None:
-        frame["direct"] = found.direct[rows]
+    if predictions.direct is not None:
+        frame["direct"] = predictions.direct[tokens]
     st.dataframe(
         frame,
         hide_index=True,
@@ -77,39 +77,39 @@ def table(reading: Reading, found: NextTokens) -> None:
             "held": st.column_config.NumberColumn("held", format="%.2f%%", width=75),
             "change": st.column_config.NumberColumn(
                 "logit", format="%+.3f", width=70,
-                help="What holding the neuron adds to the logit, measured.",
+                help="Measured change of the logit when the neuron is held, less the mean over all tokens.",
             ),
             "direct": st.column_config.NumberColumn(
-                "by the weights", format="%+.3f", width=100,
-                help="The same read off the weights: the direct logit effect times the change of the "
-                "activation, over the final norm's divisor.",
+                "from the weights", format="%+.3f", width=110,
+                help="The same change computed from the weights: the direct logit effect times the change of "
+                "the activation, divided by the final norm's divisor.",
             ),
         },
     )  # fmt: skip
 
 
-def continuation(reading: Reading, value: float) -> None:
-    """Text that the model writes, as it is and with the neuron held."""
+def continuation(current: CurrentText, value: float) -> None:
+    """Draw the button that samples a continuation, and the last result."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        asked = st.button("Continue the text", icon=":material/play_arrow:", key="continue_text")
+        is_clicked = st.button("Continue the text", icon=":material/play_arrow:", key="continue_text")
         temperature = st.slider(
             "Temperature", 0.1, 2.0, 0.8, 0.1, key="editor_temperature", persist_state="session", width=200
         )
-    results = reading.desk.results
-    if asked:
+    results, key = current.workspace.results, (*current.key, value)
+    if is_clicked:
         seed = results["continuation"][1][0] + 1 if "continuation" in results else 0
-        with st.spinner("Writing…"):
-            texts = continuations(reading, value, seed=seed, temperature=temperature)
-        results["continuation"] = ((*reading.version, value), (seed, *texts))
+        with st.spinner("Sampling…"):
+            texts = continuations(current, value, seed=seed, temperature=temperature)
+        results["continuation"] = (key, (seed, *texts))
     if "continuation" not in results:
         st.caption(
-            f"{N_SAMPLED} tokens, drawn twice with the same random numbers: as the model is, and held."
+            f"Samples {N_SAMPLED} tokens twice, with the same random numbers: the neuron as it is, and held."
         )
         return
-    version, (_, now, held) = results["continuation"]
-    if version != (*reading.version, value):
-        st.caption("These follow an earlier text or value: continue again for this one.")
+    key_of_result, (_, text, text_held) = results["continuation"]
+    if key_of_result != key:
+        st.caption("These continue an earlier text, or were held at another value. Press the button again.")
     st.caption("as it is")
-    st.code(now, language=None, wrap_lines=True)
-    st.caption("held" if now != held else "held: the same")
-    st.code(held, language=None, wrap_lines=True)
+    st.code(text, language=None, wrap_lines=True)
+    st.caption("held" if text != text_held else "held: the same")
+    st.code(text_held, language=None, wrap_lines=True)

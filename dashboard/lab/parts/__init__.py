@@ -1,16 +1,15 @@
-"""Parts of the lab, one at a time: each a module with `draw(place, text)`.
+"""Parts of the lab, one open at a time: each is a module with `draw(place, hypothesis)`.
 
-The text is a hypothesis that can be parsed, or empty.
+The hypothesis is valid, or empty. The keys are in addresses, which `dashboard.shared.lab_address` reads.
 """
 
 from dashboard.shared.parts import Part, Parts
 
 PARTS: Parts = {
-    "fires": Part("Given that it fires, is it that?", "dashboard.lab.parts.consistency"),
-    "detects": Part("Given that, does it fire?", "dashboard.lab.parts.detection"),
+    "fires": Part("When it fires, does the text fit?", "dashboard.lab.parts.consistency"),
+    "detects": Part("When the text fits, does it fire?", "dashboard.lab.parts.detection"),
     "counterexamples": Part("Counterexamples", "dashboard.lab.parts.counterexamples"),
-    "hand": Part("By hand", "dashboard.lab.parts.judgements"),
-    "where": Part("Where to look", "dashboard.lab.parts.rankings"),
+    "hand": Part("Judge by hand", "dashboard.lab.parts.judgements"),
+    "where": Part("Rankings", "dashboard.lab.parts.rankings"),
     "saved": Part("Saved", "dashboard.lab.parts.saved"),
 }
-"""The names are those of `dashboard.shared.lab_address.PARTS`, which reads them in an address."""

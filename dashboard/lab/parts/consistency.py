@@ -1,4 +1,4 @@
-"""Given that the neuron fires, is it that? Its examples with what fits marked, and the share by level."""
+"""When the neuron fires, does the text fit? Marked examples, and the share that fits at each level."""
 
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -10,132 +10,144 @@ import streamlit as st
 from analysis.formatting import number, share
 from analysis.hypothesis import Consistency
 from analysis.intervals import Estimate, difference
-from dashboard.lab import sample_activations
-from dashboard.lab import service as lab
 from dashboard.lab.charts import HookLevels, consistency_figure
+from dashboard.lab.sample_activations import largest_ready_sample
+from dashboard.lab.service import consistency_by_hook, histogram_bars, marked_examples
 from dashboard.shared.components.token_view import token_view
 from dashboard.shared.display_names import HOOK_LABELS, VIEW_LABELS, hook_title
 from dashboard.shared.page_paths import EDITOR
 from dashboard.shared.place import Place
 
 LOW, MIDDLE, HIGH = 0.1, 0.5, 1.01
-"""Parts of the maximum between which activation is called low, and high."""
+"""Shares of the neuron's maximum: activation is low from LOW to MIDDLE, and high from MIDDLE to HIGH. HIGH is
+above 1, so that the maximum itself is included."""
 
 
-def draw(place: Place, text: str) -> None:
-    """The examples and the figure beside them."""
+def draw(place: Place, hypothesis: str) -> None:
+    """Draw the marked examples, and the figure beside them."""
     left, right = st.columns([5, 4], gap="medium")
     with left:
-        _examples(place, text)
+        _examples(place, hypothesis)
     with right, st.container(key="side", gap="small"):
-        if text:
-            _shares(place, text)
+        if hypothesis:
+            _shares(place, hypothesis)
         else:
             st.info(
-                "Write above what you think the neuron fires on. What fits is then underlined in its "
-                "examples, and counted at every level of activation."
+                "Write above which tokens you think the neuron fires on. Tokens that fit are then underlined "
+                "in its examples, and the share that fits is shown at every level of activation."
             )
 
 
-def show_levels(place: Place, found: Mapping[str, Consistency]) -> None:
-    """The figure, what it says in words, and its numbers; also for judgements by hand."""
-    shown = {hook: c for hook, c in found.items() if c.levels}
-    if not shown:
-        st.info("The neuron is never above 0 in this cache, so that there is nothing to look at.")
+def show_levels(place: Place, results: Mapping[str, Consistency]) -> None:
+    """Draw the share that fits by level of activation: as a figure, in words and as a table.
+
+    Args:
+        results: by hook; of a hypothesis, or of judgements by hand.
+    """
+    drawn = {hook: result for hook, result in results.items() if result.levels}
+    if not drawn:
+        st.info("This neuron never fires in this cache, so there is nothing to test.")
         return
     several = len(place.cache.hooks) > 1
-    figure = consistency_figure([_panel(place, h, c, hook_title(h, several)) for h, c in shown.items()])
+    panels = [_panel(place, hook, result, hook_title(hook, several)) for hook, result in drawn.items()]
     st.plotly_chart(
-        figure, key="lab_levels", config={"displayModeBar": False},
+        consistency_figure(panels), key="lab_levels", config={"displayModeBar": False},
         alt="Histograms of activation by whether tokens fit, and the share that fits at each level",
     )  # fmt: skip
     st.caption(
-        ":blue[Blue] fits, :orange[orange] does not. Bars are logarithmic, their colours shares; "
-        "lines are 95% intervals."
+        ":blue[Blue]: fits. :orange[Orange]: does not fit. The height of a bar is logarithmic; its colours "
+        "divide it by the share that fits. Lines are 95% intervals."
     )
-    st.markdown("  \n".join(_words(shown)))
+    st.markdown("  \n".join(_sentences(drawn)))
     with st.expander("Shares by level", key="lab_table"):
-        for hook, consistency in shown.items():
+        for hook, result in drawn.items():
             st.caption(HOOK_LABELS[hook])
-            st.table(_table(consistency), border="horizontal")
+            st.table(_table(result), border="horizontal")
 
 
-def said(estimate: Estimate) -> str:
-    """An estimate with its interval, as it is read."""
-    return f"{share(estimate.value)} ({share(estimate.low)} to {share(estimate.high)})"
-
-
-def _examples(place: Place, text: str) -> None:
+def _examples(place: Place, hypothesis: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         view = st.segmented_control(
             "Examples", place.views, default="top", required=True, format_func=VIEW_LABELS.__getitem__,
             key="lab_view", label_visibility="collapsed", disabled=len(place.views) == 1,
         )  # fmt: skip
-        preview = lab.preview(place, text, view or "top")
-        if text:
-            st.markdown(f"**{preview.n_fit} of {preview.n_examples} fit**", width="content")
-    if not preview.n_examples:
-        st.info("No example of this kind.")
+        examples = marked_examples(place, hypothesis, view or "top")
+        if hypothesis:
+            st.markdown(f"**{examples.n_fit} of {examples.n_examples} fit**", width="content")
+    if not examples.n_examples:
+        st.info("This neuron has no example of this kind in the cache.")
         return
-    if text and preview.share in (0, 1):
-        what = "No token" if preview.share == 0 else "Every token"
+    if hypothesis and examples.share in (0, 1):
+        tokens = "No token" if examples.share == 0 else "Every token"
         st.warning(
-            f"{what} of these examples fits, also beside the peaks: the hypothesis tells nothing apart here.",
+            f"{tokens} of these examples fits, so the hypothesis cannot tell where this neuron fires. Try a "
+            + ("wider one." if examples.share == 0 else "narrower one."),
             icon=":material/info:",
         )
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
-    if name := token_view(preview.data, key="lab_examples", address=urlencode(address)):
+    if name := token_view(examples.data, key="lab_examples", address=urlencode(address)):
         st.switch_page(EDITOR, query_params=address | {"example": name})
 
 
-def _shares(place: Place, text: str) -> None:
-    sample = sample_activations.ready(place)
-    wide = sample is not None and st.toggle(
+def _shares(place: Place, hypothesis: str) -> None:
+    sample = largest_ready_sample(place)
+    uses_sample = sample is not None and st.toggle(
         f"From {sample.n_tokens:,} tokens of the corpus", value=True, key="lab_wide",
-        help="In place of the few examples that the cache keeps of every range. Their intervals come from "
-        "how much texts differ, since tokens of one text are alike.",
+        help="Instead of the few examples of every range in the cache. The intervals come from the variation "
+        "between contexts, because the tokens of one context are alike.",
     )  # fmt: skip
-    show_levels(place, lab.examine(place, text, sample if wide else None))
+    show_levels(place, consistency_by_hook(place, hypothesis, sample if uses_sample else None))
     if sample is None:
         st.caption(
-            "From the few examples that the cache keeps of every range: hence the wide intervals. "
-            "“Given that, does it fire?” runs the model over more text."
+            "From the few examples of every range in the cache, so the intervals are wide. “When the text "
+            "fits, does it fire?” can run the model over more text."
         )
 
 
-def _panel(place: Place, hook: str, found: Consistency, title: str) -> HookLevels:
-    shares = [level.share for level in found.levels]
-    values = np.array([[s.value, s.low, s.high] for s in shares], dtype=np.float64)
-    return HookLevels(title, lab.bars(place, hook), found.edges, *values.T)
+def _panel(place: Place, hook: str, result: Consistency, title: str) -> HookLevels:
+    shares = [level.share for level in result.levels]
+    ends = np.array([[s.value, s.low, s.high] for s in shares], dtype=np.float64)
+    return HookLevels(title, histogram_bars(place, hook), result.edges, *ends.T)
 
 
-def _words(found: Mapping[str, Consistency]) -> list[str]:
-    """What the figure says, a line each."""
+def _sentences(results: Mapping[str, Consistency]) -> list[str]:
+    """State the results in words, a sentence for each line."""
     lines = [
-        f"**At {hook}**, of all tokens above 0: {said(c.overall)} fit. "
-        f"Low activation: {said(c.mean_share(LOW, MIDDLE))}; high: {said(c.mean_share(MIDDLE, HIGH))}."
-        for hook, c in found.items()
+        f"**At {hook}**, of all tokens above 0: {_format(c.overall)} fit. "
+        f"Low activation: {_format(c.mean_share(LOW, MIDDLE))}; high: {_format(c.mean_share(MIDDLE, HIGH))}."
+        for hook, c in results.items()
     ]
-    if len(found) == 2:
-        before, after = (c.mean_share(LOW, MIDDLE) for c in found.values())
+    if len(results) == 2:
+        before, after = (c.mean_share(LOW, MIDDLE) for c in results.values())
         change = difference(after, before)
         points = f"{100 * change.value:+.0f} points ({100 * change.low:+.0f} to {100 * change.high:+.0f})"
-        than = "less than" if change.high < 0 else "more than" if change.low > 0 else "not surely other than"
-        lines.append(f"At low activation the share after the LayerNorm is **{than}** before it: {points}.")
+        comparison = "not significantly different from"
+        if change.high < 0:
+            comparison = "less than"
+        elif change.low > 0:
+            comparison = "more than"
+        lines.append(
+            f"At low activation the share after the LayerNorm is **{comparison}** before it: {points}."
+        )
     lines.append(
-        "Low is from 10% to 50% of the maximum, high what is above; each level counts alike there, while the "
-        "share of all tokens weighs levels by their exact counts."
+        "Low is from 10% to 50% of the maximum, high above 50%. In these two shares every level has the "
+        "same weight; in the share of all tokens, a level has the weight of its exact count."
     )
     return lines
 
 
-def _table(found: Consistency) -> pd.DataFrame:
+def _table(result: Consistency) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "activation": [f"{number(v.low)} to {number(v.high)}" for v in found.levels],
-            "tokens": [f"{v.count:,}" for v in found.levels],
-            "looked at": [f"{v.n_sampled:,}" for v in found.levels],
-            "fit": [f"{v.n_fit:,}" for v in found.levels],
-            "share, 95% interval": [said(v.share) for v in found.levels],
+            "activation": [f"{number(v.low)} to {number(v.high)}" for v in result.levels],
+            "tokens": [f"{v.count:,}" for v in result.levels],
+            "examined": [f"{v.n_sampled:,}" for v in result.levels],
+            "fit": [f"{v.n_fit:,}" for v in result.levels],
+            "share, 95% interval": [_format(v.share) for v in result.levels],
         }
     ).set_index("activation")
+
+
+def _format(estimate: Estimate) -> str:
+    """Format a share with its interval, in percent."""
+    return f"{share(estimate.value)} ({share(estimate.low)} to {share(estimate.high)})"

@@ -106,10 +106,10 @@ def _consistency(place: Place, judgements: Mapping[Token, Judgement]) -> dict[st
             if sampled.high > 0:
                 judged = [judgements.get((e.document_index, e.position)) for e in sampled.examples]
                 n_fit = judged.count("consistent")
-                n_seen = n_fit + judged.count("inconsistent")
+                n_sampled = n_fit + judged.count("inconsistent")
                 low = max(sampled.low, 0.0)
-                share = wilson(n_fit, n_seen, sampled.count)
-                levels.append(Level(low, sampled.high, sampled.count, n_fit, n_seen, share))
+                share = wilson(n_fit, n_sampled, sampled.count)
+                levels.append(Level(low, sampled.high, sampled.count, n_fit, n_sampled, share))
         by_hook[hook] = Consistency(levels)
     return by_hook
 

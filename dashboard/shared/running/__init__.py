@@ -1,1 +1,1 @@
-"""What a cache cannot answer: the model runs. `live.py` alone brings torch in, at the first question."""
+"""Computations that need a forward pass or the weights. Only `running_model` loads a checkpoint."""

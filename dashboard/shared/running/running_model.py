@@ -1,7 +1,8 @@
-"""A model that runs: what a cache cannot answer. The one part of the dashboard that brings torch in.
+"""The loaded model of a place. The only module of the dashboard that loads a checkpoint.
 
-It is loaded at the first question, into the memory of the server, and shared by all sessions: nothing is
-registered on it, so that threads do not meet. Legend: T position, M d_mlp, V d_vocab.
+A model is loaded on first use, kept in the server's memory and shared by all sessions. That is safe between
+threads, because nothing is registered on the model: hooks are arguments of each forward pass.
+Legend: T position, M d_mlp.
 """
 
 import gc
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Live:
+class RunningModel:
     """A loaded model and its tokenizer."""
 
     model: "NeuronModel"
     tokenizer: "PreTrainedTokenizerFast"
     tokenizer_sha256: str
-    """Of its definition, as a cache names it."""
+    """Hash of the tokenizer's definition, as a cache's manifest holds it."""
 
-    def tokens_of(self, text: str) -> list[int]:
-        """A text's tokens, without the BOS. Names of special tokens in it are ordinary text."""
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text without the BOS. Names of special tokens are read as ordinary text."""
         from solu_model.text.tokenizer import encode_texts
 
         return encode_texts(self.tokenizer, [text])[0]
@@ -40,71 +41,64 @@ class Live:
     def activations(
         self, tokens: Sequence[int] | npt.NDArray[np.integer], layer: int, hooks: Sequence[str]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """What every neuron of a layer does on a text, cut into contexts as a cache is built: BOS first,
-        at most `n_ctx` tokens each.
+        """Compute the activations of all neurons of a layer on a text.
+
+        The text is cut into contexts as in a cache build: BOS first, at most `n_ctx` tokens each.
 
         Args:
             tokens: without the BOS.
-            hooks: of `hook_pre`, `hook_mid` and `hook_post`, those that the model has.
+            hooks: some of `hook_pre`, `hook_mid` and `hook_post`; the model must have them.
 
         Returns:
-            By hook, `[T, M]`, the BOS left out.
+            `[T, M]` for each hook, without the BOS.
         """
         import torch
 
         from solu_model.text.contexts import document_contexts
 
         bos = self.model.config.bos_token_id
-        assert bos is not None  # without one no cache is built
+        assert bos is not None  # a cache cannot be built without one
         names = {hook: f"blocks.{layer}.mlp.{hook}" for hook in hooks}
-        rows: dict[str, list[npt.NDArray[np.float32]]] = {hook: [] for hook in hooks}
+        contexts: dict[str, list[npt.NDArray[np.float32]]] = {hook: [] for hook in hooks}
         with torch.inference_mode():
             for context in document_contexts(0, [int(t) for t in tokens], self.model.config.n_ctx, bos):
-                found = self.model.activations(torch.from_numpy(context.tokens)[None], names.values())
+                acts = self.model.activations(torch.from_numpy(context.tokens)[None], names.values())
                 for hook, name in names.items():
-                    rows[hook].append(found[name][0, 1:].float().numpy())
+                    contexts[hook].append(acts[name][0, 1:].float().numpy())
         empty = np.zeros((0, self.model.config.d_mlp), dtype=np.float32)
-        return {hook: np.concatenate(parts) if parts else empty for hook, parts in rows.items()}
+        return {hook: np.concatenate(parts) if parts else empty for hook, parts in contexts.items()}
 
 
-def live_model(model: FoundModel) -> Live:
-    """The model, loaded at the first call.
+def running_model_at(place: Place) -> RunningModel:
+    """Return the model of a place, loading it on first use.
 
     Raises:
-        ModelError: its checkpoint is missing or damaged.
+        ModelError: the checkpoint is missing or damaged, or the cache was built with another tokenizer.
     """
+    model = place.model
     if not model.weights.is_file():
         raise ModelError(
-            f"{model.path} holds no {WEIGHTS}, so that nothing can be computed anew: put the checkpoint "
-            "beside its cache"
+            f"{model.path} has no {WEIGHTS}, and this needs the model to run: put the checkpoint into that "
+            "folder, beside its cache"
         )
-    return _loaded(*version_of(model), stamp_of(model.path / "tokenizer.json"))
+    running = _load(*checkpoint_version(model), stamp_of(model.path / "tokenizer.json"))
+    expected = place.cache.manifest.model.tokenizer
+    if running.tokenizer_sha256 != expected:
+        raise ModelError(
+            f"the cache was built with a tokenizer of SHA-256 {expected[:12]}…, and the tokenizer in "
+            f"{model.path} has {running.tokenizer_sha256[:12]}…, so its tokens differ: restore the right "
+            "tokenizer.json, or build the cache again"
+        )
+    return running
 
 
-def version_of(model: FoundModel) -> tuple[str, Stamp]:
-    """What says which checkpoint it is, for keys of what is kept between runs."""
+def checkpoint_version(model: FoundModel) -> tuple[str, Stamp]:
+    """Return a cache key that changes when the checkpoint's file changes."""
     return str(model.path), stamp_of(model.weights)
 
 
-def live_at(place: Place) -> Live:
-    """The model of a place, whose tokens are those of the cache.
-
-    Raises:
-        ModelError: its checkpoint is missing or damaged, or its tokenizer is another than the cache's.
-    """
-    live = live_model(place.model)
-    expected = place.cache.manifest.model.tokenizer
-    if live.tokenizer_sha256 != expected:
-        raise ModelError(
-            f"the cache was built with a tokenizer of SHA-256 {expected[:12]}…, that of {place.model.path} "
-            f"is {live.tokenizer_sha256[:12]}…: its tokens are others. Put the right tokenizer.json "
-            "back, or build the cache again"
-        )
-    return live
-
-
 @st.cache_resource(max_entries=2, show_spinner="Loading the model…")
-def _loaded(path: str, weights: Stamp, tokens: Stamp) -> Live:  # noqa: ARG001 parts of the key
+def _load(path: str, weights: Stamp, tokenizer: Stamp) -> RunningModel:  # noqa: ARG001 parts of the key
     import torch
 
     from solu_model.loading.adapters import load_neuron_model
@@ -112,11 +106,14 @@ def _loaded(path: str, weights: Stamp, tokens: Stamp) -> Live:  # noqa: ARG001 p
     from solu_model.text.tokenizer import tokenizer_hash
 
     try:
-        model, tokenizer = load_neuron_model(path)
+        model, loaded_tokenizer = load_neuron_model(path)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
-    # Sessions run side by side: threads that wait for each other took 10 to 130 ms a text, a single one 5.
+    # One thread a forward pass: sessions run side by side, and with more threads, which wait for each
+    # other, a text took 10 to 130 ms in place of 5.
     torch.set_num_threads(1)
+    # Modules and weights stay for good. Without freezing, a full garbage collection looks through them all
+    # and took 0.2 s.
     gc.collect()
-    gc.freeze()  # what was imported and loaded is never looked through again: a full collection took 0.2 s
-    return Live(model, tokenizer, tokenizer_hash(tokenizer))
+    gc.freeze()
+    return RunningModel(model, loaded_tokenizer, tokenizer_hash(loaded_tokenizer))

@@ -1,8 +1,9 @@
-"""The editor without a browser: tokens, values, addresses, kept texts, single edits, next tokens."""
+"""The editor without a browser: tokens, activations, stored texts, single edits, next tokens, code."""
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,23 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from cache.format.schema import CacheError
-from dashboard.editor import kept_texts as texts
-from dashboard.editor.desk import COMPONENT_KEY, SESSION_KEY, Desk, Reading
-from dashboard.editor.edited_text import aligned, as_typed, code, whole
-from dashboard.editor.kept_texts import KeptText, keep_text, kept_text
+from dashboard.editor import text_store
+from dashboard.editor.current_text import CurrentText, read_current_text
+from dashboard.editor.edited_text import align_tokens, as_typed, replace_surrogates
 from dashboard.editor.next_tokens import continuations, next_tokens
 from dashboard.editor.occlusion import single_edits
+from dashboard.editor.panels.code import python_code
 from dashboard.editor.panels.variants import changed_part
-from dashboard.editor.service import tokens_of, values_of
-from dashboard.editor.token_neurons import strongest_on_token
+from dashboard.editor.service import TextEnd, neuron_activations, tokenize
+from dashboard.editor.text_store import StoredText, load_text, store_text
+from dashboard.editor.token_neurons import nearest_to_maximum
+from dashboard.editor.workspace import COMPONENT_KEY, SESSION_KEY, Workspace
 from dashboard.shared import places, settings
 from dashboard.shared.address import Address, AddressError
 from dashboard.shared.example_name import ExampleName
 from dashboard.shared.page_paths import EDITOR
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import Live, live_at
+from dashboard.shared.running.running_model import RunningModel, running_model_at
 from solu_model.loading.checkpoints import load_with_tokenizer
 from solu_model.model import SoluForCausalLM
 
@@ -45,51 +48,54 @@ TEXTS = [
 
 @pytest.fixture
 def place(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Neuron 5 of the tiny model, the only one that is found."""
+    """Neuron 5 of the tiny model, the only model."""
     monkeypatch.setattr(settings, "model_roots", lambda: [tiny_model])
     return places.find_place(Address(layer=0, neuron=5, hook="hook_mid"))
 
 
 @pytest.fixture
-def live(place: Place) -> Live:
-    return live_at(place)
+def running(place: Place) -> RunningModel:
+    return running_model_at(place)
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder for what people make."""
     monkeypatch.setenv("SOLU_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(texts, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(text_store, "data_folder", lambda: tmp_path / "data")
     return tmp_path / "data"
 
 
-def reading(place: Place, live: Live, text: str, at: int | None = None) -> Reading:
-    desk = Desk("", text)
-    tokens = tokens_of(live, place.cache.vocabulary, text)
-    values = values_of(live, tokens.ids, [(0, 5)], place.cache.hooks)[0]
-    return Reading(place, live, desk, tokens, values, len(tokens.pieces) - 1 if at is None else at)
+def current_text(
+    place: Place, text: str, chosen: int | None = None, text_end: TextEnd = "first"
+) -> CurrentText:
+    """A text in the editor, with one of its pieces chosen, by default the last."""
+    current = read_current_text(place, Workspace("", text, text_end=text_end))
+    return replace(current, chosen=len(current.tokens.pieces) - 1 if chosen is None else chosen)
 
 
 @pytest.mark.parametrize("text", [t for t in TEXTS if t])
-def test_values_are_those_of_run_with_cache_to_the_last_bit(place: Place, live: Live, text: str) -> None:
-    tokens = tokens_of(live, place.cache.vocabulary, text)
+def test_values_are_those_of_run_with_cache_to_the_last_bit(
+    place: Place, running: RunningModel, text: str
+) -> None:
+    tokens = tokenize(running, place.cache.vocabulary, text)
     names = {hook: f"blocks.0.mlp.{hook}" for hook in place.cache.hooks}
     with torch.inference_mode():
-        _, taken = live.model.run_with_cache(torch.tensor([[0, *tokens.ids]]), names.values())
-    for (layer, neuron), found in zip(
+        _, taken = running.model.run_with_cache(torch.tensor([[0, *tokens.ids]]), names.values())
+    for (layer, neuron), acts in zip(
         [(0, 5), (0, 47)],
-        values_of(live, tokens.ids, [(0, 5), (0, 47)], place.cache.hooks),
+        neuron_activations(running, tokens.ids, [(0, 5), (0, 47)], place.cache.hooks),
         strict=True,
     ):
         assert layer == 0
         for hook, name in names.items():
-            np.testing.assert_array_equal(found[hook], taken[name][0, 1:, neuron].numpy())
+            np.testing.assert_array_equal(acts[hook], taken[name][0, 1:, neuron].numpy())
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_pieces_are_the_text(place: Place, live: Live, text: str) -> None:
-    tokens = tokens_of(live, place.cache.vocabulary, text)
-    shown = whole(text)
+def test_pieces_are_the_text(place: Place, running: RunningModel, text: str) -> None:
+    tokens = tokenize(running, place.cache.vocabulary, text)
+    shown = replace_surrogates(text)
     units = shown.encode("utf-16-le")
     assert tokens.n_all >= len(tokens.ids)
     assert len(tokens.ids) <= 31
@@ -102,23 +108,25 @@ def test_pieces_are_the_text(place: Place, live: Live, text: str) -> None:
     assert len(units) // 2 == len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-@pytest.mark.parametrize("keep", ["first", "last"])
+@pytest.mark.parametrize("text_end", ["first", "last"])
 @pytest.mark.parametrize("shift", range(6))
-def test_a_long_text_is_cut_between_characters(place: Place, live: Live, keep: str, shift: int) -> None:
+def test_a_long_text_is_cut_between_characters(
+    place: Place, running: RunningModel, text_end: TextEnd, shift: int
+) -> None:
     text = "x" * shift + "漢🙂é" * 40
-    tokens = tokens_of(live, place.cache.vocabulary, text, keep)
+    tokens = tokenize(running, place.cache.vocabulary, text, text_end)
     assert 31 - 3 <= len(tokens.ids) <= 31 < tokens.n_all
-    said = "".join(piece.text for piece in tokens.pieces)
-    assert "\ufffd" not in said
-    assert text.startswith(said) if keep == "first" else text.endswith(said)
-    before = text[: len(text) - len(said)] if keep == "last" else ""
+    read = "".join(piece.text for piece in tokens.pieces)
+    assert "\ufffd" not in read
+    assert text.startswith(read) if text_end == "first" else text.endswith(read)
+    before = text[: len(text) - len(read)] if text_end == "last" else ""
     assert tokens.start == len(before.encode("utf-16-le")) // 2
-    everything = live.tokens_of(text)
+    everything = running.encode(text)
     assert everything[tokens.first : tokens.first + len(tokens.ids)] == tokens.ids
 
 
-def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, live: Live) -> None:
-    tokens = tokens_of(live, place.cache.vocabulary, "The 漢字 lamp")
+def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, running: RunningModel) -> None:
+    tokens = tokenize(running, place.cache.vocabulary, "The 漢字 lamp")
     begins = [0, *tokens.ends[:-1]]
     for caret in range(tokens.ends[-1] + 1):
         expected = next(
@@ -126,29 +134,29 @@ def test_the_piece_at_a_caret_is_that_of_the_character_before(place: Place, live
         )
         assert tokens.piece_at(caret) == expected
     assert tokens.piece_at(99) is None
-    assert tokens_of(live, place.cache.vocabulary, "").piece_at(0) is None
+    assert tokenize(running, place.cache.vocabulary, "").piece_at(0) is None
 
 
 def test_line_ends_become_those_of_a_text_field() -> None:
     assert as_typed("a\r\nb\rc\n") == "a\nb\nc\n"
     assert as_typed("\udc00x\ud83d") == "\ufffdx\ufffd"
-    assert whole("🙂") == "🙂"
+    assert replace_surrogates("🙂") == "🙂"
 
 
 @given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=12))
 def test_an_alignment_is_ascending_and_of_equal_tokens(original: list[int], edited: list[int]) -> None:
-    found = aligned(original, edited)
-    assert len(found) == len(edited)
-    kept = [k for k in found if k >= 0]
+    matches = align_tokens(original, edited)
+    assert len(matches) == len(edited)
+    kept = [k for k in matches if k >= 0]
     assert kept == sorted(set(kept))
-    assert all(original[k] == token for k, token in zip(found, edited, strict=True) if k >= 0)
-    assert aligned(original, original) == list(range(len(original)))
+    assert all(original[k] == token for k, token in zip(matches, edited, strict=True) if k >= 0)
+    assert align_tokens(original, original) == list(range(len(original)))
 
 
 def test_one_changed_token_leaves_the_others() -> None:
-    assert aligned([1, 2, 3, 4], [1, 9, 3, 4]) == [0, -1, 2, 3]
-    assert aligned([1, 2, 3], [1, 3]) == [0, 2]
-    assert aligned([1, 2], [0, 1, 2, 0]) == [-1, 0, 1, -1]
+    assert align_tokens([1, 2, 3, 4], [1, 9, 3, 4]) == [0, -1, 2, 3]
+    assert align_tokens([1, 2, 3], [1, 3]) == [0, 2]
+    assert align_tokens([1, 2], [0, 1, 2, 0]) == [-1, 0, 1, -1]
 
 
 @pytest.mark.parametrize("text", ["top-0", "bottom-19", "range-2-0"])
@@ -164,7 +172,7 @@ def test_other_names_say_what_was_expected(text: str) -> None:
         ExampleName.parse(text)
 
 
-def test_an_example_that_is_not_there_is_said(place: Place) -> None:
+def test_a_missing_example_is_an_error(place: Place) -> None:
     neuron = place.cache.neuron(0, 5)
     assert ExampleName.parse("top-0").of(neuron, "hook_mid").value == neuron.top("hook_mid")[0].value
     ranges = neuron.ranges("hook_mid")
@@ -175,127 +183,133 @@ def test_an_example_that_is_not_there_is_said(place: Place) -> None:
             ExampleName.parse(name).of(neuron, "hook_mid")
 
 
-def test_a_kept_text_comes_back(data: Path) -> None:
-    kept = KeptText("漢 \x00 🙂 </script>" * 10, "before")
-    name = keep_text(kept)
-    assert kept_text(name) == kept
-    assert keep_text(kept) == name
-    assert keep_text(KeptText("other")) != name
+def test_a_stored_text_comes_back(data: Path) -> None:
+    kept = StoredText("漢 \x00 🙂 </script>" * 10, "before")
+    name = store_text(kept)
+    assert load_text(name) == kept
+    assert store_text(kept) == name
+    assert store_text(StoredText("other")) != name
 
 
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "x" * 16, "A" * 16, "", "0" * 15, "0" * 17, "a/b", "\x00" * 16]
 )
 def test_no_other_file_is_reached(data: Path, name: str) -> None:
-    with pytest.raises(AddressError, match="expected the 16"):
-        kept_text(name)
+    with pytest.raises(AddressError, match="expected the name of a stored text"):
+        load_text(name)
 
 
-def test_a_missing_or_damaged_text_is_said(data: Path) -> None:
-    with pytest.raises(AddressError, match="no text is kept here"):
-        kept_text("0" * 16)
-    name = keep_text(KeptText("a"))
+def test_a_missing_or_damaged_text_is_an_error(data: Path) -> None:
+    with pytest.raises(AddressError, match="no text 0000"):
+        load_text("0" * 16)
+    name = store_text(StoredText("a"))
     (data / "texts" / f"{name}.json").write_text('{"text": "b", "original": null}')
     with pytest.raises(AddressError, match="cannot be read"):
-        kept_text(name)
+        load_text(name)
 
 
 def test_old_texts_make_room(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "MOST_TEXTS", 3)
+    monkeypatch.setattr(text_store, "MAX_TEXTS", 3)
     names = []
     for n in range(6):
-        names.append(keep_text(KeptText(f"text {n}")))
+        names.append(store_text(StoredText(f"text {n}")))
         os.utime(data / "texts" / f"{names[-1]}.json", (n, n))
     left = {f.stem for f in (data / "texts").iterdir()}
     assert len(left) <= 3
     assert names[-1] in left
     assert names[0] not in left
-    monkeypatch.setattr(texts, "MOST_BYTES", 10)
-    keep_text(KeptText("x" * 100))
+    monkeypatch.setattr(text_store, "MAX_BYTES", 10)
+    store_text(StoredText("x" * 100))
     assert not list((data / "texts").iterdir())
 
 
-def test_single_edits_are_what_the_editor_shows_then(place: Place, live: Live) -> None:
-    now = reading(place, live, "The lamp was lit at 8")
-    edits = single_edits(now)
+def test_single_edits_are_what_the_editor_shows_then(place: Place, running: RunningModel) -> None:
+    current = current_text(place, "The lamp was lit at 8")
+    edits = single_edits(current)
     assert [e.peak for e in edits] == sorted(e.peak for e in edits)
-    peak = int(np.argmax(now.values["hook_mid"]))
+    peak = int(np.argmax(current.activations["hook_mid"]))
     out = [e for e in edits if not e.new]
-    assert len(out) == sum(p.first_token <= peak for p in now.tokens.pieces)
+    assert len(out) == sum(p.first_token <= peak for p in current.tokens.pieces)
     for edit in edits:
-        text = now.tokens.text
+        text = current.tokens.text
         assert edit.text == text[: edit.offset] + edit.new + text[edit.offset + len(edit.old) :]
-        then = reading(place, live, edit.text, 0)
-        assert edit.peak == pytest.approx(then.peak, rel=1e-5)
+        after = current_text(place, edit.text, 0)
+        assert edit.peak == pytest.approx(after.peak, rel=1e-5)
 
 
-def test_the_neurons_of_a_token_are_those_nearest_to_their_maximum(place: Place, live: Live) -> None:
-    now = reading(place, live, "The lamp was lit", 1)
-    found = strongest_on_token(now, n=48)
+def test_the_neurons_of_a_token_are_those_nearest_to_their_maximum(
+    place: Place, running: RunningModel
+) -> None:
+    current = current_text(place, "The lamp was lit", 1)
+    nearest = nearest_to_maximum(current, n=48)
     with torch.inference_mode():
-        taken = live.activations(now.tokens.ids, 0, ["hook_mid"])["hook_mid"][now.position]
+        taken = running.activations(current.tokens.ids, 0, ["hook_mid"])["hook_mid"][current.chosen_token]
     highest = [place.cache.neuron(0, n).moments("hook_mid").max for n in range(48)]
-    for firing in found:
-        assert firing.value == pytest.approx(float(taken[firing.neuron]), rel=1e-5, abs=1e-7)
-        assert firing.share == pytest.approx(
-            float(taken[firing.neuron]) / highest[firing.neuron], rel=1e-5, abs=1e-6
-        )
-    shares = [f.share for f in found]
+    for near in nearest:
+        activation = float(taken[near.neuron])
+        assert near.activation == pytest.approx(activation, rel=1e-5, abs=1e-7)
+        assert near.share == pytest.approx(activation / highest[near.neuron], rel=1e-5, abs=1e-6)
+    shares = [near.share for near in nearest]
     assert shares == sorted(shares, reverse=True)
-    assert len(found) > 10
+    assert len(nearest) > 10
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
-def test_next_tokens_with_the_neuron_held(place: Place, live: Live, value: float) -> None:
-    now = reading(place, live, "The lamp was", 1)
-    found = next_tokens(now, value)
-    model = live.model
+def test_next_tokens_with_the_neuron_held(place: Place, running: RunningModel, value: float) -> None:
+    current = current_text(place, "The lamp was", 1)
+    predictions = next_tokens(current, value)
+    model = running.model
     assert isinstance(model, SoluForCausalLM)
-    context = torch.tensor([[0, *now.tokens.ids[: now.position + 1]]])
+    context = torch.tensor([[0, *current.tokens.ids[: current.chosen_token + 1]]])
     mlp = model.blocks[0].mlp
     with torch.no_grad():
         logits, taken = model.run_with_cache(context, ["blocks.0.mlp.hook_post", "blocks.0.hook_resid_post"])
         post = taken["blocks.0.mlp.hook_post"][0, -1, 5]
         resid = taken["blocks.0.hook_resid_post"][0, -1] + (value - post) * mlp.W_out[5]
         held = model.unembed(model.ln_final(resid[None, None]))[0, 0]
-    np.testing.assert_allclose(found.p, logits[0, -1].softmax(-1), atol=1e-6)
-    np.testing.assert_allclose(found.p_held, held.softmax(-1), atol=1e-6)
+    np.testing.assert_allclose(predictions.p, logits[0, -1].softmax(-1), atol=1e-6)
+    np.testing.assert_allclose(predictions.p_held, held.softmax(-1), atol=1e-6)
     change = held - logits[0, -1]
-    np.testing.assert_allclose(found.change, change - change.mean(), atol=1e-4)
-    assert found.activation == pytest.approx(float(post))
-    assert found.direct is not None
-    small = next_tokens(now, found.activation + 1e-3)  # there the weights say what is measured
+    np.testing.assert_allclose(predictions.change, change - change.mean(), atol=1e-4)
+    assert predictions.activation == pytest.approx(float(post))
+    assert predictions.direct is not None
+    small = next_tokens(
+        current, predictions.activation + 1e-3
+    )  # a small change, for which the direct effect is nearly exact
     assert np.corrcoef(small.direct, small.change)[0, 1] > 0.9
 
 
-def test_a_continuation_with_the_neuron_as_it_is_parts_in_nothing(
-    place: Place, live: Live, monkeypatch: pytest.MonkeyPatch
+def test_only_the_held_continuation_depends_on_the_value(
+    place: Place, running: RunningModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = reading(place, live, "The")
-    one, two = continuations(now, 0.0, seed=1, temperature=0.8)
-    assert (one, two) == continuations(now, 0.0, seed=1, temperature=0.8)
-    assert one != continuations(now, 0.0, seed=2, temperature=0.8)[0]
-    assert continuations(now, 1e4, seed=1)[0] == continuations(now, 0.0, seed=1)[0]
+    current = current_text(place, "The")
+    one, two = continuations(current, 0.0, seed=1, temperature=0.8)
+    assert (one, two) == continuations(current, 0.0, seed=1, temperature=0.8)
+    assert one != continuations(current, 0.0, seed=2, temperature=0.8)[0]
+    assert continuations(current, 1e4, seed=1)[0] == continuations(current, 0.0, seed=1)[0]
     assert len(one) > 3
 
 
-def test_the_code_prints_what_the_editor_shows(place: Place, live: Live) -> None:
-    text = "The lamp 'was' \"lit\" \\ {x}\n漢🙂"
-    now = reading(place, live, text)
-    script = code(str(place.model.path), text, 0, 5, "hook_mid", "first")
+@pytest.mark.parametrize(
+    ("text", "text_end"),
+    [("The lamp 'was' \"lit\" \\ {x}\n漢🙂", "first"), ("漢 A lamp 'was' lit at 8\n" * 9, "last")],
+)
+def test_the_code_prints_what_the_editor_shows(place: Place, text: str, text_end: TextEnd) -> None:
+    current = current_text(place, text, text_end=text_end)
+    code = python_code(str(place.model.path), current.tokens, 0, 5, "hook_mid")
     root = ENTRY.parent.parent
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    shown = [float(line.split()[0]) for line in done.stdout.splitlines()]
-    assert shown == [float(f"{v:.4f}") for v in now.values["hook_mid"]]
+    printed = [float(line.split()[0]) for line in done.stdout.splitlines()]
+    assert printed == [float(f"{v:.4f}") for v in current.activations["hook_mid"]]
 
 
-def test_what_differs_is_said() -> None:
+def test_the_changed_part_of_a_text() -> None:
     assert changed_part("a lamp b", "a light b") == "…ight…"
-    assert changed_part("a lamp b", "a  b") == "… (taken out) …"
+    assert changed_part("a lamp b", "a  b") == "… (removed) …"
     assert changed_part("same", "same") == "same"
 
 
@@ -311,8 +325,8 @@ def app(tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> AppTes
 
 
 def edit(app: AppTest, text: object, **more: object) -> AppTest:
-    work = app.session_state[SESSION_KEY].work
-    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "text_id": work} | more}
+    text_id = app.session_state[SESSION_KEY].text_id
+    app.session_state[COMPONENT_KEY] = {"edit": {"text": text, "text_id": text_id} | more}
     return app.run()
 
 
@@ -342,8 +356,8 @@ def test_the_link_names_the_text_and_another_neuron_reads_it(app: AppTest, tiny_
     assert app.query_params["neuron"] == "7"
     assert "example" not in app.query_params
     name = app.query_params["text"]
-    assert kept_text(name).text == "The lamp 漢"
-    assert kept_text(name).original
+    assert load_text(name).text == "The lamp 漢"
+    assert load_text(name).original
 
 
 @pytest.mark.parametrize(
@@ -351,8 +365,8 @@ def test_the_link_names_the_text_and_another_neuron_reads_it(app: AppTest, tiny_
     [
         ({"example": "top-400"}, "such examples"),
         ({"example": "<img>"}, "expected top-RANK"),
-        ({"text": "../../etc"}, "expected the 16"),
-        ({"text": "0" * 16}, "no text is kept"),
+        ({"text": "../../etc"}, "expected the name of a stored text"),
+        ({"text": "0" * 16}, "is stored here"),
         ({"neuron": "48"}, "neurons 0 to 47"),
     ],
 )
@@ -369,7 +383,7 @@ def test_an_address_that_opens_nothing_says_why(
     assert expected in app.error[0].value.replace("\\", "")
 
 
-def test_the_model_is_that_of_the_definition(tiny_model: Path, live: Live) -> None:
+def test_the_model_is_that_of_the_definition(tiny_model: Path, running: RunningModel) -> None:
     model, _ = load_with_tokenizer(tiny_model)
-    for a, b in zip(model.parameters(), live.model.parameters(), strict=True):  # type: ignore[attr-defined]
+    for a, b in zip(model.parameters(), running.model.parameters(), strict=True):  # type: ignore[attr-defined]
         assert torch.equal(a, b)
