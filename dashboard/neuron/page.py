@@ -23,7 +23,7 @@ from dashboard.shared.place import Place
 TOUR = [
     "Left: the texts that make this neuron fire, redder where it fires more strongly. Hover over a token, or "
     "walk the tokens of an example with the arrow keys, to read the values before and after the LayerNorm.",
-    "Above them: the strongest, the weakest, or a fair sample from every range of activation. Does the "
+    "Above them: the strongest, the weakest, or a uniform sample from every range of activation. Does the "
     "neuron mean the same where it fires weakly?",
     "Right: how often it takes which value over every token of the corpus; a click on a bar shows texts from "
     "there. Below: what the neuron does to the output, similar neurons, your notes.",
@@ -72,7 +72,7 @@ def alone(place: Place, facts: NeuronFacts, marks: DeltaGenerator) -> None:
     left, side = st.columns([5, 4], gap="medium")
     with side, st.container(key="side", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption("Examples and colours", width="content")
+            st.caption("Activation", width="content")
             hook_choice(place)
         sections.figures(place, facts, "histograms")
         panel_choice(place)

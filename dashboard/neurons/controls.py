@@ -15,7 +15,7 @@ from dashboard.shared.place import Place
 SEARCH_LABELS = {
     "token": "token it fires on",
     "text": "text it fires on",
-    "peaks": "pattern of peaks",
+    "peaks": "pattern in peak tokens",
     "label": "label",
     "promotes": "token it promotes",
     "suppresses": "token it suppresses",
@@ -34,7 +34,7 @@ QUANTITY_LABELS = {
     "density": "Density (a share: 0.01 is 1%)",
     "kurtosis": "Excess kurtosis",
     "skewness": "Skewness",
-    "share": "Share of the strongest source (0.5 is 50%)",
+    "share": "Share of the main source (0.5 is 50%)",
 }
 _ANY = "all"
 
@@ -139,7 +139,7 @@ def filter_controls(place: Place, listing: Listing, show: Show) -> None:
             if query.source is not None and query.source not in names:
                 names.append(query.source)
             st.session_state["list_source"] = query.source or _ANY
-            st.selectbox("Strongest source", names, key="list_source", on_change=changed)
+            st.selectbox("Main source", names, key="list_source", on_change=changed)
         st.button(
             "Clear the filters",
             key="list_clear",

@@ -86,12 +86,12 @@ def test_a_token_is_found_with_its_rank(server: str, page: Page, two_models: Pat
 
 def test_the_effect_is_measured_and_the_examples_are_underlined(server: str, page: Page) -> None:
     open_panel(page, server, "Output")
-    page.get_by_role("radio", name="Measured on its examples").click()
+    page.get_by_role("radio", name="By ablation on its examples").click()
     expect(page.get_by_text("The 20 strongest examples, run with the neuron and without it")).to_be_visible()
     expect(page.get_by_text("among the 1% most promoted")).to_be_visible()
     expect(column(page, "raises").locator(".row")).to_have_count(8)
     before = column(page, "raises").inner_text()
-    choose(page, "The neuron is", "zero, final scale held")
+    choose(page, "The neuron is", "replaced by zero, final norm's scale held")
     expect(page.get_by_text("correlation 1.000")).to_be_visible()
     choose(page, "The neuron is", "replaced by its mean")
     expect(page.get_by_text("correlation 1.000")).to_have_count(0)
@@ -163,11 +163,11 @@ def test_other_layers_and_another_model_are_compared(server: str, page: Page) ->
 
 def test_stored_examples_are_run_again(server: str, page: Page) -> None:
     open_panel(page, server, "Provenance")
-    page.get_by_role("button", name="Run these examples through the model again").click()
+    page.get_by_role("button", name="Recompute these examples").click()
     expect(page.get_by_text("20 of 20 examples with all the text before them agree")).to_be_visible()
     expect(page.locator("[data-testid=stDataFrame]")).to_be_visible()
     open_panel(page, server, "Provenance", "other", 1)
-    page.get_by_role("button", name="Run these examples through the model again").click()
+    page.get_by_role("button", name="Recompute these examples").click()
     expect(page.get_by_text("the cache does not keep the text before the window")).to_be_visible()
 
 
@@ -175,7 +175,7 @@ def test_panels_are_accessible(server: str, page: Page, accessible: Callable[[],
     open_panel(page, server, "Output")
     page.wait_for_selector(".column .row")
     accessible()
-    page.get_by_role("radio", name="Measured on its examples").click()
+    page.get_by_role("radio", name="By ablation on its examples").click()
     page.get_by_text("Underline the examples").click()
     page.wait_for_selector(".list .more")
     accessible()
@@ -183,6 +183,6 @@ def test_panels_are_accessible(server: str, page: Page, accessible: Callable[[],
     page.wait_for_selector(".column .row")
     accessible()
     page.get_by_role("radio", name="Provenance").click()
-    page.get_by_role("button", name="Run these examples through the model again").click()
+    page.get_by_role("button", name="Recompute these examples").click()
     page.wait_for_selector("[data-testid=stDataFrame]")
     accessible()

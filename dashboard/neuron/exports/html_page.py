@@ -37,7 +37,7 @@ def neuron_page(record: Record, bars: Mapping[str, Bars], shown: str) -> str:
         "</div>",
         '<div class="figures">',
         _moments(record),
-        _table("Tokens", ("token", "mean", "times"),
+        _table("Tokens", ("token", "mean", "count"),
                [(t["text"], number(t["mean"]), f"{t['count']:,}") for t in hook["tokens"]]),
         _table("Sources", ("source", "share of activation"),
                [(s["source"], share(s["share"])) for s in hook["sources"]]),

@@ -39,12 +39,12 @@ _BAR = "output_bar"
 TOP_SHARE = 0.01
 """Share of the vocabulary that counts as the most promoted."""
 
-_PARTS = {"direct": "Read off the weights", "measured": "Measured on its examples"}
+_PARTS = {"direct": "From the weights", "measured": "By ablation on its examples"}
 _FOLDS = {False: "per unit of hook_post", True: "per deviation of hook_mid"}
 _REPLACEMENTS = {
     "zero": "replaced by zero",
     "mean": "replaced by its mean",
-    "held": "zero, final scale held",
+    "held": "replaced by zero, final norm's scale held",
 }
 
 
@@ -158,7 +158,7 @@ def _measured(place: Place) -> None:
     st.caption(
         f"Direct effect against measured change, every token of the vocabulary: correlation {number(r)}."
         if math.isfinite(r)
-        else "Taking the neuron away changes nothing here."
+        else "Ablating the neuron changes nothing here."
     )
     st.plotly_chart(
         effect_map(direct, measured, _named(direct, place) + most + least),

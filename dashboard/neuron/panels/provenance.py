@@ -30,7 +30,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} the "
         f"text. Activation {plain(manifest.model.act_fn)}; at most one example a document.{checked}"
     )
-    if st.button("Run these examples through the model again", key="recompute", icon=":material/replay:"):
+    if st.button("Recompute these examples", key="recompute", icon=":material/replay:"):
         st.session_state[_RECOMPUTED] = place.address
     if st.session_state.get(_RECOMPUTED) != place.address:
         return

@@ -19,9 +19,9 @@ def draw(place: Place, facts: NeuronFacts) -> None:
             hide_index=True,
             height=215,
             column_config={
-                "token": st.column_config.TextColumn("on token", width="small"),
+                "token": st.column_config.TextColumn("token", width="small"),
                 "mean": st.column_config.NumberColumn("mean", format="%.3g", width="small"),
-                "count": st.column_config.NumberColumn("times", format="localized", width="small"),
+                "count": st.column_config.NumberColumn("count", format="localized", width="small"),
             },
         )
     with columns[1]:
@@ -30,7 +30,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
             hide_index=True,
             height=215,
             column_config={
-                "source": st.column_config.TextColumn("in source", width="small"),
+                "source": st.column_config.TextColumn("source", width="small"),
                 "share": st.column_config.ProgressColumn(
                     "share of activation", format="percent", min_value=0, max_value=1, width="small"
                 ),

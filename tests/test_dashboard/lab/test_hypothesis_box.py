@@ -4,7 +4,7 @@ import pytest
 
 from analysis.hypothesis import parse
 from analysis.hypothesis.ranking import SIMPLE_HYPOTHESES
-from dashboard.lab.hypothesis_box import FORMS, HELP, inserted
+from dashboard.lab.hypothesis_box import FORMS, HELP, insert_form
 from dashboard.shared.address import Address, AddressError
 from dashboard.shared.lab_address import LabAddress
 
@@ -19,7 +19,7 @@ def test_what_the_page_offers_can_be_read() -> None:
         parse(form)
     text = ""
     for name in ("pattern", "before", "or", "not", "tokens", "within", "source", "after"):
-        text = inserted(text, FORMS[name])
+        text = insert_form(text, FORMS[name])
     assert text == (
         '/[0-9]+/ and before /,/ or not token " the" "The" within 5 of source "code_python" and after /\\n/'
     )
