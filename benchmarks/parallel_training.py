@@ -193,7 +193,7 @@ def main() -> None:
             if started(said.data, Path(folder) / name.replace(" ", "_"), layout).wait():
                 raise SystemExit(f"{name}: failed")
         equal = [compared(n, Path(folder) / n.replace(" ", "_"), alone) for n in LAYOUTS]
-        draw("The same run in every layout, against one process (nats a token)", equal)
+        draw("The same run in every layout, against one process (nats per token)", equal)
         orders = [["one process"] * 3, ["2 shards (FSDP2)", "2 tensor parallel", "2 replicas"]]
         resumed = [kill_and_resume(said.data, Path(folder), alone, order) for order in orders]
         draw("Killed with SIGKILL and gone on with; the last part on one process", resumed)

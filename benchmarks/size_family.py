@@ -109,7 +109,7 @@ def draw(found: dict[Member, MeasuredModel], baselines: list[MeasuredModel], fil
             axes.scatter(*zip(*points, strict=True), color=colour, marker=symbol, s=28, label=label, zorder=3)
     sizes = [s.n_parameters for s in found.values()]
     axes.set(xscale="log", xlim=(min(sizes) / 1.5, max(sizes) * 1.5))
-    axes.set(xlabel="parameters without embeddings", ylabel="nats a token, text not trained on")
+    axes.set(xlabel="parameters without embeddings", ylabel="nats per token, text not trained on")
     axes.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(file)
@@ -149,7 +149,7 @@ def main() -> None:
     compared = [member for member in found if member.preset != BASELINE and not member.seed]
     worth = multipliers(baselines, [found[member] for member in compared], float(noise))
     rows: list[dict[str, Any]] = [asdict(member) | asdict(size) for member, size in found.items()]
-    table = Table("model", "parameters", "nats a token", "than GELU", "worth", "95% interval")
+    table = Table("model", "parameters", "nats per token", "than GELU", "worth", "95% interval")
     for member, one in zip(compared, worth, strict=True):
         gap = one.model.loss - found[Member(BASELINE, member.d_model, 0)].loss
         rows.append({"name": member.name, "gap": gap, "worth": one.value, "interval": [one.low, one.high]})

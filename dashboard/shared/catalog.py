@@ -58,7 +58,7 @@ class FoundModel:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Held-out loss in bits a byte; None if it was not measured."""
+        """Held-out loss in bits per byte; None if it was not measured."""
         return bits_per_byte(self.evaluation.get("all"))
 
     @property
@@ -89,7 +89,7 @@ class FoundModel:
 
 
 def bits_per_byte(loss: object) -> float | None:
-    """Return the bits a byte of one source in `evaluation.json`; None if that is not a finite number."""
+    """Return the bits per byte of one source in `evaluation.json`; None if that is not a finite number."""
     value = loss.get("bits_per_byte") if isinstance(loss, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -42,7 +42,7 @@ def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, recipe: Recipe) -> t
     """Forward, backward and clip.
 
     Returns:
-        This process's mean loss in nats a token, and the norm of the whole gradient before it was clipped.
+        This process's mean loss in nats per token, and the norm of the whole gradient before it was clipped.
     """
     with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=recipe.bf16):
         loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss
