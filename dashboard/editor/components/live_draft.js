@@ -4,8 +4,8 @@
 const DRAFT_KEY = 'solu-editor-draft';
 let draft = readDraft();
 
-// A `text_id` names a text that the page opened, as DESK-NUMBER; a new session of the server has another desk.
-function deskOf(textId) {
+// A `text_id` names a text that the page opened, as WORKSPACE-NUMBER; a new session has another workspace.
+function workspaceOf(textId) {
   return textId?.split('-')[0];
 }
 
@@ -28,9 +28,9 @@ function storeDraft() {
 // not by a reload or Back, wants the text as it is there.
 function draftOf(data, isFirst) {
   if (!draft || draft.textId === data.text_id) return draft;
-  const isSameDesk = deskOf(draft.textId) === deskOf(data.text_id);
+  const isSameWorkspace = workspaceOf(draft.textId) === workspaceOf(data.text_id);
   const isSameText = draft.source === data.source || (!data.source && !data.text);
   const [arrival] = performance.getEntriesByType('navigation');
   const continues = draft.isOfThisPage || !isFirst || ['reload', 'back_forward'].includes(arrival?.type);
-  return !isSameDesk && isSameText && continues ? draft : null;
+  return !isSameWorkspace && isSameText && continues ? draft : null;
 }

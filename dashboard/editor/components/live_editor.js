@@ -75,14 +75,14 @@ function openText(editor) {
   const { data } = editor;
   const isFirst = editor.textId === undefined;
   const openedDraft = draftOf(data, isFirst);
-  const isNewDesk = !isFirst && deskOf(editor.textId) !== deskOf(data.text_id);
+  const isNewWorkspace = !isFirst && workspaceOf(editor.textId) !== workspaceOf(data.text_id);
   Object.assign(editor, { textId: data.text_id, keep: data.keep, reading: null, isFresh: true });
   writeText(editor, data.text ?? openedDraft?.text ?? '', isFirst);
   if (openedDraft && (openedDraft.text !== editor.area.value || openedDraft.keep !== editor.keep)) {
     writeText(editor, openedDraft.text, false);
     editor.keep = openedDraft.keep;
     reportLater(editor, 0);
-  } else if (isNewDesk) {
+  } else if (isNewWorkspace) {
     reportLater(editor, 0); // the new server does not know yet what was chosen beside the text
   }
   requestReading(editor);
