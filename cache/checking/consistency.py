@@ -72,7 +72,7 @@ def _check_neurons(cache: NeuronCache, table: pa.Table, place: str) -> Iterator[
     counted = count + table["n_nan"].to_numpy() + table["n_inf"].to_numpy()
     n_tokens = cache.manifest.corpus.n_tokens
     yield from _sentence(
-        counted != n_tokens, f"{place}: counts that differ from the {n_tokens:,} tokens of the corpus"
+        counted != n_tokens, f"{place}: counts that do not sum to the corpus's {n_tokens:,} tokens"
     )
     yield from _sentence(
         _sums(table["bin_counts"]) != count, f"{place}: histograms that do not sum to the count"

@@ -46,7 +46,10 @@ def cache_problems(
     if manifest.version >= 2:
         yield from _damaged(path, progress)
     yield from inconsistencies(cache, progress=progress)
-    yield from context_problems(cache)
+    try:
+        yield from context_problems(cache)
+    except CacheError as error:
+        yield str(error)
     yield from _model_problems(manifest.model, model, tokenizer)
     if model is not None or tokenizer is not None:
         yield from _vocabulary_problems(cache, tokenizer or model or "")
