@@ -1,9 +1,9 @@
 """Training: `run.py` a run's folder, `loop.py` its steps; on one process or, under `torchrun`, on many.
 
 `recipe.py` hyper-parameters and presets, `identity.py` which run a folder holds, `batches.py` the rows of a
-step, `muon.py` an optimizer, `processes.py` and `sharding.py` several processes, `checkpoints.py` the state of
-a run, `metrics.py` and `held_out.py` its curve, `snapshots.py` its weights along the way, `trouble.py` the
-origin of a NaN.
+step, `muon.py` an optimizer, `processes.py` and `sharding.py` several processes, `checkpoints.py` the state
+saved, `metrics.py` and `held_out.py` the curve, `snapshots.py` weights along the way, `trouble.py` the origin
+of a NaN.
 """
 
 from solu_model.training.checkpoints import last_checkpoint

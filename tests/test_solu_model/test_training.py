@@ -301,7 +301,7 @@ def test_another_width_brings_its_heads_and_neurons(corpus, tmp_path):
 def test_bf16_is_for_machines_that_multiply_it(machine_can, corpus, tmp_path, monkeypatch):
     recipes = []
     monkeypatch.setattr("solu_model.training.multiplies_bf16", lambda: machine_can)
-    monkeypatch.setattr("solu_model.training.train", lambda _, recipe, *rest, **named: recipes.append(recipe))
+    monkeypatch.setattr("solu_model.training.train", lambda *given, **_: recipes.append(given[1]))
     for said in ([], ["--bf16"], ["--float32"]):
         done = CliRunner().invoke(app, ["train", "--data", str(corpus), "--out", str(tmp_path), *said])
         assert done.exit_code == 0, done.output
