@@ -1,9 +1,9 @@
 """Muon against AdamW: `python benchmarks/optimizers.py --packed TOKENS --tokenizer MODEL --held-out TEXT`.
 
-A small one-layer SoLU model on real text, as `solu train` trains it (`wsd`). Each optimizer first takes the best
-of the learning rates on one seed, then runs on every seed for the same tokens; AdamW runs once more for the
-processor time that Muon's tokens took. What is compared is the loss on the same held-out rows. Two runs go side
-by side, a core each. Results go to `results/optimizers.json`.
+A small one-layer SoLU model on real text, as `solu train` trains it (`wsd`). Each optimizer first takes the
+best of the learning rates on one seed, then runs on every seed for the same tokens; AdamW runs once more for
+the processor time that Muon's tokens took. The losses compared are on the same held-out rows. Two runs go
+side by side, a core each. Results go to `results/optimizers.json`.
 """
 
 import argparse

@@ -21,7 +21,16 @@ LengthChange = Literal["extend", "decay-now"]
 """`extend`: go on to the recipe's `n_tokens`, from before the decay. `decay-now`: begin the decay at the last
 checkpoint; the run ends when it is done."""
 
-_FREE = {"compile", "log_every", "save_every", "held_out_every", "snapshots", "accumulate", "bf16"}
+_FREE = {
+    "compile",
+    "log_every",
+    "save_every",
+    "save_minutes",
+    "held_out_every",
+    "snapshots",
+    "accumulate",
+    "bf16",
+}
 """Fields of a recipe in which a run may differ from itself."""
 
 

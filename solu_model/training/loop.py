@@ -3,6 +3,7 @@
 import math
 import signal
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,10 +101,7 @@ def run_steps(
     if recipe.compile:
         model.compile()
     n_steps, stable = recipe.n_steps(), recipe.decay_from() if recipe.schedule == "wsd" else 0
-
-    def save(step: int) -> None:
-        save_checkpoint(checkpoints, step, model, optimizers, processes, losses=losses, stable=stable)
-
+    saved = time.monotonic()
     with _stop_signals() as received:
         for step, tokens in enumerate(batches.steps(done, n_steps, processes.device), start=done + 1):
             rate = recipe.learning_rate_at(step - 1)
@@ -123,13 +121,15 @@ def run_steps(
                 optimizer.zero_grad(set_to_none=True)
             tick(step)
             if recipe.log_every and (step % recipe.log_every == 0 or step == n_steps):
-                log(step, processes.mean(torch.tensor(losses).mean()), float(norm), rate)
+                mean = torch.tensor(losses, device=processes.device).mean()
+                log(step, processes.mean(mean), float(norm), rate)
                 losses.clear()
-            if due := (step % recipe.save_every == 0 or step in (stable, n_steps)):
-                save(step)
-            if step < n_steps and processes.any(bool(received)):
-                if not due:
-                    save(step)
+            stopping = processes.any(bool(received))
+            late = processes.any(time.monotonic() - saved > 60 * recipe.save_minutes)
+            if stopping or late or step % recipe.save_every == 0 or step in (stable, n_steps):
+                save_checkpoint(checkpoints, step, model, optimizers, processes, losses=losses, stable=stable)
+                saved = time.monotonic()
+            if stopping and step < n_steps:
                 raise Stopped(
                     f"stopped after step {step} of {n_steps}, which is saved in {checkpoints}: "
                     "the same command goes on from there"

@@ -55,6 +55,8 @@ class Recipe:
     log_every: int = 20
     save_every: int = 240
     """Steps between checkpoints."""
+    save_minutes: float = 20.0
+    """Most minutes between checkpoints, for machines that are busy with something else."""
     held_out_every: int = 960
     """Steps between measurements of the held-out loss; a multiple of `log_every`."""
     snapshots: int = 0

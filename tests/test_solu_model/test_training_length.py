@@ -221,6 +221,17 @@ def test_a_run_asked_to_stop_saves_first_and_ends_where_it_would_have(run, corpu
     assert_same_run(out, run)
 
 
+def test_a_slow_run_saves_by_the_clock(run, corpus, tmp_path):
+    """After every step here; what was kept for a longer run is the same."""
+    out = tmp_path / "run"
+    train(
+        CONFIG, replace(WSD, save_minutes=0.0, log_every=4, held_out_every=4), [corpus], out, progress=False
+    )
+    assert list(all_checkpoints(out / "checkpoints")) == [30, 39, 40]
+    first, second = (load_file(folder / "model.safetensors") for folder in (run, out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_a_second_signal_does_what_it_did_before(tmp_path):
     with training_loop._stop_signals() as received:
         os.kill(os.getpid(), signal.SIGINT)
