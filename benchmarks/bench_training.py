@@ -99,7 +99,7 @@ def one_round(name: str, path: Path, n_layers: int, seconds: float) -> dict[str,
     torch.manual_seed(0)
     tokens = TokenFile(path)
     model = SoluForCausalLM(SoluConfig(n_layers=n_layers)).train().to(DEVICE)
-    optimizer = optimizers_of(model, RECIPE)
+    (optimizer,) = optimizers_of(model, RECIPE)
     batches = Batches(tokens, 512, ROWS, seed=0)
     compiled = name.endswith(("compile", "compiled"))
     data = random_rows(tokens) if name.startswith("plain") else batches.steps(0, 10**6, torch.device(DEVICE))
