@@ -31,7 +31,7 @@ from solu_model.text.token_file import TokenFile, write_token_file
 from solu_model.text.tokenizer import train_tokenizer
 from solu_model.training import Recipe
 from solu_model.training.batches import Batches
-from solu_model.training.loop import loss_and_gradients, optimizer_of
+from solu_model.training.loop import loss_and_gradients, optimizers_of
 from solu_model.training.memory import keep_freed_memory
 
 CONTESTANTS = ("plain", "plain compiled", "solu train", "solu train --compile")
@@ -99,7 +99,7 @@ def one_round(name: str, path: Path, n_layers: int, seconds: float) -> dict[str,
     torch.manual_seed(0)
     tokens = TokenFile(path)
     model = SoluForCausalLM(SoluConfig(n_layers=n_layers)).train().to(DEVICE)
-    optimizer = optimizer_of(model, RECIPE)
+    (optimizer,) = optimizers_of(model, RECIPE)
     batches = Batches(tokens, 512, ROWS, seed=0)
     compiled = name.endswith(("compile", "compiled"))
     data = random_rows(tokens) if name.startswith("plain") else batches.steps(0, 10**6, torch.device(DEVICE))

@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -28,10 +28,56 @@ def train(
     ] = None,
     d_mlp: Annotated[int | None, typer.Option(help="Neurons a layer.")] = None,
     n_layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak, in place of the preset's.")] = None,
+    n_ctx: Annotated[int | None, typer.Option(help="Tokens of a context, the BOS included.")] = None,
+    act_fn: Annotated[
+        str | None, typer.Option(help="Activation: solu_ln, solu, exp_ln, gelu or gelu_ln.")
+    ] = None,
     n_mlp_blocks: Annotated[
         int | None, typer.Option(help="Blocks of neurons, each with its own softmax and LayerNorm.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adamw, or muon: Muon for the blocks' matrices, AdamW for the rest.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak, in place of the preset's.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="linear, cosine, or wsd: warm-up, stable, decay. wsd can be extended.")
+    ] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps until the learning rate's peak.")] = None,
+    decay_share: Annotated[
+        float | None, typer.Option(help="Share of the steps in which wsd lowers the rate to 0.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Tokens a step, of all processes together.")] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(help="Pieces to cut a step's rows into, one after the other, to save memory."),
+    ] = None,
+    extend: Annotated[
+        int | None,
+        typer.Option(help="Lengthen the wsd run in OUT to so many tokens in all, from before its decay."),
+    ] = None,
+    decay_now: Annotated[
+        bool,
+        typer.Option("--decay-now", help="Begin the decay of the wsd run in OUT at its last checkpoint."),
+    ] = False,
+    init_from: Annotated[
+        Path | None, typer.Option(help="A checkpoint of the same shape whose weights to begin with.")
+    ] = None,
+    tokenizer_path: Annotated[
+        str | None,
+        typer.Option("--tokenizer", help="A tokenizer to use in place of one learned from the data."),
+    ] = None,
+    packed: Annotated[
+        Path | None,
+        typer.Option(help="The tokens/ folder of a run with the same data and tokenizer, to read in place."),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Text to measure the loss on along the way, by source. Repeatable."),
+    ] = None,
+    snapshots: Annotated[
+        int | None,
+        typer.Option(help="Weights to keep for each doubling of the tokens, from the first million on."),
     ] = None,
     bf16: Annotated[
         bool | None,
@@ -55,6 +101,7 @@ def train(
 
     On several processes: torchrun --nproc-per-node N --no-python solu train ...
     """
+    from solu_model.config import ActFn
     from solu_model.training import PRESETS, Layout, multiplies_bf16
     from solu_model.training import train as run
 
@@ -62,8 +109,17 @@ def train(
         raise typer.BadParameter(
             f"expected one of {', '.join(PRESETS)}, got {preset!r}", param_hint="--preset"
         )
+    if extend is not None and (decay_now or tokens is not None):
+        raise typer.BadParameter("expected it without --tokens and --decay-now", param_hint="--extend")
     config, recipe = PRESETS[preset]
-    sizes = {"d_vocab": d_vocab, "d_mlp": d_mlp, "n_layers": n_layers, "n_mlp_blocks": n_mlp_blocks}
+    sizes = {
+        "d_vocab": d_vocab,
+        "d_mlp": d_mlp,
+        "n_layers": n_layers,
+        "n_ctx": n_ctx,
+        "act_fn": act_fn,
+        "n_mlp_blocks": n_mlp_blocks,
+    }
     if d_model is not None:
         if d_model < 1 or d_model % config.d_head:
             raise typer.BadParameter(
@@ -74,16 +130,29 @@ def train(
             "n_heads": d_model // config.d_head,
             "d_mlp": 4 * d_model if d_mlp is None else d_mlp,
         }
+    if act_fn is not None and act_fn not in (names := get_args(ActFn)):
+        raise typer.BadParameter(f"expected one of {', '.join(names)}, got {act_fn!r}", param_hint="--act-fn")
     config = type(config).from_dict(config.to_dict() | {k: v for k, v in sizes.items() if v is not None})
-    recipe = replace(
-        recipe,
-        n_tokens=recipe.n_tokens if tokens is None else tokens,
-        seed=recipe.seed if seed is None else seed,
-        learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
-        bf16=multiplies_bf16() if bf16 is None else bf16,
-        compile=compile,
-    )
-    run(config, recipe, data, out, layout=Layout(shard, tensor), tensorboard=tensorboard)
+    given: dict[str, Any] = {
+        "n_tokens": tokens if extend is None else extend,
+        "seed": seed,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "warmup_steps": warmup,
+        "decay_share": decay_share,
+        "batch_tokens": batch,
+        "accumulate": accumulate,
+        "snapshots": snapshots,
+        "bf16": multiplies_bf16() if bf16 is None else bf16,
+        "compile": compile,
+    }
+    recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    run(
+        config, recipe, data, out, tokenizer=tokenizer_path, packed=packed, init_from=init_from,
+        held_out=held_out or (), change="extend" if extend else "decay-now" if decay_now else None,
+        layout=Layout(shard, tensor), tensorboard=tensorboard,
+    )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         Console().print(
             f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"

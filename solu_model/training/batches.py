@@ -32,6 +32,8 @@ class Batches:
     seed: int
     part: int = 0
     n_parts: int = 1
+    n_pieces: int = 1
+    """Pieces that each process cuts its rows of a step into."""
     seconds_waiting: float = field(default=0.0, init=False)
     """Spent waiting for rows since the start."""
 
@@ -46,6 +48,11 @@ class Batches:
             raise TrainingError(
                 f"a step's {self.n_rows} rows cannot be shared evenly by {self.n_parts} processes: "
                 f"let the batch be a multiple of {self.n_parts * self.n_ctx} tokens, or use other processes"
+            )
+        if self.n_rows // self.n_parts % self.n_pieces:
+            raise TrainingError(
+                f"a process's {self.n_rows // self.n_parts} rows of a step cannot be cut evenly into "
+                f"{self.n_pieces} pieces: give another --accumulate or --batch"
             )
         self.steps_per_epoch = there // self.n_rows
         self._order: tuple[int, Tensor] | None = None

@@ -1,4 +1,4 @@
-"""What a run goes on from: weights, the optimizer's moments and the step, as safetensors.
+"""What a run goes on from: weights, the optimizers' state and the step, as safetensors.
 
 Every process writes its own parts (torch.distributed.checkpoint, in Hugging Face's format), and any number
 of processes in any layout reads them again. Nothing is pickled. A checkpoint is written aside and renamed
@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,47 @@ from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
+from solu_model.training.muon import Muon
 from solu_model.training.processes import Processes
 from solu_model.training.recipe import TrainingError
 
 _NAME = re.compile(r"step-(\d{9})")
 _STATE = "state.json"
 _KEPT = 2
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
+    Muon: ("momentum_buffer",),
+}
+"""State of each optimizer that has the shape of its parameter."""
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in a run's `checkpoints/`."""
-    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
-    return max(found, key=lambda path: path.name, default=None)
+def all_checkpoints(folder: Path) -> dict[int, Path]:
+    """Complete checkpoints in a run's `checkpoints/` by the steps that were done, in order."""
+    named = {path: _NAME.fullmatch(path.name) for path in folder.glob("step-*")}
+    return dict(sorted((int(match[1]), path) for path, match in named.items() if match))
+
+
+def last_checkpoint(folder: Path, at_most: int | None = None) -> Path | None:
+    """The newest checkpoint in a run's `checkpoints/`, of those after at most so many steps."""
+    found = [path for step, path in all_checkpoints(folder).items() if at_most is None or step <= at_most]
+    return found[-1] if found else None
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    processes: Processes,
+    *,
+    losses: Sequence[float] = (),
+    stable: int = 0,
 ) -> None:
-    """Write one after `step` steps; the last two are kept.
+    """Write one after `step` steps; kept are the last two, and the last after at most `stable` steps.
+
+    Args:
+        losses: those of the steps since the last row of metrics.
+        stable: steps before the learning rate falls; from there a run can be lengthened.
 
     Raises:
         TrainingError: it cannot be written, as on a full disk. Those before it stay.
@@ -54,15 +76,18 @@ def save_checkpoint(
         processes.wait()
         writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
         with _may_be_alone():
-            state_dict_saver.save(_tensors(model, optimizer), storage_writer=writer)
+            state_dict_saver.save(_tensors(model, optimizers), storage_writer=writer)
         if processes.is_first:
-            state = {"step": step, "processes": processes.n_parts * processes.layout.tensor}
+            n_processes = processes.n_parts * processes.layout.tensor
+            state = {"step": step, "processes": n_processes, "losses": list(losses)}
             (aside / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
             _reach_disk(aside)
             shutil.rmtree(path, ignore_errors=True)
             aside.rename(path)
-            for old in sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))[:-_KEPT]:
-                shutil.rmtree(old)
+            there = all_checkpoints(folder)
+            kept = {*list(there)[-_KEPT:], max((s for s in there if s <= stable), default=step)}
+            for old in there.keys() - kept:
+                shutil.rmtree(there[old])
     except (Exception, CheckpointException) as error:  # whatever a full disk does to its writers
         problem = _reason(error)
     if problem:
@@ -75,20 +100,23 @@ def save_checkpoint(
     processes.wait()
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Read one into a model and its optimizer.
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[int, list[float]]:
+    """Read one into a model and its optimizers.
 
     Returns:
-        The steps that were done.
+        The steps that were done, and the losses of those since the last row of metrics.
 
     Raises:
         TrainingError: it is damaged or another model's.
     """
-    _begin(optimizer)
-    tensors = _tensors(model, optimizer)
+    for optimizer in optimizers:
+        _begin(optimizer)
+    tensors = _tensors(model, optimizers)
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        step = int(state["step"])
+        step, losses = int(state["step"]), [float(loss) for loss in state.get("losses", [])]
         reader = HuggingFaceStorageReader(str(path))
         with _may_be_alone():
             state_dict_loader.load(tensors, storage_reader=reader)
@@ -97,9 +125,11 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             f"{path} is damaged ({_reason(error)}): remove that folder and give the same command, "
             "it goes on from the checkpoint before"
         ) from error
-    for values in optimizer.state.values():
-        values["step"].fill_(step)
-    return step
+    for optimizer in optimizers:
+        for values in optimizer.state.values():
+            if "step" in values:
+                values["step"].fill_(step)
+    return step, losses
 
 
 @contextmanager
@@ -117,13 +147,14 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
     """All that changes while a model is trained, by name."""
     found: dict[str, Any] = {}
+    state = {parameter: values for optimizer in optimizers for parameter, values in optimizer.state.items()}
     for name, parameter in model.named_parameters():
         found[f"model.{name}"] = parameter.detach()
-        for moment in _MOMENTS:
-            found[f"{moment}.{name}"] = optimizer.state[parameter][moment]
+        for moment in state[parameter].keys() - {"step"}:
+            found[f"{moment}.{name}"] = state[parameter][moment]
     return found
 
 
@@ -131,9 +162,10 @@ def _begin(optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the state that its first step would make."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            moments = {name: torch.zeros_like(parameter) for name in _MOMENTS}
-            steps = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            optimizer.state[parameter] = {"step": steps, **moments}
+            state = {name: torch.zeros_like(parameter) for name in _MOMENTS[type(optimizer)]}
+            if isinstance(optimizer, torch.optim.AdamW):
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            optimizer.state[parameter] = state
 
 
 def _reach_disk(folder: Path) -> None:

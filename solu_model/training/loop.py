@@ -1,9 +1,14 @@
-"""The steps of a run: forward, backward, clip, AdamW; on one process or many."""
+"""The steps of a run: forward, backward, clip, update; on one process or many."""
 
 import math
+import signal
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +17,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from solu_model.model import SoluForCausalLM
 from solu_model.training.batches import Batches
 from solu_model.training.checkpoints import last_checkpoint, load_checkpoint, save_checkpoint
+from solu_model.training.muon import Muon
 from solu_model.training.processes import Processes
-from solu_model.training.recipe import Recipe, TrainingError
+from solu_model.training.recipe import Recipe, Stopped, TrainingError
 from solu_model.training.sharding import clip_gradients, mesh_of
 from solu_model.training.trouble import first_trouble
 
@@ -21,13 +27,17 @@ Log = Callable[[int, float, float, float], None]
 """Told the steps done, the mean loss since the last time, the gradient's norm and the learning rate."""
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW, with weight decay on the matrices (W_*) alone."""
+def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW, with weight decay on the matrices (W_*) alone; where asked, Muon for those of the blocks."""
     groups: dict[tuple[bool, DeviceMesh | None], list[Tensor]] = defaultdict(list)
+    matrices: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        decays = name.rpartition(".")[2].startswith("W_")
-        groups[decays, mesh_of(parameter)].append(parameter)  # one fused call can be of one mesh alone
-    return torch.optim.AdamW(
+        is_matrix = name.rpartition(".")[2].startswith("W_")
+        if recipe.optimizer == "muon" and is_matrix and name.startswith("blocks."):
+            matrices.append(parameter)
+        else:
+            groups[is_matrix, mesh_of(parameter)].append(parameter)  # one fused call can be of one mesh alone
+    adamw = torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": recipe.weight_decay if decays else 0.0}
             for (decays, _), parameters in groups.items()
@@ -36,18 +46,24 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         betas=(recipe.adam_beta1, recipe.adam_beta2),
         fused=True,
     )
+    if not matrices:
+        return [adamw]
+    return [Muon(matrices, recipe.learning_rate, recipe.weight_decay, bf16=recipe.bf16), adamw]
 
 
 def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Forward, backward and clip.
+    """Forward, backward and clip, over as many parts of the rows as the recipe accumulates.
 
     Returns:
         This process's mean loss in nats per token, and the norm of the whole gradient before it was clipped.
     """
-    with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=recipe.bf16):
-        loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss
-    loss.backward()
-    return loss.detach(), clip_gradients(model, recipe.max_grad_norm)
+    total = torch.zeros((), device=tokens_BT.device)
+    for part_BT in tokens_BT.chunk(recipe.accumulate):
+        with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=recipe.bf16):
+            loss = model(input_ids=part_BT, labels=part_BT, use_cache=False).loss / recipe.accumulate
+        loss.backward()
+        total += loss.detach()
+    return total, clip_gradients(model, recipe.max_grad_norm)
 
 
 def run_steps(
@@ -58,44 +74,90 @@ def run_steps(
     processes: Processes,
     *,
     begin: Callable[[int], None],
-    tick: Callable[[], None],
+    tick: Callable[[int], None],
     log: Log,
 ) -> None:
     """Train to the end of the recipe, from the last checkpoint where there is one.
 
     Args:
         model: in place on its device, spread over the processes.
-        begin: told the steps that were done before. tick: called after every step. log: see `Log`.
+        begin: told the steps that were done before. tick: told the steps done, after each. log: see `Log`.
 
     Raises:
         TrainingError: the loss stopped being a number, or a checkpoint cannot be read or written.
+        Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
     """
-    optimizer = optimizer_of(model, recipe)
-    done = 0
+    if recipe.optimizer == "muon" and processes.splits_weights:
+        raise TrainingError(
+            "Muon needs whole matrices on every process, here they are split (--shard, --tensor): "
+            "use replicas alone, or --optimizer adamw"
+        )
+    optimizers = optimizers_of(model, recipe)
+    done, losses = 0, list[float]()
     if (path := last_checkpoint(checkpoints)) is not None:
-        done = load_checkpoint(path, model, optimizer)
+        done, losses = load_checkpoint(path, model, optimizers)
     begin(done)
     model.train()
     if recipe.compile:
         model.compile()
-    losses: list[Tensor] = []
-    for step, tokens in enumerate(batches.steps(done, recipe.n_steps(), processes.device), start=done):
-        rate = recipe.learning_rate_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, norm = loss_and_gradients(model, tokens, recipe)
-        losses.append(loss)
-        if not math.isfinite(float(norm)):  # that of all processes: where one has a NaN, all stop
-            trouble = first_trouble(model, tokens, recipe.bf16)
-            raise TrainingError(
-                f"the loss is {float(losses[-1])} at step {step + 1}: {trouble}. Start again in another "
-                f"--out with a --learning-rate below {recipe.learning_rate}. What was saved is kept"
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        tick()
-        if recipe.log_every and (step + 1) % recipe.log_every == 0:
-            log(step + 1, processes.mean(torch.stack(losses).mean()), float(norm), rate)
-            losses.clear()
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.n_steps():
-            save_checkpoint(checkpoints, step + 1, model, optimizer, processes)
+    n_steps, stable = recipe.n_steps(), recipe.decay_from() if recipe.schedule == "wsd" else 0
+    saved = time.monotonic()
+    with _stop_signals() as received:
+        for step, tokens in enumerate(batches.steps(done, n_steps, processes.device), start=done + 1):
+            rate = recipe.learning_rate_at(step - 1)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            loss, norm = loss_and_gradients(model, tokens, recipe)
+            losses.append(float(loss))
+            if not math.isfinite(float(norm)):  # that of all processes: where one has a NaN, all stop
+                trouble = first_trouble(model, tokens, recipe.bf16)
+                raise TrainingError(
+                    f"the loss is {losses[-1]} at step {step}: {trouble}. Start again in another "
+                    f"--out with a --learning-rate below {recipe.learning_rate}. What was saved is kept"
+                )
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            tick(step)
+            if recipe.log_every and (step % recipe.log_every == 0 or step == n_steps):
+                mean = torch.tensor(losses, device=processes.device).mean()
+                log(step, processes.mean(mean), float(norm), rate)
+                losses.clear()
+            stopping = processes.any(bool(received))
+            late = processes.any(time.monotonic() - saved > 60 * recipe.save_minutes)
+            if stopping or late or step % recipe.save_every == 0 or step in (stable, n_steps):
+                save_checkpoint(checkpoints, step, model, optimizers, processes, losses=losses, stable=stable)
+                saved = time.monotonic()
+            if stopping and step < n_steps:
+                raise Stopped(
+                    f"stopped after step {step} of {n_steps}, which is saved in {checkpoints}: "
+                    "the same command goes on from there"
+                )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in place of what they do; after the first they do it again."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield received
+        return
+    before = {
+        number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGINT)
+    }
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        restore()

@@ -1,7 +1,14 @@
-"""What a run says while it trains: rows of metrics on disk, and a progress bar in tokens."""
+"""What a run says while it trains: rows of metrics on disk, and a progress bar in tokens.
+
+Columns, of the steps since the row before: `step`, `tokens` (both since the start of the run), `loss` (mean,
+nats a token), `learning_rate` and `grad_norm` (of the last step, before clipping), `tokens_per_s`, `waiting`
+(share of the time spent waiting for data), `precision` of matrix products (`bf16` or `float32`). Every
+`held_out_every` steps also `held_out` and `held_out/SOURCE`: nats a token on the sample of `held_out.py`.
+"""
 
 import json
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +47,7 @@ class RunMetrics:
         self._board: Any = None
         self.file, self.writes, self.batches = file, writes, batches
         self.tokens_per_step = tokens_per_step
+        self.precision = "bf16" if recipe.bf16 else "float32"
         self.bar: Any = tqdm(
             unit="tok", unit_scale=True, desc="training", disable=not (progress and writes),
             total=recipe.n_steps() * tokens_per_step,
@@ -58,17 +66,19 @@ class RunMetrics:
             self._board = self._open_board(purge_step=done + 1)
 
     def tick(self) -> None:
-        """A step is done."""
+        """Advance the bar by a step."""
         self.bar.update(self.tokens_per_step)
 
-    def log(self, step: int, loss: float, norm: float, learning_rate: float) -> None:
-        """Add a row; arguments as in `loop.Log`."""
+    def log(
+        self, step: int, loss: float, norm: float, learning_rate: float, held_out: Mapping[str, float]
+    ) -> None:
+        """Add a row; the first arguments as in `loop.Log`, then held-out losses by column."""
         then, before, waited = self._since
         now, waiting = time.perf_counter(), self.batches.seconds_waiting
         self._since = (now, step, waiting)
         seconds = max(now - then, 1e-9)
         rate = (step - before) * self.tokens_per_step / seconds
-        row = {
+        row: dict[str, Any] = {
             "step": step,
             "tokens": step * self.tokens_per_step,
             "loss": loss,
@@ -76,12 +86,14 @@ class RunMetrics:
             "grad_norm": norm,
             "tokens_per_s": round(rate, 1),
             "waiting": round((waiting - waited) / seconds, 4),
+            "precision": self.precision,
+            **held_out,
         }
         if self.writes:
             with open(self.file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
         if self._board is not None:
-            for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "waiting"):
+            for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "waiting", *held_out):
                 self._board.add_scalar(name, row[name], step)
         self.bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
 
@@ -103,7 +115,7 @@ def _writer(folder: Path) -> Any:
     return partial(SummaryWriter, log_dir=str(folder))
 
 
-def read_metrics(file: Path) -> list[dict[str, float]]:
+def read_metrics(file: Path) -> list[dict[str, Any]]:
     """Rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
     if not file.is_file():
         return []

@@ -71,6 +71,11 @@ class Processes:
         return 1 if self.mesh is None else self.mesh.size() // self.layout.tensor
 
     @property
+    def splits_weights(self) -> bool:
+        """Whether a process holds only a part of some weights."""
+        return self.layout.shard > 1 or self.layout.tensor > 1
+
+    @property
     def part(self) -> int:
         """Which of them this process reads."""
         if self.mesh is None:
@@ -82,6 +87,14 @@ class Processes:
         """Until all are here."""
         if self.mesh is not None:
             dist.barrier()
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true on one of them; every process has to ask."""
+        if self.mesh is None:
+            return value
+        flag = torch.tensor(float(value), device=self.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
 
     def mean(self, value: torch.Tensor) -> float:
         """The mean of a number over all of them."""

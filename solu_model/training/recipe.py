@@ -1,14 +1,23 @@
-"""What a run is: hyper-parameters, the models that come with them, and what can stop it."""
+"""Hyper-parameters of a run, the models that come with them, and the error that stops it."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
 from solu_model.config import ActFn, SoluConfig
 
+Schedule = Literal["linear", "cosine", "wsd"]
+OptimizerName = Literal["adamw", "muon"]
+
 
 class TrainingError(RuntimeError):
     """A run that cannot start or go on, with what to do. What was saved stays."""
+
+
+class Stopped(TrainingError):
+    """A run that was asked to end and saved its state first."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +28,18 @@ class Recipe:
     """Tokens to train on, counted with the BOS of each row."""
     batch_tokens: int = 8192
     """Tokens a step, of all processes together."""
+    accumulate: int = 1
+    """Pieces that each process cuts its rows of a step into, to hold the activations of one at a time."""
+    optimizer: OptimizerName = "adamw"
+    """`muon` updates the matrices of the blocks with Muon and all else with AdamW, at one learning rate."""
     learning_rate: float = 3e-3
-    """Peak; linear warm-up, then linear to zero."""
+    """Peak, after a linear warm-up from 0."""
+    schedule: Schedule = "linear"
+    """After the warm-up, `linear` and `cosine` fall to 0 over the rest of the run; `wsd` stays at the peak
+    and falls linearly to 0 over the last `decay_share`: from before the fall a run can be lengthened."""
     warmup_steps: int = 200
+    decay_share: float = 0.2
+    """Share of a `wsd` run's steps in which the rate falls."""
     weight_decay: float = 0.05
     """On the matrices (W_*) alone."""
     adam_beta1: float = 0.9
@@ -31,29 +49,57 @@ class Recipe:
     """Share of the documents that the tokenizer learns from; more where that is under 20 MB."""
     seed: int = 0
     bf16: bool = True
-    """Matrix products in bf16, weights and optimizer in float32; see `multiplies_bf16`."""
+    """Matrix products in bf16, weights and optimizer's state in float32; see `multiplies_bf16`."""
     compile: bool = False
     """torch.compile; needs a C++ compiler."""
     log_every: int = 20
     save_every: int = 240
-    """Steps between checkpoints: a multiple of `log_every`, so that a resumed run logs the same means."""
+    """Steps between checkpoints."""
+    save_minutes: float = 20.0
+    """Most minutes between checkpoints, for machines that are busy with something else."""
+    held_out_every: int = 960
+    """Steps between measurements of the held-out loss; a multiple of `log_every`."""
+    snapshots: int = 0
+    """Weights kept for each doubling of the tokens, see `snapshots.snapshot_steps`."""
 
     def __post_init__(self) -> None:
-        if self.log_every and self.save_every % self.log_every:
+        for name, kind in (("schedule", Schedule), ("optimizer", OptimizerName)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise TrainingError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")
+        least_values = {"n_tokens": 1, "batch_tokens": 1, "accumulate": 1, "warmup_steps": 0, "snapshots": 0}
+        for name, least in least_values.items():
+            if (value := getattr(self, name)) < least:
+                raise TrainingError(f"{name} must be at least {least}, got {value}")
+        if not 0 < self.decay_share <= 1:
+            raise TrainingError(f"decay_share must be above 0 and at most 1, got {self.decay_share}")
+        if self.log_every and self.held_out_every % self.log_every:
             raise TrainingError(
-                f"save_every must be a multiple of log_every = {self.log_every}, got {self.save_every}"
+                f"held_out_every must be a multiple of log_every = {self.log_every}, "
+                f"got {self.held_out_every}"
             )
 
     def n_steps(self) -> int:
         """Optimizer steps in the run."""
         return max(1, self.n_tokens // self.batch_tokens)
 
+    def decay_from(self) -> int:
+        """Steps of a run that have the peak rate or the warm-up's: after so many, the rate falls.
+
+        A `wsd` run can be lengthened or ended from any checkpoint up to there.
+        """
+        if self.schedule != "wsd":
+            return min(self.warmup_steps, self.n_steps())
+        return self.n_steps() - round(self.decay_share * self.n_steps())
+
     def learning_rate_at(self, step: int) -> float:
         """The rate of step `step`, from 0: 0 at first, the peak after the warm-up, 0 after the last step."""
         if step < self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
-        left = (self.n_steps() - step) / max(1, self.n_steps() - self.warmup_steps)
-        return self.learning_rate * max(0.0, left)
+        first, last = self.decay_from(), self.n_steps()
+        left = min(1.0, max(0.0, (last - step) / max(1, last - first)))
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 - math.cos(math.pi * left)) / 2
+        return self.learning_rate * left
 
 
 def multiplies_bf16() -> bool:
@@ -66,16 +112,25 @@ def multiplies_bf16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _two_layers(act_fn: ActFn) -> SoluConfig:
-    """Half as wide as one layer's: of the two, the embeddings are most of the size."""
-    return SoluConfig(n_layers=2, d_model=192, n_heads=3, d_mlp=768, act_fn=act_fn)
+def _narrow(n_layers: int, d_model: int, act_fn: ActFn) -> SoluConfig:
+    return SoluConfig(
+        n_layers=n_layers, d_model=d_model, n_heads=d_model // 64, d_mlp=4 * d_model, act_fn=act_fn
+    )
 
+
+_ONE_LAYER = Recipe(n_tokens=240_000_000, schedule="wsd", optimizer="muon")
+_FOUR_LAYERS = Recipe(n_tokens=100_000_000, schedule="wsd", optimizer="muon")
+_TWO_LAYERS = Recipe(n_tokens=60_000_000)
 
 PRESETS: dict[str, tuple[SoluConfig, Recipe]] = {
-    "solu-1l": (SoluConfig(), Recipe(n_tokens=60_000_000)),
-    "gelu-1l": (SoluConfig(act_fn="gelu"), Recipe(n_tokens=60_000_000)),
-    "gelu-ln-1l": (SoluConfig(act_fn="gelu_ln"), Recipe(n_tokens=60_000_000)),
-    "solu-plain-1l": (SoluConfig(act_fn="solu"), Recipe(n_tokens=60_000_000)),
-    "solu-2l": (_two_layers("solu_ln"), Recipe(n_tokens=60_000_000)),
-    "gelu-2l": (_two_layers("gelu"), Recipe(n_tokens=60_000_000)),
+    "solu-1l": (SoluConfig(), _ONE_LAYER),
+    "gelu-1l": (SoluConfig(act_fn="gelu"), _ONE_LAYER),
+    "gelu-ln-1l": (SoluConfig(act_fn="gelu_ln"), _ONE_LAYER),
+    "solu-plain-1l": (SoluConfig(act_fn="solu"), _ONE_LAYER),
+    "exp-ln-1l": (SoluConfig(act_fn="exp_ln"), _ONE_LAYER),
+    "solu-1l-small": (_narrow(1, 128, "solu_ln"), _ONE_LAYER),
+    "solu-4l": (_narrow(4, 256, "solu_ln"), _FOUR_LAYERS),
+    "gelu-4l": (_narrow(4, 256, "gelu"), _FOUR_LAYERS),
+    "solu-2l": (_narrow(2, 192, "solu_ln"), _TWO_LAYERS),
+    "gelu-2l": (_narrow(2, 192, "gelu"), _TWO_LAYERS),
 }

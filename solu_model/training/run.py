@@ -2,11 +2,12 @@
 
 The run's folder, which all processes have to see:
 
-    tokenizer.json ...      learned from a sample of the data
-    tokens/                 the data, packed (solu_model.text.token_file)
+    tokenizer.json ...      learned from a sample of the data, or given
+    tokens/                 the data, packed (solu_model.text.token_file), or a link to a folder given
     checkpoints/            step-N folders, there once they are whole
     run.json, run.lock      which run it is; another one is refused, and a second process while there is one
-    metrics.jsonl           a row every `log_every` steps
+    metrics.jsonl           a row every `log_every` steps (columns in `metrics.py`)
+    snapshots/              step-N folders of weights along the way, where asked for
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
 """
 
@@ -14,37 +15,45 @@ import fcntl
 import json
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from solu_model.config import SoluConfig
 from solu_model.files import written_aside
-from solu_model.loading.checkpoints import load_tokenizer
+from solu_model.loading.checkpoints import load_checkpoint, load_tokenizer
 from solu_model.model import SoluForCausalLM
 from solu_model.text.documents import corpus_bytes, read_documents
 from solu_model.text.token_file import TokenFile, write_token_file
 from solu_model.text.tokenizer import tokenizer_hash, train_tokenizer
 from solu_model.training.batches import Batches
+from solu_model.training.held_out import held_out_losses, held_out_sample
+from solu_model.training.identity import LengthChange, claim, corpus_names, recorded_tokens
 from solu_model.training.loop import run_steps
 from solu_model.training.memory import keep_freed_memory
 from solu_model.training.metrics import RunMetrics, read_metrics
 from solu_model.training.processes import Layout, Processes, processes
 from solu_model.training.recipe import Recipe, TrainingError
-from solu_model.training.sharding import spread, whole
+from solu_model.training.sharding import spread
+from solu_model.training.snapshots import (
+    bf16_weights,
+    drop_later_snapshots,
+    snapshot_steps,
+    write_snapshot,
+    write_weights,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +66,11 @@ def train(
     data: Sequence[str | Path],
     out: Path,
     *,
+    tokenizer: str | Path | None = None,
+    packed: Path | None = None,
+    init_from: Path | None = None,
+    held_out: Sequence[str | Path] = (),
+    change: LengthChange | None = None,
     layout: Layout | None = None,
     progress: bool = True,
     tensorboard: bool = False,
@@ -69,38 +83,77 @@ def train(
         data: corpus paths, see `solu_model.text.documents`.
         out: the run's folder, where the weights will be in bf16. One that was made with another configuration
             or recipe is refused.
+        tokenizer: a tokenizer to use in place of one learned from the data, see `load_tokenizer`.
+        packed: the `tokens/` folder of another run with the same data and tokenizer, to read in place.
+        init_from: a checkpoint whose weights the run begins with; its tokenizer is the default then.
+        held_out: corpus paths to measure the loss on along the way, see `held_out`.
+        change: make the run in `out` longer or shorter, see `LengthChange`.
         layout: how the processes that `torchrun` started share the work; replicas where None.
         progress: draw progress bars.
         tensorboard: write the metrics for TensorBoard too, into `out/tensorboard`.
 
     Raises:
         TrainingError: `out` holds another run, the data is too small for a step, the processes cannot be laid
-            out so, the loss stopped being a number, or a checkpoint cannot be written.
+            out so, the initial weights do not fit, the loss stopped being a number, or a checkpoint cannot be
+            written.
+        Stopped: SIGTERM or SIGINT came; the run was saved, the same call goes on.
     """
     layout = layout or Layout()
     layout.check(config.n_mlp_blocks)
     keep_freed_memory()
     with processes(layout) as those, _held(out) if those.is_first else nullcontext():
-        tokens = _prepared(config, recipe, data, out, those, progress=progress and those.is_first)
+
+        def prepare() -> None:
+            claim(out, config, recipe, data, init_from, change)
+            vocabulary = _tokenizer(out, config, recipe, data, tokenizer or init_from)
+            _token_file(out, vocabulary, data, packed, progress=progress)
+
+        _first_alone(those, prepare)
+        tokens = TokenFile(out / "tokens")
+        recipe = replace(recipe, n_tokens=recorded_tokens(out))
         rows = max(1, recipe.batch_tokens // config.n_ctx)
-        batches = Batches(tokens, config.n_ctx, rows, recipe.seed, those.part, those.n_parts)
+        batches = Batches(
+            tokens, config.n_ctx, rows, recipe.seed, those.part, those.n_parts, recipe.accumulate
+        )
         set_seed(recipe.seed)
         model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
+        if init_from is not None:
+            _copy_weights(init_from, model)
         cast(torch.nn.Module, model).to(those.device)
         _warn_when_short(batches, recipe, config)
         spread(model, those)
+        sample = (
+            held_out_sample(read_documents(held_out), load_tokenizer(out), config.n_ctx) if held_out else {}
+        )
         metrics = RunMetrics(
             out / "metrics.jsonl", recipe, rows * config.n_ctx, batches, writes=those.is_first,
             progress=progress, board=out / "tensorboard" if tensorboard else None,
         )  # fmt: skip
-        run_steps(
-            model, batches, recipe, out / "checkpoints", those,
-            begin=metrics.begin, tick=metrics.tick, log=metrics.log,
-        )  # fmt: skip
+        snapshots = out / "snapshots"
+
+        def begin(done: int) -> None:
+            metrics.begin(done)
+            if those.is_first:
+                drop_later_snapshots(snapshots, done)
+
+        def tick(step: int) -> None:
+            metrics.tick()
+            if step in snapshot_steps(recipe):
+                weights = bf16_weights(model)
+                if those.is_first:
+                    write_snapshot(snapshots, step, config, weights)
+
+        def log(step: int, loss: float, norm: float, learning_rate: float) -> None:
+            losses: dict[str, float] = {}
+            if sample and (step % recipe.held_out_every == 0 or step == recipe.n_steps()):
+                losses = held_out_losses(model, sample, those.device, bf16=recipe.bf16)
+            metrics.log(step, loss, norm, learning_rate, losses)
+
+        run_steps(model, batches, recipe, out / "checkpoints", those, begin=begin, tick=tick, log=log)
         metrics.close()
-        weights = {name: whole(t.detach()).to(torch.bfloat16) for name, t in model.state_dict().items()}
+        weights = bf16_weights(model)
         if those.is_first:
-            _save_result(out, cast(SoluConfig, model.config), weights, recipe, data, tokens)
+            _save_result(out, config, weights, recipe, data, tokens)
         those.wait()
 
 
@@ -123,65 +176,58 @@ def _held(out: Path) -> Iterator[None]:
         yield
 
 
-def _prepared(
-    config: SoluConfig,
-    recipe: Recipe,
-    data: Sequence[str | Path],
-    out: Path,
-    those: Processes,
-    *,
-    progress: bool,
-) -> TokenFile:
-    """The packed data, which the first process makes while the others wait."""
+def _first_alone(those: Processes, prepare: Callable[[], None]) -> None:
+    """Let the first process prepare the folder while the others wait."""
     waiting = None if those.mesh is None else dist.new_group(backend="gloo", timeout=timedelta(days=2))
     if those.is_first:
-        _claim(out, config, recipe, data)
-        _token_file(out, _tokenizer(out, config, recipe, data), data, progress=progress)
+        prepare()
     if waiting is not None:
         dist.barrier(waiting)
-    return TokenFile(out / "tokens")
 
 
-def _identity(config: SoluConfig, recipe: Recipe, data: Sequence[str | Path]) -> dict[str, Any]:
-    """What makes two runs the same run: not its speed, nor how often it logs or saves."""
-    shape = {name: getattr(config, name) for name in SoluConfig.__annotations__ if name != "attribute_map"}
-    fixed = asdict(replace(recipe, compile=False, log_every=0, save_every=0))
-    return {"config": shape, "recipe": fixed, "data": {"paths": _names(data)}}
+def _copy_weights(source: Path, model: SoluForCausalLM) -> None:
+    """Begin with the weights of a checkpoint.
 
-
-def _names(data: Sequence[str | Path]) -> list[str]:
-    """Corpus paths without what only one machine has."""
-    return ["/".join(Path(p).parts[-2:]) for p in data]
-
-
-def _claim(out: Path, config: SoluConfig, recipe: Recipe, data: Sequence[str | Path]) -> None:
-    """Refuse a folder that holds another run; otherwise write down whose it is."""
-    file = out / "run.json"
-    identity = json.loads(json.dumps(_identity(config, recipe, data)))
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        differing = [
-            f"{part}.{key} is {found.get(part, {}).get(key)!r} there and {value!r} here"
-            for part, fields in identity.items()
-            for key, value in fields.items()
-            if found.get(part, {}).get(key) != value
-        ]
-        if differing:
-            raise TrainingError(f"{out} holds another run: {'; '.join(differing)}. Give another --out")
-    else:
-        with written_aside(file) as aside:
-            aside.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    Raises:
+        TrainingError: it has other parameters than the model.
+    """
+    given = load_checkpoint(source)[0].state_dict()
+    own = model.state_dict()
+    there, here = ({name: list(w.shape) for name, w in weights.items()} for weights in (given, own))
+    if differing := [name for name in here | there if here.get(name) != there.get(name)]:
+        name = differing[0]
+        raise TrainingError(
+            f"{source} cannot begin this run: expected {name} of shape {here.get(name, 'none')}, found "
+            f"{there.get(name, 'none')} ({len(differing)} parameters differ). Give the run the checkpoint's "
+            "shape (--d-vocab, --d-model, --d-mlp, --n-layers, --n-ctx, --act-fn), or another checkpoint"
+        )
+    model.load_state_dict(given)
 
 
 def _tokenizer(
-    out: Path, config: SoluConfig, recipe: Recipe, data: Sequence[str | Path]
+    out: Path,
+    config: SoluConfig,
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    given: str | Path | None,
 ) -> PreTrainedTokenizerFast:
+    """The folder's tokenizer: there already, given, or learned from the data now."""
+    tokenizer = load_tokenizer(given) if given is not None else None
     if (out / "tokenizer.json").is_file():
-        tokenizer = load_tokenizer(out)
+        own = load_tokenizer(out)
+        if tokenizer is not None and tokenizer_hash(tokenizer) != tokenizer_hash(own):
+            raise TrainingError(
+                f"{out} has another tokenizer than {given}: give another --out, or no --tokenizer"
+            )
+        tokenizer = own
+    if tokenizer is not None:
         if len(tokenizer) != config.d_vocab:
             raise TrainingError(
-                f"{out}/tokenizer.json has {len(tokenizer)} tokens, the model's d_vocab is {config.d_vocab}"
+                f"the tokenizer of {given or out} has {len(tokenizer)} tokens, the model's d_vocab is "
+                f"{config.d_vocab}: give --d-vocab {len(tokenizer)}, or another tokenizer"
             )
+        if not (out / "tokenizer.json").is_file():
+            _save_tokenizer(tokenizer, out)
         return tokenizer
     chance = random.Random(recipe.seed)
     # A share of a small corpus would teach little: then all of it, or as much as makes 20 MB.
@@ -193,24 +239,40 @@ def _tokenizer(
                 yield document.text
 
     tokenizer = train_tokenizer(sample(), config.d_vocab)
-    with TemporaryDirectory(dir=out) as aside:
-        tokenizer.save_pretrained(aside)
-        for file in sorted(
-            Path(aside).iterdir(), reverse=True
-        ):  # tokenizer.json, what a resume looks for, last
-            file.replace(out / file.name)
+    _save_tokenizer(tokenizer, out)
     return tokenizer
 
 
+def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    with TemporaryDirectory(dir=out) as aside:
+        tokenizer.save_pretrained(aside)
+        # tokenizer.json, what a resume looks for, last
+        for file in sorted(Path(aside).iterdir(), reverse=True):
+            file.replace(out / file.name)
+
+
 def _token_file(
-    out: Path, tokenizer: PreTrainedTokenizerFast, data: Sequence[str | Path], *, progress: bool
-) -> TokenFile:
-    folder = out / "tokens"
-    if folder.is_dir():
-        tokens = TokenFile(folder)
-        if tokens.meta.tokenizer == tokenizer_hash(tokenizer):
-            return tokens
-    return write_token_file(read_documents(data), tokenizer, folder, progress=progress)
+    out: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    data: Sequence[str | Path],
+    packed: Path | None,
+    *,
+    progress: bool,
+) -> None:
+    """Make `tokens/`, unless it is there: a link to `packed`, or the data packed now."""
+    folder, expected = out / "tokens", tokenizer_hash(tokenizer)
+    if folder.is_dir() and TokenFile(folder).meta.tokenizer == expected:
+        return
+    if packed is None:
+        write_token_file(read_documents(data), tokenizer, folder, progress=progress)
+        return
+    if TokenFile(packed).meta.tokenizer != expected:
+        raise TrainingError(
+            f"{packed} was packed with another tokenizer than {out}/tokenizer.json: give that one with "
+            "--tokenizer, or leave --packed out"
+        )
+    with written_aside(folder) as aside:
+        aside.symlink_to(packed.resolve(), target_is_directory=True)
 
 
 def _warn_when_short(batches: Batches, recipe: Recipe, config: SoluConfig) -> None:
@@ -229,19 +291,17 @@ def _save_result(
     tokens: TokenFile,
 ) -> None:
     """Weights in bf16, configuration, the loss curve and how the run was made."""
-    with written_aside(out / "model.safetensors") as aside:
-        save_file({n: w.contiguous().cpu() for n, w in weights.items()}, aside, metadata={"format": "pt"})
-        aside.chmod(0o644)  # safetensors writes for the owner alone
-    config.dtype = "bfloat16"
-    config.save_pretrained(out)
+    write_weights(out, config, weights)
     rows = read_metrics(out / "metrics.jsonl")
+    columns = {name: None for row in rows for name in row}  # not every row has the held-out losses
     with written_aside(out / "curve.parquet") as aside:
-        pq.write_table(pa.Table.from_pylist(rows), aside, compression="zstd")
+        table = pa.table({name: [row.get(name) for row in rows] for name in columns})
+        pq.write_table(table, aside, compression="zstd")
     record = {
         "recipe": asdict(recipe),
         "steps": recipe.n_steps(),
         "tokens": recipe.n_steps() * recipe.batch_tokens,
-        "data": _names(data),
+        "data": corpus_names(data),
         "data_tokens": tokens.meta.n_tokens,
         "data_documents": tokens.meta.n_documents,
         "data_bytes": tokens.meta.n_bytes,

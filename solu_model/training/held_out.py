@@ -1,0 +1,61 @@
+"""Loss by source on a small fixed sample of other text, measured while a model is trained."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from solu_model.text.contexts import document_contexts
+from solu_model.text.documents import Document
+from solu_model.text.tokenizer import encode_texts
+
+CONTEXTS_A_SOURCE = 16
+CONTEXTS_A_DOCUMENT = 2
+
+Sample = dict[str, list[Tensor]]
+"""Contexts `[T]` by source, BOS first."""
+
+
+def held_out_sample(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, n_ctx: int) -> Sample:
+    """Take the first contexts of the first documents of each source: a few of each document."""
+    sample: Sample = {}
+    for index, document in enumerate(documents):
+        taken = sample.setdefault(document.source, [])
+        if len(taken) >= CONTEXTS_A_SOURCE:
+            continue
+        (ids,) = encode_texts(tokenizer, [document.text])
+        contexts = document_contexts(
+            index, ids[: CONTEXTS_A_DOCUMENT * (n_ctx - 1)], n_ctx, int(tokenizer.bos_token_id)
+        )
+        taken.extend(torch.from_numpy(context.tokens) for context in contexts)
+        del taken[CONTEXTS_A_SOURCE:]
+    return sample
+
+
+@torch.no_grad()
+def held_out_losses(
+    model: nn.Module, sample: Sample, device: torch.device, *, bf16: bool
+) -> dict[str, float]:
+    """Nats a token: `held_out` over the whole sample, `held_out/SOURCE` over a source's part.
+
+    Every process of a run has to ask; each measures the whole sample.
+    """
+    sums: dict[str, tuple[float, int]] = {}
+    model.eval()
+    # A compiled model would be compiled again for these shapes.
+    with torch.compiler.set_stance("force_eager"):
+        for source, contexts in sample.items():
+            nats, n_tokens = 0.0, 0
+            for context in contexts:
+                tokens_BT = context[None].to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
+                nats += float(F.cross_entropy(logits_BTV[0, :-1].float(), tokens_BT[0, 1:], reduction="sum"))
+                n_tokens += len(context) - 1
+            sums[source] = nats, n_tokens
+    model.train()
+    nats, n_tokens = (sum(column) for column in zip(*sums.values(), strict=True))
+    losses = {f"held_out/{source}": nats / n for source, (nats, n) in sorted(sums.items()) if n}
+    return {"held_out": nats / max(n_tokens, 1)} | losses
