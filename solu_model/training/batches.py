@@ -1,4 +1,4 @@
-"""Which rows of the token file a step reads: the same whatever number of processes share them.
+"""Rows of the token file for each step: the same for any number of processes.
 
 Every epoch is a permutation of the rows that follows from seed and epoch alone; a step takes the next rows of
 it, and each data-parallel process its part of those. So a run that goes on elsewhere reads on where it was.
@@ -19,7 +19,7 @@ from solu_model.training.recipe import TrainingError
 
 @dataclass
 class Batches:
-    """The rows of a run's steps, for one of the processes that share them.
+    """Rows of a run's steps, for one of the processes that share them.
 
     Raises:
         TrainingError: the data is too small for a step, or a step's rows cannot be shared evenly.
@@ -35,13 +35,13 @@ class Batches:
     n_pieces: int = 1
     """Pieces that each process cuts its rows of a step into."""
     seconds_waiting: float = field(default=0.0, init=False)
-    """Spent waiting for rows since the start."""
+    """Seconds spent waiting for rows since the start."""
 
     def __post_init__(self) -> None:
-        there = self.tokens.n_rows(self.n_ctx)
-        if there < self.n_rows:
+        n_available = self.tokens.n_rows(self.n_ctx)
+        if n_available < self.n_rows:
             raise TrainingError(
-                f"the data fills {there} rows of {self.n_ctx} tokens, a step takes {self.n_rows}: "
+                f"the data fills {n_available} rows of {self.n_ctx} tokens, a step takes {self.n_rows}: "
                 "give more text"
             )
         if self.n_rows % self.n_parts:
@@ -54,11 +54,11 @@ class Batches:
                 f"a process's {self.n_rows // self.n_parts} rows of a step cannot be cut evenly into "
                 f"{self.n_pieces} pieces: give another --accumulate or --batch"
             )
-        self.steps_per_epoch = there // self.n_rows
+        self.steps_per_epoch = n_available // self.n_rows
         self._order: tuple[int, Tensor] | None = None
 
     def rows_of(self, step: int) -> list[int]:
-        """Rows of the token file that this process reads in step `step`, from 0."""
+        """Return the rows of the token file that this process reads in step `step`, from 0."""
         epoch, at = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             chance = torch.Generator().manual_seed(self.seed + epoch)
@@ -69,7 +69,7 @@ class Batches:
         return found
 
     def steps(self, first: int, last: int, device: torch.device) -> Iterator[Tensor]:
-        """`[rows, n_ctx]` token ids for each step from `first` to `last`, read one step ahead."""
+        """Yield `[rows, n_ctx]` token ids for each step from `first` to `last`, read one step ahead."""
         with ThreadPoolExecutor(1) as thread:
             coming = thread.submit(self._read, first, device)
             for step in range(first, last):

@@ -1,4 +1,4 @@
-"""What a run goes on from: weights, the optimizers' state and the step, as safetensors.
+"""Checkpoints that a run resumes from: weights, the optimizers' state and the step, as safetensors.
 
 Every process writes its own parts (torch.distributed.checkpoint, in Hugging Face's format), and any number
 of processes in any layout reads them again. Nothing is pickled. A checkpoint is written aside and renamed
@@ -84,10 +84,10 @@ def save_checkpoint(
             _reach_disk(aside)
             shutil.rmtree(path, ignore_errors=True)
             aside.rename(path)
-            there = all_checkpoints(folder)
-            kept = {*list(there)[-_KEPT:], max((s for s in there if s <= stable), default=step)}
-            for old in there.keys() - kept:
-                shutil.rmtree(there[old])
+            saved = all_checkpoints(folder)
+            kept = {*list(saved)[-_KEPT:], max((s for s in saved if s <= stable), default=step)}
+            for old in saved.keys() - kept:
+                shutil.rmtree(saved[old])
     except (Exception, CheckpointException) as error:  # whatever a full disk does to its writers
         problem = _reason(error)
     if problem:
@@ -134,28 +134,28 @@ def load_checkpoint(
 
 @contextmanager
 def _may_be_alone() -> Iterator[None]:
-    """One process is no mistake that needs a warning."""
+    """Silence torch's warning about a single process, which is a normal case here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, without the traceback that torch makes part of it."""
+    """Return the message of an error, without the traceback that torch puts into it."""
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
     return str(error) or type(error).__name__
 
 
 def _tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
-    """All that changes while a model is trained, by name."""
-    found: dict[str, Any] = {}
+    """Return every tensor that training changes, by name."""
+    tensors: dict[str, Any] = {}
     state = {parameter: values for optimizer in optimizers for parameter, values in optimizer.state.items()}
     for name, parameter in model.named_parameters():
-        found[f"model.{name}"] = parameter.detach()
+        tensors[f"model.{name}"] = parameter.detach()
         for moment in state[parameter].keys() - {"step"}:
-            found[f"{moment}.{name}"] = state[parameter][moment]
-    return found
+            tensors[f"{moment}.{name}"] = state[parameter][moment]
+    return tensors
 
 
 def _begin(optimizer: torch.optim.Optimizer) -> None:

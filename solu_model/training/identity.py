@@ -1,4 +1,4 @@
-"""`run.json`: which run a folder holds, and how long it is.
+"""`run.json`: the identity of the run in a folder, and its length.
 
 Another run is refused: one with another model, recipe, data or initial weights. Settings of speed and of what
 is written along the way may differ, and so may the precision of matrix products, so that a run can move to a
@@ -77,12 +77,12 @@ def claim(
 
 
 def recorded_tokens(out: Path) -> int:
-    """Length of the run in a folder, in tokens."""
+    """Read the length of the run in a folder, in tokens."""
     return int(json.loads((out / "run.json").read_text(encoding="utf-8"))["recipe"]["n_tokens"])
 
 
 def corpus_names(data: Sequence[str | Path]) -> list[str]:
-    """Corpus paths without what only one machine has."""
+    """Return corpus paths without the parts that only one machine has."""
     return ["/".join(Path(p).parts[-2:]) for p in data]
 
 

@@ -18,17 +18,17 @@ from solu_model.model import SoluForCausalLM
 from solu_model.training.batches import Batches
 from solu_model.training.checkpoints import last_checkpoint, load_checkpoint, save_checkpoint
 from solu_model.training.muon import Muon
+from solu_model.training.non_finite import first_non_finite
 from solu_model.training.processes import Processes
 from solu_model.training.recipe import Recipe, Stopped, TrainingError
 from solu_model.training.sharding import clip_gradients, mesh_of
-from solu_model.training.trouble import first_trouble
 
 Log = Callable[[int, float, float, float], None]
-"""Told the steps done, the mean loss since the last time, the gradient's norm and the learning rate."""
+"""A callback for metrics: steps done, mean loss since the last call, norm of the gradient, learning rate."""
 
 
 def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """AdamW, with weight decay on the matrices (W_*) alone; where asked, Muon for those of the blocks."""
+    """Return the optimizers: AdamW, with weight decay on matrices (W_*) alone, and Muon if the recipe says so."""
     groups: dict[tuple[bool, DeviceMesh | None], list[Tensor]] = defaultdict(list)
     matrices: list[Tensor] = []
     for name, parameter in model.named_parameters():
@@ -111,9 +111,9 @@ def run_steps(
             loss, norm = loss_and_gradients(model, tokens, recipe)
             losses.append(float(loss))
             if not math.isfinite(float(norm)):  # that of all processes: where one has a NaN, all stop
-                trouble = first_trouble(model, tokens, recipe.bf16)
+                culprit = first_non_finite(model, tokens, recipe.bf16)
                 raise TrainingError(
-                    f"the loss is {losses[-1]} at step {step}: {trouble}. Start again in another "
+                    f"the loss is {losses[-1]} at step {step}: {culprit}. Start again in another "
                     f"--out with a --learning-rate below {recipe.learning_rate}. What was saved is kept"
                 )
             for optimizer in optimizers:

@@ -1,4 +1,4 @@
-"""How the C library keeps memory that a step frees."""
+"""Memory that a step frees, kept by the C library for the next step."""
 
 import ctypes
 

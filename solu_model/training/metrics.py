@@ -1,4 +1,4 @@
-"""What a run says while it trains: rows of metrics on disk, and a progress bar in tokens.
+"""Metrics of a run: rows on disk, and a progress bar in tokens.
 
 Columns, of the steps since the row before: `step`, `tokens` (both since the start of the run), `loss` (mean,
 nats a token), `learning_rate` and `grad_norm` (of the last step, before clipping), `tokens_per_s`, `waiting`
@@ -21,7 +21,7 @@ from solu_model.training.recipe import Recipe, TrainingError
 
 
 class RunMetrics:
-    """A row of metrics every so many steps, and a progress bar.
+    """Writer of a row of metrics every few steps, and of the progress bar.
 
     Args:
         file: `metrics.jsonl`. tokens_per_step: of all processes. batches: which know how long they were
@@ -55,7 +55,7 @@ class RunMetrics:
         self._since = (0.0, 0, 0.0)
 
     def begin(self, done: int) -> None:
-        """Drop rows beyond the checkpoint that the run goes on from."""
+        """Drop the rows after the checkpoint that the run resumes from."""
         self._since = (time.perf_counter(), done, 0.0)
         self.bar.n = self.bar.initial = done * self.tokens_per_step
         if self.writes:
@@ -98,14 +98,14 @@ class RunMetrics:
         self.bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
 
     def close(self) -> None:
-        """End the bar, and what TensorBoard reads."""
+        """Close the bar and TensorBoard's file."""
         self.bar.close()
         if self._board is not None:
             self._board.close()
 
 
 def _writer(folder: Path) -> Any:
-    """What opens TensorBoard's event file."""
+    """Return a function that opens TensorBoard's event file."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -116,7 +116,7 @@ def _writer(folder: Path) -> Any:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    """Read the rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
     if not file.is_file():
         return []
     rows = []

@@ -1,4 +1,4 @@
-"""The processes of a run, as `torchrun` starts them, and who does what: replicas, shards, parts of MLPs."""
+"""The processes of a run, as `torchrun` starts them, and their roles: replicas, shards, parts of MLPs."""
 
 import os
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from solu_model.training.recipe import TrainingError
 
 @dataclass(frozen=True)
 class Layout:
-    """How processes share the work; what is left over are replicas that read different rows."""
+    """Numbers of processes that share weights; all others are replicas, which read different rows."""
 
     shard: int = 1
-    """Processes that hold a part of every weight each, and read different rows (FSDP2)."""
+    """Processes that each hold a part of every weight, and read different rows (FSDP2)."""
     tensor: int = 1
-    """Processes that hold a part of every MLP's neurons each, and read the same rows."""
+    """Processes that each hold a part of every MLP's neurons, and read the same rows."""
 
     def __post_init__(self) -> None:
         if self.shard < 1 or self.tensor < 1:
@@ -38,7 +38,7 @@ class Layout:
             )
 
     def replicas(self, world: int) -> int:
-        """How many times the model is there.
+        """Return the number of replicas of the model.
 
         Raises:
             TrainingError: that many processes cannot be laid out so.
@@ -53,43 +53,43 @@ class Layout:
 
 @dataclass(frozen=True)
 class Processes:
-    """Those of this run, and this one's place among them."""
+    """The processes of this run, and this process's place among them."""
 
     layout: Layout
     device: torch.device
     mesh: DeviceMesh | None
-    """`replicate` x `shard` x `tensor`; None where there is one process."""
+    """`replicate` x `shard` x `tensor`; None for a single process."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes what is written once."""
+        """True for the process that writes the files."""
         return self.mesh is None or dist.get_rank() == 0
 
     @property
     def n_parts(self) -> int:
-        """Into how many parts a step's rows are cut."""
+        """Number of parts that a step's rows are cut into."""
         return 1 if self.mesh is None else self.mesh.size() // self.layout.tensor
 
     @property
     def splits_weights(self) -> bool:
-        """Whether a process holds only a part of some weights."""
+        """True if a process holds only a part of some weights."""
         return self.layout.shard > 1 or self.layout.tensor > 1
 
     @property
     def part(self) -> int:
-        """Which of them this process reads."""
+        """Index of the part that this process reads."""
         if self.mesh is None:
             return 0
         replica, shard = self.mesh.get_local_rank("replicate"), self.mesh.get_local_rank("shard")
         return replica * self.layout.shard + shard
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have come here."""
         if self.mesh is not None:
             dist.barrier()
 
     def any(self, value: bool) -> bool:
-        """Whether it is true on one of them; every process has to ask."""
+        """Return True if `value` is true on any process. Collective."""
         if self.mesh is None:
             return value
         flag = torch.tensor(float(value), device=self.device)
@@ -97,7 +97,7 @@ class Processes:
         return bool(flag)
 
     def mean(self, value: torch.Tensor) -> float:
-        """The mean of a number over all of them."""
+        """Return the mean of a number over all processes. Collective."""
         if self.mesh is not None:
             value = value.clone()
             dist.all_reduce(value)
@@ -107,9 +107,9 @@ class Processes:
 
 @contextmanager
 def processes(layout: Layout) -> Iterator[Processes]:
-    """The processes that `torchrun` started, or this one alone.
+    """Join the processes that `torchrun` started, or describe this single process.
 
-    Their process group is made and ended here, unless there is one already.
+    The process group is created and destroyed here, unless one exists already.
 
     Raises:
         TrainingError: they cannot be laid out so.

@@ -13,11 +13,11 @@ OptimizerName = Literal["adamw", "muon"]
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot start or go on, with what to do. What was saved stays."""
+    """A run that cannot start or resume. The message says what to do; what was saved stays."""
 
 
 class Stopped(TrainingError):
-    """A run that was asked to end and saved its state first."""
+    """A run that was told to end (SIGTERM, SIGINT), after saving its state."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Recipe:
     n_tokens: int
     """Tokens to train on, counted with the BOS of each row."""
     batch_tokens: int = 8192
-    """Tokens a step, of all processes together."""
+    """Tokens in a step, over all processes."""
     accumulate: int = 1
-    """Pieces that each process cuts its rows of a step into, to hold the activations of one at a time."""
+    """Pieces of a process's rows of a step, run one after the other to save memory."""
     optimizer: OptimizerName = "adamw"
     """`muon` updates the matrices of the blocks with Muon and all else with AdamW, at one learning rate."""
     learning_rate: float = 3e-3
@@ -56,7 +56,7 @@ class Recipe:
     save_every: int = 240
     """Steps between checkpoints."""
     save_minutes: float = 20.0
-    """Most minutes between checkpoints, for machines that are busy with something else."""
+    """Maximum minutes between checkpoints, for machines that are busy with something else."""
     held_out_every: int = 960
     """Steps between measurements of the held-out loss; a multiple of `log_every`."""
     snapshots: int = 0
@@ -79,20 +79,20 @@ class Recipe:
             )
 
     def n_steps(self) -> int:
-        """Optimizer steps in the run."""
+        """Return the number of optimizer steps in the run."""
         return max(1, self.n_tokens // self.batch_tokens)
 
     def decay_from(self) -> int:
-        """Steps of a run that have the peak rate or the warm-up's: after so many, the rate falls.
+        """Return the number of steps before the learning rate falls.
 
-        A `wsd` run can be lengthened or ended from any checkpoint up to there.
+        A `wsd` run can be extended or decayed from any checkpoint up to that step.
         """
         if self.schedule != "wsd":
             return min(self.warmup_steps, self.n_steps())
         return self.n_steps() - round(self.decay_share * self.n_steps())
 
     def learning_rate_at(self, step: int) -> float:
-        """The rate of step `step`, from 0: 0 at first, the peak after the warm-up, 0 after the last step."""
+        """Return the learning rate of step `step`, from 0: 0, then the peak after the warm-up, 0 at the end."""
         if step < self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
         first, last = self.decay_from(), self.n_steps()
@@ -103,7 +103,7 @@ class Recipe:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this machine has instructions for products of bf16 matrices.
+    """Return True if this machine has instructions for products of bf16 matrices.
 
     Without them they are emulated, many times slower than in float32 (docs/log.md).
     """

@@ -4,8 +4,8 @@ The run's folder, which all processes have to see:
 
     tokenizer.json ...      learned from a sample of the data, or given
     tokens/                 the data, packed (solu_model.text.token_file), or a link to a folder given
-    checkpoints/            step-N folders, there once they are whole
-    run.json, run.lock      which run it is; another one is refused, and a second process while there is one
+    checkpoints/            step-N folders, each complete
+    run.json, run.lock      identity of the run and lock: another run is refused, and a second process
     metrics.jsonl           a row every `log_every` steps (columns in `metrics.py`)
     snapshots/              step-N folders of weights along the way, where asked for
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
@@ -75,7 +75,7 @@ def train(
     progress: bool = True,
     tensorboard: bool = False,
 ) -> None:
-    """Train to the end of the recipe, going on from the last checkpoint in `out`.
+    """Train to the end of the recipe, resuming from the last checkpoint in `out`.
 
     Args:
         config: the model; `d_vocab` is the size of the tokenizer to learn.
@@ -101,60 +101,60 @@ def train(
     layout = layout or Layout()
     layout.check(config.n_mlp_blocks)
     keep_freed_memory()
-    with processes(layout) as those, _held(out) if those.is_first else nullcontext():
+    with processes(layout) as group, _held(out) if group.is_first else nullcontext():
 
         def prepare() -> None:
             claim(out, config, recipe, data, init_from, change)
             vocabulary = _tokenizer(out, config, recipe, data, tokenizer or init_from)
             _token_file(out, vocabulary, data, packed, progress=progress)
 
-        _first_alone(those, prepare)
+        _first_alone(group, prepare)
         tokens = TokenFile(out / "tokens")
         recipe = replace(recipe, n_tokens=recorded_tokens(out))
         rows = max(1, recipe.batch_tokens // config.n_ctx)
         batches = Batches(
-            tokens, config.n_ctx, rows, recipe.seed, those.part, those.n_parts, recipe.accumulate
+            tokens, config.n_ctx, rows, recipe.seed, group.part, group.n_parts, recipe.accumulate
         )
         set_seed(recipe.seed)
         model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
         if init_from is not None:
             _copy_weights(init_from, model)
-        cast(torch.nn.Module, model).to(those.device)
+        cast(torch.nn.Module, model).to(group.device)
         _warn_when_short(batches, recipe, config)
-        spread(model, those)
+        spread(model, group)
         sample = (
             held_out_sample(read_documents(held_out), load_tokenizer(out), config.n_ctx) if held_out else {}
         )
         metrics = RunMetrics(
-            out / "metrics.jsonl", recipe, rows * config.n_ctx, batches, writes=those.is_first,
+            out / "metrics.jsonl", recipe, rows * config.n_ctx, batches, writes=group.is_first,
             progress=progress, board=out / "tensorboard" if tensorboard else None,
         )  # fmt: skip
         snapshots = out / "snapshots"
 
         def begin(done: int) -> None:
             metrics.begin(done)
-            if those.is_first:
+            if group.is_first:
                 drop_later_snapshots(snapshots, done)
 
         def tick(step: int) -> None:
             metrics.tick()
             if step in snapshot_steps(recipe):
                 weights = bf16_weights(model)
-                if those.is_first:
+                if group.is_first:
                     write_snapshot(snapshots, step, config, weights)
 
         def log(step: int, loss: float, norm: float, learning_rate: float) -> None:
             losses: dict[str, float] = {}
             if sample and (step % recipe.held_out_every == 0 or step == recipe.n_steps()):
-                losses = held_out_losses(model, sample, those.device, bf16=recipe.bf16)
+                losses = held_out_losses(model, sample, group.device, bf16=recipe.bf16)
             metrics.log(step, loss, norm, learning_rate, losses)
 
-        run_steps(model, batches, recipe, out / "checkpoints", those, begin=begin, tick=tick, log=log)
+        run_steps(model, batches, recipe, out / "checkpoints", group, begin=begin, tick=tick, log=log)
         metrics.close()
         weights = bf16_weights(model)
-        if those.is_first:
+        if group.is_first:
             _save_result(out, config, weights, recipe, data, tokens)
-        those.wait()
+        group.wait()
 
 
 @contextmanager
@@ -176,10 +176,10 @@ def _held(out: Path) -> Iterator[None]:
         yield
 
 
-def _first_alone(those: Processes, prepare: Callable[[], None]) -> None:
+def _first_alone(group: Processes, prepare: Callable[[], None]) -> None:
     """Let the first process prepare the folder while the others wait."""
-    waiting = None if those.mesh is None else dist.new_group(backend="gloo", timeout=timedelta(days=2))
-    if those.is_first:
+    waiting = None if group.mesh is None else dist.new_group(backend="gloo", timeout=timedelta(days=2))
+    if group.is_first:
         prepare()
     if waiting is not None:
         dist.barrier(waiting)

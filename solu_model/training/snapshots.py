@@ -1,6 +1,6 @@
-"""Weights kept along a run, evenly spaced in the logarithm of the tokens: `snapshots/step-N` folders.
+"""Snapshots of a run: weights, evenly spaced in the logarithm of the tokens: `snapshots/step-N` folders.
 
-The points do not depend on the length of the run, so a run that was lengthened has those of the longer run.
+The points do not depend on the length of the run, so an extended run has the snapshots of the longer run.
 """
 
 import copy
@@ -19,11 +19,11 @@ from solu_model.training.recipe import Recipe
 from solu_model.training.sharding import whole
 
 FIRST_SNAPSHOT = 2**20
-"""Tokens before the first."""
+"""Number of tokens at the first snapshot."""
 
 
 def snapshot_steps(recipe: Recipe) -> list[int]:
-    """Steps after which weights are kept: n = `recipe.snapshots` a doubling of the tokens, and the end.
+    """Return the steps after which weights are kept: `recipe.snapshots` = n a doubling of tokens, and the end.
 
     The k-th is the step nearest to 2^(20 + k / n) tokens.
     """
@@ -38,7 +38,7 @@ def snapshot_steps(recipe: Recipe) -> list[int]:
 
 
 def bf16_weights(model: nn.Module) -> dict[str, Tensor]:
-    """All of a model's weights, whole and in bf16; every process has to ask."""
+    """Return all weights of a model, whole and in bf16. Collective."""
     return {name: whole(tensor.detach()).to(torch.bfloat16) for name, tensor in model.state_dict().items()}
 
 
@@ -60,7 +60,7 @@ def write_snapshot(folder: Path, step: int, config: SoluConfig, weights: dict[st
 
 
 def drop_later_snapshots(folder: Path, done: int) -> None:
-    """Remove those beyond the checkpoint that a run goes on from."""
+    """Remove the snapshots after the checkpoint that a run resumes from."""
     for path in folder.glob("step-*"):
         if (match := re.fullmatch(r"step-(\d{9})", path.name)) and int(match[1]) > done:
             shutil.rmtree(path)

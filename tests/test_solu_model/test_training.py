@@ -27,7 +27,7 @@ from solu_model.model import SoluForCausalLM
 from solu_model.text.documents import read_documents
 from solu_model.text.token_file import TokenFile
 from solu_model.training import Recipe, TrainingError, last_checkpoint, read_metrics, train
-from solu_model.training.trouble import first_trouble
+from solu_model.training.non_finite import first_non_finite
 
 CONFIG = SoluConfig(d_vocab=300, n_ctx=16, d_model=16, n_heads=2, d_head=8, d_mlp=24)
 RECIPE = Recipe(
@@ -170,7 +170,7 @@ def test_trouble_is_found_where_it_begins(spoil, said):
         spoil(model)
     tokens = torch.arange(32).reshape(2, 16)
     model(input_ids=tokens, labels=tokens).loss.backward()
-    assert re.search(said, first_trouble(model, tokens, bf16=False))
+    assert re.search(said, first_non_finite(model, tokens, bf16=False))
 
 
 def test_trouble_in_a_gradient_alone_is_named():
@@ -179,7 +179,7 @@ def test_trouble_in_a_gradient_alone_is_named():
     tokens = torch.arange(32).reshape(2, 16)
     model(input_ids=tokens, labels=tokens).loss.backward()
     model.unembed.b_U.grad[3] = torch.inf
-    assert "the gradient of unembed.b_U is not finite" in first_trouble(model, tokens, bf16=False)
+    assert "the gradient of unembed.b_U is not finite" in first_non_finite(model, tokens, bf16=False)
 
 
 def test_steps_are_those_of_transformers_trainer(run, tmp_path):

@@ -48,7 +48,7 @@ class Line:
     address: str
     """Of its page, relative to the list's."""
     match: str = ""
-    """How well it fits the search, as text."""
+    """Score of the search, as text."""
     match_token: str = ""
     """The token of the searched text with its highest activation."""
     label: str = ""

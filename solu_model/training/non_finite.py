@@ -1,4 +1,4 @@
-"""Where a number that is none came from."""
+"""Find the first NaN or infinity of a step, to explain why a run stopped."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from solu_model.training.sharding import whole
 
 
-def first_trouble(model: nn.Module, tokens_BT: Tensor, bf16: bool) -> str:
-    """The first tensor of a step that is not finite: weights, then activations in order, then gradients.
+def first_non_finite(model: nn.Module, tokens_BT: Tensor, bf16: bool) -> str:
+    """Name the first tensor of a step that is not finite: weights, then activations in order, then gradients.
 
-    Every process of a run has to ask, with the gradients of the step still there.
+    Collective: every process of the run must call it, before the gradients are cleared.
     """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(whole(parameter.detach())).all()):
