@@ -28,7 +28,7 @@ Log = Callable[[int, float, float, float], None]
 
 
 def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Return the optimizers: AdamW, with weight decay on matrices (W_*) alone, and Muon if the recipe says so."""
+    """Return the optimizers: AdamW, with weight decay on matrices (W_*) alone, and Muon if chosen."""
     groups: dict[tuple[bool, DeviceMesh | None], list[Tensor]] = defaultdict(list)
     matrices: list[Tensor] = []
     for name, parameter in model.named_parameters():

@@ -92,7 +92,7 @@ class Recipe:
         return self.n_steps() - round(self.decay_share * self.n_steps())
 
     def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of step `step`, from 0: 0, then the peak after the warm-up, 0 at the end."""
+        """Return the learning rate of step `step` (from 0): 0 at first, the peak after the warm-up."""
         if step < self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
         first, last = self.decay_from(), self.n_steps()

@@ -23,7 +23,7 @@ FIRST_SNAPSHOT = 2**20
 
 
 def snapshot_steps(recipe: Recipe) -> list[int]:
-    """Return the steps after which weights are kept: `recipe.snapshots` = n a doubling of tokens, and the end.
+    """Return the steps after which weights are kept: n = `recipe.snapshots` per doubling, and the end.
 
     The k-th is the step nearest to 2^(20 + k / n) tokens.
     """
