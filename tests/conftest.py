@@ -1,4 +1,4 @@
-"""What many tests stand on: a corpus of a few documents and a tiny, randomly initialised model."""
+"""Fixtures of many tests: a corpus of a few documents and a tiny, randomly initialised model."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from cache.building.build import build_cache
 from cache.building.engine import Options
@@ -23,6 +24,9 @@ from solu_model.model import SoluForCausalLM
 from solu_model.text.documents import Document, read_documents
 from solu_model.text.tokenizer import train_tokenizer
 
+# Hypothesis's limits of time measure the machine: with other work beside them, any test exceeds them at times.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 torch.set_num_threads(1)  # the models here are tiny: more threads only wait for each other
 
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(2)> &amp; `code` $x^2$ <|BOS|>"

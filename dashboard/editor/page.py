@@ -20,8 +20,8 @@ from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import checkpoint_version, running_model_at
 
+# Session state: the reason why the last text could not be stored for a link.
 LINK_ERROR = "editor_link_error"
-"""Session state: why the last text could not be stored for a link."""
 
 
 def page() -> None:

@@ -17,8 +17,8 @@ from dashboard.shared.page_paths import LAB, MODELS, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 
+# Session state: the last hypothesis that could be parsed.
 LAST_VALID = "lab_last_valid"
-"""Session state: the last hypothesis that could be parsed."""
 
 
 def page() -> None:

@@ -117,9 +117,9 @@ def test_a_stopped_build_goes_on_where_it_was(model: Path, long_text: Path) -> N
 
 def test_a_killed_build_says_so(model: Path, long_text: Path) -> None:
     start_build(model, long_text, 1.0)
-    job = reading(model).job
-    assert job is not None
-    os.kill(job.pid, signal.SIGKILL)
+    request = reading(model).request
+    assert request is not None
+    os.kill(request.pid, signal.SIGKILL)
     assert ended(model).state == "failed"
 
 

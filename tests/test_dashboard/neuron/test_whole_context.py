@@ -65,5 +65,5 @@ def test_what_is_not_kept_says_so(place: Place) -> None:
         whole_context(replace(place, view="bottom"), "top-3")
     with pytest.raises(AddressError):
         whole_context(place, "../../etc/passwd")
-    with pytest.raises(CacheError, match="none is called top-99"):
+    with pytest.raises(CacheError, match="there is no example top-99"):
         whole_context(place, "top-99")

@@ -66,13 +66,13 @@ def test_another_model_keeps_the_hypothesis_and_the_part(models: Path) -> None:
 
 def test_another_model_keeps_the_text_and_unpins_the_neurons(models: Path) -> None:
     app = opened(EDITOR, model="tiny", neuron="7", example="top-0")
-    desk = app.session_state["editor_desk"]
-    desk.pins.append((0, 40))
-    text = desk.text
+    workspace = app.session_state["editor_workspace"]
+    workspace.pins.append((0, 40))
+    text = workspace.text
     app.selectbox(key="bar_model").set_value("other").run()
     assert not app.exception
-    assert app.session_state["editor_desk"].text == text
-    assert app.session_state["editor_desk"].pins == []
+    assert app.session_state["editor_workspace"].text == text
+    assert app.session_state["editor_workspace"].pins == []
 
 
 def test_another_neuron_shows_all_ranges(models: Path) -> None:
