@@ -80,7 +80,7 @@ function drawPanel(view, panel, index, width, highest) {
   const svg = shape('svg', { width, height: HEIGHT, tabindex: 0, role: 'group' });
   const onEnter = view.data.click ? `, Enter shows ${view.data.click}` : '';
   const keys = `Left and right move between bars${onEnter}.`;
-  svg.setAttribute('aria-label', `Histogram of ${panel.title}, ${counts.length} bars. ${keys}`);
+  svg.setAttribute('aria-label', `Histogram ${panel.title}, ${counts.length} bars. ${keys}`);
 
   for (const [count, label] of yTicks(highest, isLog)) {
     svg.append(shape('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: y(count), y2: y(count) }));
