@@ -24,7 +24,7 @@ from solu_model.model import SoluForCausalLM
 from solu_model.text.documents import Document, read_documents
 from solu_model.text.tokenizer import train_tokenizer
 
-# Hypothesis's limits of time measure the machine: with other work beside them, any test exceeds them at times.
+# Hypothesis's limits of time measure the machine: under other load, any test exceeds them at times.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
 torch.set_num_threads(1)  # the models here are tiny: more threads only wait for each other
