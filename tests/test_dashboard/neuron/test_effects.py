@@ -134,7 +134,7 @@ def test_a_missing_model_and_another_tokenizer_are_said(place: Place, models: Pa
     with pytest.raises(ModelError, match=r"has no tokenizer\.json"):
         ablation(place, "top")
     (models / "tiny" / WEIGHTS).unlink()
-    with pytest.raises(ModelError, match=f"holds no {WEIGHTS}"):
+    with pytest.raises(ModelError, match=f"has no {WEIGHTS}"):
         effects.of_token(place, 0)
 
 

@@ -64,7 +64,7 @@ def test_a_missing_checkpoint_is_said_in_the_panel(
     models: Path, panel: str, state: dict[str, object]
 ) -> None:
     (models / "tiny" / WEIGHTS).unlink()
-    assert f"holds no {WEIGHTS}" in errors(opened(panel, **state))
+    assert f"has no {WEIGHTS}" in errors(opened(panel, **state))
 
 
 @pytest.mark.parametrize(("panel", "state"), ASKING)
@@ -95,7 +95,7 @@ def test_the_button_runs_the_examples_again(models: Path) -> None:
     assert not app.dataframe  # another neuron's were not asked for
     (models / "tiny" / WEIGHTS).unlink()
     app.button(key="recompute").click().run()
-    assert f"holds no {WEIGHTS}" in app.error[0].value.replace("\\", "")
+    assert f"has no {WEIGHTS}" in app.error[0].value.replace("\\", "")
 
 
 def test_similar_neurons_by_tokens_and_provenance_import_no_torch(tiny_model: Path) -> None:
