@@ -17,11 +17,11 @@ from cache.commands import app as cache_app
 from dashboard.shared.annotations.content import VARIABLE as ANNOTATIONS_VARIABLE
 from dashboard.shared.settings import BUILDS_VARIABLE
 from dashboard.studies.cli import app as study_app
-from solu_model.cli import train
 from solu_model.commands.convert import convert
 from solu_model.commands.evaluate import evaluate
 from solu_model.commands.info import info
 from solu_model.commands.multiplier import multiplier
+from solu_model.commands.train import train
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="SoLU Explorer: train, cache and browse neurons."

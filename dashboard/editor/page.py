@@ -15,7 +15,7 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar, key_of
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import checkpoint_version, running_model_at
@@ -27,7 +27,7 @@ LINK_ERROR = "editor_link_error"
 def page() -> None:
     """Draw the editor for the neuron and text that the address names."""
     try:
-        place = places.find_place(places.asked_address())
+        place = places.find_place(places.requested_address())
         running_model_at(place)  # a model that cannot run is reported here, before anything is drawn
         workspace = open_workspace(
             place,
@@ -36,7 +36,7 @@ def page() -> None:
             whole=st.query_params.get("whole") == "1",
         )
     except (AddressError, ModelError, CacheError) as error:
-        show_problem("This address opens no text", error)
+        show_error("This address opens no text", error)
         with st.container(horizontal=True):
             st.page_link(EDITOR, label="Open an empty editor", query_params={})
             st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
@@ -71,7 +71,7 @@ def draw_heading(place: Place, workspace: Workspace) -> None:
             "then restores text, model and neuron.",
         )  # fmt: skip
     if problem := st.session_state.pop(LINK_ERROR, ""):
-        show_problem("No link was made", problem)
+        show_error("No link was made", problem)
 
 
 def write_text_to_address(workspace: Workspace) -> None:

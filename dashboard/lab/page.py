@@ -10,7 +10,7 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar, key_of, moved
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.lab_address import SESSION_KEY, LabAddress
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import LAB, MODELS, NEURON
@@ -25,9 +25,9 @@ def page() -> None:
     """Draw the lab for the neuron and the hypothesis that the address names."""
     try:
         lab = requested_address()
-        place = places.find_place(places.asked_address())
+        place = places.find_place(places.requested_address())
     except (AddressError, ModelError, CacheError) as error:
-        show_problem("This address opens no hypothesis", error)
+        show_error("This address opens no hypothesis", error)
         with st.container(horizontal=True):
             st.page_link(LAB, label="Open an empty lab", query_params={})
             st.page_link(MODELS, label="See the models", icon=":material/folder_open:")

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.formatting import number
 from dashboard.lab.sample_activations import Sample, available_samples, largest_ready_sample, make_sample
 from dashboard.shared.catalog import ModelError
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.place import Place
 
 _REQUESTED = "lab_requested_sample"
@@ -64,7 +64,7 @@ def _form(place: Place, samples: list[Sample]) -> None:
         make_sample(place, chosen, lambda part: bar.progress(part, f"{part:.0%} of the tokens"))
     except (ModelError, OSError) as error:
         st.session_state.pop(_REQUESTED)
-        show_problem("The sample could not be made", error)
+        show_error("The sample could not be made", error)
         return
     st.session_state.pop(_REQUESTED)
     st.rerun()

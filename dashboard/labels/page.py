@@ -11,7 +11,7 @@ from dashboard.shared.address import Address
 from dashboard.shared.annotations.content import VERDICTS, Annotation, AnnotationError
 from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.annotations.store import AnnotationStore
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON
 
@@ -141,7 +141,7 @@ def imports() -> None:
                 )
             st.rerun()
         if reason := st.session_state.pop("labels_import_error", ""):
-            show_problem("This file was not imported", reason)
+            show_error("This file was not imported", reason)
         if outcome := st.session_state.pop("labels_import_outcome", ""):
             st.success(plain(outcome))
 
@@ -151,7 +151,7 @@ def page() -> None:
     try:
         annotations = open_store(AnnotationStore).all()
     except AnnotationError as error:
-        show_problem("Labels cannot be read", error)
+        show_error("Labels cannot be read", error)
         return
     st.subheader("Labels", anchor=False)
     st.caption(

@@ -12,7 +12,7 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.list_address import Listing
 from dashboard.shared.messages import plain
 from dashboard.shared.neuron_query import Interval, Query
@@ -79,10 +79,10 @@ def draw_maxima(place: Place, maxima: Maxima) -> None:
 def page() -> None:
     """Draw the layer named by the address."""
     try:
-        place = places.find_place(places.asked_address().with_(beside=None))
+        place = places.find_place(places.requested_address().with_(beside=None))
         summary = layer_summary(place)
     except (AddressError, ModelError, CacheError) as error:
-        show_problem("This address shows no layer", error)
+        show_error("This address shows no layer", error)
         st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
         return
     st.query_params.from_dict(place.address.with_(neuron=None, view=None, panel=None, range=None).params())

@@ -8,15 +8,15 @@ import streamlit as st
 from analysis.formatting import number
 from dashboard.models import build_jobs
 from dashboard.models.build_jobs import Build, BuildError
-from dashboard.shared.catalog import FoundModel
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.catalog import ModelFolder
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.settings import BUILDS_VARIABLE, builds_allowed
 
 _REFRESH = 1.0  # seconds
 
 
-def build_section(model: FoundModel, needs_cache: bool, is_complete: bool) -> None:
+def build_section(model: ModelFolder, needs_cache: bool, is_complete: bool) -> None:
     """Draw the form, the progress or the outcome of a build, whichever applies.
 
     Args:
@@ -27,7 +27,7 @@ def build_section(model: FoundModel, needs_cache: bool, is_complete: bool) -> No
     build = build_jobs.last_build(model.path)
     key = f"build_{model.name}"
     if problem := st.session_state.pop(f"{key}_problem", ""):
-        show_problem("The build could not be changed", problem)
+        show_error("The build could not be changed", problem)
     if build and build.state in ("running", "stopping"):
         _draw_running(model, key)
     elif build and build.request and build.state != "done":
@@ -50,7 +50,7 @@ def build_section(model: FoundModel, needs_cache: bool, is_complete: bool) -> No
                 )
 
 
-def _draw_form(model: FoundModel, key: str) -> None:
+def _draw_form(model: ModelFolder, key: str) -> None:
     with st.form(key, border=False):
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             text = st.text_input(
@@ -64,13 +64,13 @@ def _draw_form(model: FoundModel, key: str) -> None:
         try:
             _start(model, build_jobs.check_text_path(text), percent / 100)
         except BuildError as error:
-            show_problem("Not started", error)
+            show_error("Not started", error)
         else:
             st.rerun()
 
 
 @st.fragment(run_every=_REFRESH)
-def _draw_running(model: FoundModel, key: str) -> None:
+def _draw_running(model: ModelFolder, key: str) -> None:
     """Draw the progress of a build; redraw the whole page when it ends."""
     build = build_jobs.last_build(model.path)
     if build is None or build.state not in ("running", "stopping"):
@@ -89,7 +89,7 @@ def _draw_running(model: FoundModel, key: str) -> None:
     st.caption("The build continues when this page is closed.")
 
 
-def _draw_unfinished(model: FoundModel, build: Build, key: str) -> None:
+def _draw_unfinished(model: ModelFolder, build: Build, key: str) -> None:
     """Draw the reason why a build made no cache, with buttons to resume or discard it."""
     request = build.request
     assert request is not None
@@ -97,7 +97,7 @@ def _draw_unfinished(model: FoundModel, build: Build, key: str) -> None:
     if build.state == "stopped":
         st.info(plain(f"The build from {request.data} was stopped{read}."), icon=":material/stop_circle:")
     else:
-        show_problem(
+        show_error(
             f"The build from {request.data} failed{read}",
             build.output or "The process was killed and left no message.",
         )
@@ -117,7 +117,7 @@ def _draw_unfinished(model: FoundModel, build: Build, key: str) -> None:
         )  # fmt: skip
 
 
-def _start(model: FoundModel, data: Path, sample: float) -> None:
+def _start(model: ModelFolder, data: Path, sample: float) -> None:
     if not builds_allowed(st.get_option("server.address")):
         raise BuildError("building from this page is turned off: use `solu cache build` in a terminal")
     build_jobs.start_build(model.path, data, sample)

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.models.loss_charts import curves_figure, sources_figure
 from dashboard.models.service import loss_curve, source_losses, task_results
 from dashboard.models.task_charts import tasks_figure
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.messages import plain
 from dashboard.shared.palette import ModelStyle, model_styles
 from solu_model.evaluation.tasks.results import TaskResult
@@ -17,7 +17,7 @@ _NO_TOOLBAR = {"displayModeBar": False}
 _ABSOLUTE = "no model: absolute losses"
 
 
-def draw_comparisons(models: list[FoundModel]) -> None:
+def draw_comparisons(models: list[ModelFolder]) -> None:
     """Draw a section for each measurement that at least one model has."""
     styles = model_styles(models)
     curves = {m.name: curve for m in models if (curve := loss_curve(m)) is not None}

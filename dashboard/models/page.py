@@ -8,7 +8,7 @@ from cache.format.schema import CacheError
 from dashboard.models.build_section import build_section
 from dashboard.models.comparisons import draw_comparisons
 from dashboard.shared import places, settings
-from dashboard.shared.catalog import FoundModel, ModelError
+from dashboard.shared.catalog import ModelError, ModelFolder
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import NEURON, NEURONS
 from dashboard.shared.settings import MODELS_VARIABLE
@@ -38,7 +38,7 @@ def count(config: dict[str, Any], name: str) -> str:
     return next((f"{value:,}" for value in values if isinstance(value, int)), "?")
 
 
-def description(model: FoundModel) -> list[str]:
+def description(model: ModelFolder) -> list[str]:
     """Describe the checkpoint and its training, in lines of Markdown."""
     lines = []
     if c := model.config:  # any JSON object: the file may be of another program
@@ -57,7 +57,7 @@ def description(model: FoundModel) -> list[str]:
     return lines
 
 
-def card(model: FoundModel) -> None:
+def card(model: ModelFolder) -> None:
     """Draw one model."""
     with st.container(border=True, key=f"model_{model.name}"):
         st.subheader(plain(model.name), anchor=False)

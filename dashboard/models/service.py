@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.shared.catalog import FoundModel, bits_per_byte
+from dashboard.shared.catalog import ModelFolder, bits_per_byte
 from dashboard.shared.place import Stamp, stamp_of
 from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
 
-def loss_curve(model: FoundModel) -> pd.DataFrame | None:
+def loss_curve(model: ModelFolder) -> pd.DataFrame | None:
     """Read a model's training loss; None if there is no curve, or none that can be read.
 
     Returns:
@@ -30,13 +30,13 @@ def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001
     return usable if len(usable) else None
 
 
-def source_losses(model: FoundModel) -> dict[str, float]:
+def source_losses(model: ModelFolder) -> dict[str, float]:
     """Return losses in bits per byte on held-out text, by source and for `all`; empty if not measured."""
     losses = {source: bits_per_byte(entry) for source, entry in model.evaluation.items()}
     return {source: value for source, value in losses.items() if value is not None}
 
 
-def task_results(model: FoundModel) -> list[TaskResult]:
+def task_results(model: ModelFolder) -> list[TaskResult]:
     """Read a model's results on the paper's tasks; empty if not measured, or if they cannot be read."""
     file = model.path / TASKS_FILE
     return _task_results(str(file), stamp_of(file))

@@ -15,7 +15,7 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.shortcuts import shortcuts
 from dashboard.shared.components.tour import tour
 from dashboard.shared.context_bar import hook_choice, key_of, moved
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.keyboard import HELP, request_key_list, show_key_list
 from dashboard.shared.page_paths import MODELS, NEURON
 from dashboard.shared.place import Place
@@ -110,12 +110,12 @@ def side_by_side(
 def page() -> None:
     """Draw the neuron that the address names."""
     try:
-        place = places.find_place(places.asked_address())
+        place = places.find_place(places.requested_address())
         facts = neuron_facts(place)
         other = places.find_beside(place)
         other_facts = None if other is None else neuron_facts(other)
     except (AddressError, ModelError, CacheError) as error:
-        show_problem("This address shows no neuron", error)
+        show_error("This address shows no neuron", error)
         with st.container(horizontal=True):
             st.page_link(NEURON, label="Open a neuron to begin with", query_params={})
             st.page_link(MODELS, label="See the models", icon=":material/folder_open:")

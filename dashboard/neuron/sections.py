@@ -16,7 +16,7 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import token_view
 from dashboard.shared.context_bar import context_bar, key_of, moved
 from dashboard.shared.display_names import VIEW_LABELS, hook_title
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.last_list import way_back
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import EDITOR, LAB, NEURONS
@@ -47,7 +47,7 @@ def compare_dialog(place: Place) -> None:
     try:
         cache = places.cache_of(models[name])
     except (CacheError, ModelError) as error:
-        show_problem("This model's neurons cannot be shown", error)
+        show_error("This model's neurons cannot be shown", error)
         return
     layers = cache.layers
     at = layers.index(place.layer) if place.layer in layers else 0
@@ -154,7 +154,7 @@ def whole_dialog(place: Place, name: str) -> None:
     try:
         context = whole_context(place, name)
     except (CacheError, ModelError, AddressError) as error:
-        show_problem("This context cannot be shown", error)
+        show_error("This context cannot be shown", error)
         return
     st.caption(plain(context.description))
     address = place.address.with_(view=None, panel=None, range=None, beside=None).params()

@@ -18,7 +18,7 @@ from dashboard.shared.address import Address, AddressError
 from dashboard.shared.annotations import service as annotations
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.keyboard import Keys, listen_for_help, show_key_list
 from dashboard.shared.list_address import ALL_LAYERS, Listing, Search, parse, place_of
 from dashboard.shared.messages import plain
@@ -97,7 +97,7 @@ def table(place: Place, listing: Listing, show: Any) -> None:
     try:
         result = searches.search(place, of, listing.search)
     except (PatternError, SearchError, ModelError) as error:
-        show_problem("This search cannot be made", error)
+        show_error("This search cannot be made", error)
         return
     page = layers.page(place, listing.query, result)
     text = summary(place, listing, page, result)
@@ -134,7 +134,7 @@ def page() -> None:
         place = places.find_place(place_of(params))
         listing = parse(params, place.layer, place.hook)
     except (AddressError, ModelError, CacheError) as error:
-        show_problem("This address shows no layer", error)
+        show_error("This address shows no layer", error)
         st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
         return
     if opened := st.session_state.get(TABLE, {}).get("open"):
@@ -159,7 +159,7 @@ def page() -> None:
         token_choice(place, listing, show)
         table(place, listing, show)
     except CacheError as error:
-        show_problem("This list cannot be read", error)
+        show_error("This list cannot be read", error)
     show_key_list(KEYS)
 
 

@@ -28,7 +28,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class FoundModel:
+class ModelFolder:
     """A folder with a checkpoint, a cache, or part of one."""
 
     name: str
@@ -99,7 +99,7 @@ def bits_per_byte(loss: object) -> float | None:
         return None
 
 
-def find_models(roots: Sequence[Path]) -> list[FoundModel]:
+def find_models(roots: Sequence[Path]) -> list[ModelFolder]:
     """Return every model in the folders, in name order: a root that is a model, or its direct subfolders."""
     folders: list[Path] = []
     for root in roots:
@@ -107,7 +107,7 @@ def find_models(roots: Sequence[Path]) -> list[FoundModel]:
             continue
         inside = [root] if _is_model(root) else sorted(p for p in root.iterdir() if _is_model(p))
         folders += [p for p in inside if p.resolve() not in {f.resolve() for f in folders}]
-    models: list[FoundModel] = []
+    models: list[ModelFolder] = []
     for folder in folders:
         name, taken = folder.name, {m.name for m in models}
         if name in taken:
@@ -116,7 +116,7 @@ def find_models(roots: Sequence[Path]) -> list[FoundModel]:
         while name in taken:
             name, number = f"{folder.name} ({number})", number + 1
         models.append(
-            FoundModel(
+            ModelFolder(
                 name,
                 folder,
                 _json(folder / "config.json"),

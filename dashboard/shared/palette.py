@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 
 BLUE, RED, ORANGE, GREY = "#5b8fc0", "#c4605a", "#d98536", "#8b8e95"
 
@@ -45,7 +45,7 @@ class ModelStyle(NamedTuple):
     """Plotly's line dash; likewise."""
 
 
-def model_styles(models: Iterable[FoundModel], missing: Iterable[str] = ()) -> dict[str, ModelStyle]:
+def model_styles(models: Iterable[ModelFolder], missing: Iterable[str] = ()) -> dict[str, ModelStyle]:
     """Assign a style to each model, the same on every page.
 
     The style depends on the position among the models of its family in the order of names: SoLU models have
@@ -79,5 +79,5 @@ def with_opacity(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def _is_solu(model: FoundModel) -> bool:
+def _is_solu(model: ModelFolder) -> bool:
     return str(model.config.get("act_fn")).startswith(("solu", "exp"))

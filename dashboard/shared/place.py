@@ -6,7 +6,7 @@ from pathlib import Path
 from cache.format.schema import MANIFEST
 from cache.reader import NeuronCache
 from dashboard.shared.address import VIEWS, Address
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 
 Stamp = tuple[int, int]
 """Modification time (ns) and size (bytes) of a file. Another stamp means another content."""
@@ -16,7 +16,7 @@ Stamp = tuple[int, int]
 class Place:
     """A model with its open cache, and the layer, neuron, hook, view and panel that are shown of it."""
 
-    model: FoundModel
+    model: ModelFolder
     cache: NeuronCache
     layer: int
     neuron: int

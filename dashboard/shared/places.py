@@ -14,12 +14,12 @@ from cache.format.schema import MANIFEST, CacheError
 from cache.reader import NeuronCache
 from dashboard.shared import catalog, settings
 from dashboard.shared.address import PANELS, SESSION_KEY, VIEWS, Address, Beside
-from dashboard.shared.catalog import FoundModel, ModelError
+from dashboard.shared.catalog import ModelError, ModelFolder
 from dashboard.shared.place import Place, Stamp, stamp_of
 from solu_model.files import sha256_of
 
 
-def models() -> list[FoundModel]:
+def models() -> list[ModelFolder]:
     """Return the models in the model folders, as they are now."""
     return catalog.find_models(settings.model_roots())
 
@@ -83,7 +83,7 @@ def find_beside(place: Place) -> Place | None:
     return replace(other, hook=hook, view=place.view if place.view in other.views else VIEWS[0])
 
 
-def cache_of(model: FoundModel) -> NeuronCache:
+def cache_of(model: ModelFolder) -> NeuronCache:
     """Open a model's cache, after checking that it was built from the checkpoint beside it.
 
     Raises:
@@ -136,7 +136,7 @@ def remember(address: Address) -> None:
     st.session_state[SESSION_KEY] = address
 
 
-def asked_address() -> Address:
+def requested_address() -> Address:
     """Return the address of this run: the query, or the session's last place if the query is empty.
 
     Raises:
@@ -147,7 +147,7 @@ def asked_address() -> Address:
     return last if address.is_empty and isinstance(last, Address) else address
 
 
-def _find_model(name: str | None) -> FoundModel:
+def _find_model(name: str | None) -> ModelFolder:
     available = models()
     if not available:
         roots = ", ".join(str(r) for r in settings.model_roots())
@@ -164,6 +164,6 @@ def _find_model(name: str | None) -> FoundModel:
     raise ModelError(f"there is no model {name!r}: expected one of {names}")
 
 
-def _default_order(model: FoundModel) -> tuple[bool, bool]:
+def _default_order(model: ModelFolder) -> tuple[bool, bool]:
     """Sort key for the model to open where none is named: first those with a cache, then those with SoLU."""
     return not model.has_cache, not str(model.config.get("act_fn")).startswith("solu")

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from analysis.rating.report import format_interval, format_percent
 from analysis.rating.results import Results
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.chart_layout import lay_out
 from dashboard.shared.palette import INK, INK_ON_DARK, QUANTITY, REFERENCE, SELECTED, model_styles
 
@@ -27,7 +27,7 @@ class SideStyle(NamedTuple):
     """Hatching, for the second side of the same model at another hook; empty for a plain bar."""
 
 
-def side_styles(sides: Sequence[str], models: Iterable[FoundModel]) -> list[SideStyle]:
+def side_styles(sides: Sequence[str], models: Iterable[ModelFolder]) -> list[SideStyle]:
     """Return a style for each side of a study.
 
     Args:

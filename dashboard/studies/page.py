@@ -9,7 +9,7 @@ from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.display_names import HOOK_LABELS
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDY
 from dashboard.studies import service
@@ -116,7 +116,7 @@ def new_study() -> None:
             )  # fmt: skip
         except (StudyError, AnnotationError, ModelError, CacheError) as error:
             bar.empty()
-            show_problem("This study was not created", error)
+            show_error("This study was not created", error)
             return
         st.switch_page(STUDY, query_params={"study": study})
 
@@ -166,7 +166,7 @@ def page() -> None:
     try:
         studies = open_store(StudyStore).studies()
     except AnnotationError as error:
-        show_problem("Studies cannot be read", error)
+        show_error("Studies cannot be read", error)
         return
     for study in studies:
         card(study)

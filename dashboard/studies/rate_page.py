@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.annotations.open_store import open_store
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.user_name import ask_name, remember_name, user_name
 from dashboard.studies.components.rating_card import rating_card
 from dashboard.studies.plan.design import StudyError
@@ -18,10 +18,10 @@ def page() -> None:
         store = open_store(StudyStore)
         summary, instruction = store.summary(study), store.design(study).instruction
     except StudyError as error:
-        show_problem("This study cannot be rated", error)
+        show_error("This study cannot be rated", error)
         return
     except AnnotationError as error:
-        show_problem("Studies cannot be read", error)
+        show_error("Studies cannot be read", error)
         return
     if summary.closed:
         st.info("This study is closed and takes no more ratings. Thank you for coming.")

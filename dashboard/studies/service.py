@@ -11,7 +11,7 @@ from cache.format.schema import CacheError
 from dashboard.shared import places
 from dashboard.shared.annotations.content import database_url
 from dashboard.shared.annotations.open_store import open_store
-from dashboard.shared.catalog import FoundModel, ModelError
+from dashboard.shared.catalog import ModelError, ModelFolder
 from dashboard.studies.charts import SideStyle
 from dashboard.studies.charts import side_styles as styles_of
 from dashboard.studies.plan.cards import make_cards
@@ -56,9 +56,9 @@ def side_styles(design: Design) -> list[SideStyle]:
     return styles_of([side.model for side in design.sides], places.models())
 
 
-def choices() -> dict[Choice, FoundModel]:
+def choices() -> dict[Choice, ModelFolder]:
     """Return every model with a readable cache, once for each of its hooks."""
-    by_choice: dict[Choice, FoundModel] = {}
+    by_choice: dict[Choice, ModelFolder] = {}
     for model in places.models():
         if model.has_cache:
             try:
@@ -69,14 +69,14 @@ def choices() -> dict[Choice, FoundModel]:
     return by_choice
 
 
-def common_layers(models: Sequence[FoundModel]) -> list[int]:
+def common_layers(models: Sequence[ModelFolder]) -> list[int]:
     """Return the layers that the caches of all these models hold."""
     layers = [set(places.cache_of(model).layers) for model in models]
     return sorted(set.intersection(*layers)) if layers else []
 
 
 def create(
-    chosen: Sequence[tuple[FoundModel, str]],
+    chosen: Sequence[tuple[ModelFolder, str]],
     layers: Sequence[int],
     progress: Callable[[float], object],
     **fields: Any,

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.formatting import number
 from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.annotations.open_store import open_store
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import RATE, STUDIES
 from dashboard.shared.user_name import ask_name, remember_name, user_name
@@ -102,7 +102,7 @@ def unblinding(store: StudyStore, study: Summary) -> None:
             try:
                 store.unblind(study.id, user)
             except (StudyError, AnnotationError) as error:
-                show_problem("The study was not unblinded", error)
+                show_error("The study was not unblinded", error)
                 return
             st.rerun()
 
@@ -136,10 +136,10 @@ def page() -> None:
         with st.expander("Pre-registration", icon=":material/lock:", key="study_registered"):
             registration(store, study)
     except StudyError as error:
-        show_problem("This address opens no study", error)
+        show_error("This address opens no study", error)
         st.page_link(STUDIES, label="All studies", icon=":material/arrow_back:", query_params={})
     except AnnotationError as error:
-        show_problem("Studies cannot be read", error)
+        show_error("Studies cannot be read", error)
 
 
 page()

@@ -1,9 +1,13 @@
-"""Options that several commands share: the model and its tokenizer."""
+"""Options of the commands: data, model, tokenizer."""
 
 from typing import Annotated
 
 import typer
 
+DataOption = Annotated[
+    list[str],
+    typer.Option("--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."),
+]
 ModelOption = Annotated[
     str,
     typer.Option("--model", help="Checkpoint: a folder in our format or TransformerLens's, or a hub name."),

@@ -8,7 +8,7 @@ from analysis.formatting import number, visible
 from dashboard.editor.current_text import CurrentText
 from dashboard.editor.next_tokens import N_SAMPLED, NextTokens, continuations, next_tokens
 from dashboard.shared.catalog import ModelError
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 
 _N_LIKELY, _N_CHANGED = 8, 6
@@ -30,7 +30,7 @@ def draw(current: CurrentText) -> None:
         next_token_table(current, predictions)
         continuation(current, value)
     except ModelError as error:
-        show_problem("The output cannot be computed", error)
+        show_error("The output cannot be computed", error)
 
 
 def held_value(current: CurrentText) -> float:

@@ -1,4 +1,4 @@
-"""The lab's part “By hand”: judge one example after another, without seeing how strongly the neuron fires."""
+"""Judgements by hand: judge one example after another, without seeing how strongly the neuron fires."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.components.token_view import Group, token_view, token_view_data
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.user_name import ask_name, remember_name, user_name
@@ -46,7 +46,7 @@ def draw(place: Place, text: str) -> None:
         idea = Idea(annotations.key_of(place), user, words)
         judgements = open_store(JudgementStore).judgements(idea)
     except AnnotationError as error:
-        show_problem("Judgements cannot be read", error)
+        show_error("Judgements cannot be read", error)
         return
     samples = {(e.document_index, e.position): e for e in _samples(place)}
     order = blind_order(idea, list(samples))
@@ -54,7 +54,7 @@ def draw(place: Place, text: str) -> None:
     n_judged = len(order) - len(unjudged)
     st.progress(n_judged / max(len(order), 1), f"{n_judged} of {len(order)} examples judged")
     if reason := st.session_state.pop(_ERROR, ""):
-        show_problem("Not saved", reason)
+        show_error("Not saved", reason)
     if unjudged:
         can_undo = any(token in judgements for token in order)
         _judge(place, idea, unjudged[0], samples[unjudged[0]], can_undo)

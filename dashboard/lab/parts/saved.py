@@ -1,4 +1,4 @@
-"""The lab's part “Saved”: the hypotheses saved with this neuron, a form to save one, and JSON files."""
+"""Saved hypotheses: those saved with this neuron, a form to save one, and JSON files."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from dashboard.shared import saved_hypotheses
 from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.annotations.hypotheses import Hypothesis
 from dashboard.shared.annotations.service import key_of
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.saved_hypotheses import hypothesis_link
@@ -29,7 +29,7 @@ def draw(place: Place, text: str) -> None:
         hypotheses = saved_hypotheses.of_place(place)
         of_all_neurons = saved_hypotheses.store().all()
     except AnnotationError as error:
-        show_problem("Hypotheses cannot be read", error)
+        show_error("Hypotheses cannot be read", error)
         return
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -70,7 +70,7 @@ def _form(place: Place, text: str) -> None:
 def _outcome(place: Place) -> None:
     """Draw the outcome of the last change; after a deletion, a button that undoes it."""
     if reason := st.session_state.pop(_ERROR, ""):
-        show_problem("Not saved", reason)
+        show_error("Not saved", reason)
     deleted = st.session_state.get(_DELETED)
     outcome = st.session_state.pop(_OUTCOME, "")
     if isinstance(deleted, Hypothesis) and deleted.key == key_of(place):

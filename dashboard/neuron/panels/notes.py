@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.neuron.service import NeuronFacts
 from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.saved_hypotheses import hypothesis_links
@@ -37,7 +37,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         everyone = annotations.of_place(place)
         history = annotations.store().history(annotations.key_of(place))
     except AnnotationError as error:
-        show_problem("Labels cannot be read", error)
+        show_error("Labels cannot be read", error)
         return
     me = user_name()
     if me:
@@ -97,7 +97,7 @@ def _status(place: Place, me: str) -> None:
     """Show if the last change is saved, under which name, and the undo button."""
     outcome = _outcome(place)
     if outcome and outcome.failed:
-        show_problem("Not saved", outcome.text, "What you wrote is still in its field.")
+        show_error("Not saved", outcome.text, "What you wrote is still in its field.")
 
     def undo() -> None:
         try:

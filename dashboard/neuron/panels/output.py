@@ -26,7 +26,7 @@ from dashboard.neuron.effects_chart import effect_map
 from dashboard.neuron.service import NeuronFacts
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.bar_list import Column, Row, bar_list
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
@@ -74,7 +74,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
             _direct(place, fold)
         st.caption(plain(provenance_line(place)))
     except ModelError as error:
-        show_problem("The effect on the output cannot be computed", error)
+        show_error("The effect on the output cannot be computed", error)
 
 
 def _direct(place: Place, fold: bool) -> None:

@@ -7,7 +7,7 @@ from analysis.formatting import number, share
 from dashboard.neuron.recompute import TOLERANCE, Recomputed, recomputed
 from dashboard.neuron.service import NeuronFacts
 from dashboard.shared.catalog import ModelError
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
@@ -37,7 +37,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     try:
         found = recomputed(place)
     except ModelError as error:
-        show_problem("The model cannot be run", error)
+        show_error("The model cannot be run", error)
         return
     if found:
         _compare(found)

@@ -13,7 +13,7 @@ from dashboard.neuron.similar_neurons import Measure
 from dashboard.shared.address import Address
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.bar_list import Column, Row, bar_list
-from dashboard.shared.error_message import show_problem
+from dashboard.shared.error_message import show_error
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
@@ -49,7 +49,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     try:
         alike, opposed = _search(place, measure, others)
     except (ModelError, CacheError) as error:
-        show_problem("The neurons cannot be compared", error)
+        show_error("The neurons cannot be compared", error)
         return
     st.caption(_measure_in_words(place, measure, among))
     other_model = "" if among.model == place.model else f" in {among.model.name}"

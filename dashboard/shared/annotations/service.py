@@ -6,7 +6,7 @@ from dashboard.shared import places
 from dashboard.shared.annotations.content import Annotation, AnnotationError, Key
 from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.annotations.store import AnnotationStore
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
 from dashboard.shared.user_name import user_name
@@ -28,7 +28,7 @@ def key_of(place: Place) -> Key:
     return Key(place.cache.manifest.model.sha256, place.layer, place.neuron)
 
 
-def by_neuron(model: FoundModel, layer: int) -> dict[int, Annotation]:
+def by_neuron(model: ModelFolder, layer: int) -> dict[int, Annotation]:
     """Return one annotation for each annotated neuron of a layer: the user's own, else the newest.
 
     Empty where the database cannot be read. The page of labels shows the error.

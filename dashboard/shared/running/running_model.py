@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from dashboard.shared.catalog import WEIGHTS, FoundModel, ModelError
+from dashboard.shared.catalog import WEIGHTS, ModelError, ModelFolder
 from dashboard.shared.place import Place, Stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def running_model_at(place: Place) -> RunningModel:
     return running
 
 
-def checkpoint_version(model: FoundModel) -> tuple[str, Stamp]:
+def checkpoint_version(model: ModelFolder) -> tuple[str, Stamp]:
     """Return a cache key that changes when the checkpoint's file changes."""
     return str(model.path), stamp_of(model.weights)
 

@@ -8,7 +8,7 @@ import pytest
 
 from dashboard.models.loss_charts import curves_figure, difference, smoothed, sources_figure
 from dashboard.models.service import loss_curve, source_losses
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.palette import model_styles
 
 ONE, OTHER = "one", "<b>other</b>"
@@ -83,8 +83,8 @@ def test_what_is_no_loss_is_left_out(tmp_path: Path) -> None:
         "b": [],
         "c": {"bits_per_byte": float("nan")},
     }
-    assert source_losses(FoundModel("m", tmp_path, {}, evaluation=evaluation)) == {"all": 2.0}
-    model = FoundModel("m", tmp_path, {})
+    assert source_losses(ModelFolder("m", tmp_path, {}, evaluation=evaluation)) == {"all": 2.0}
+    model = ModelFolder("m", tmp_path, {})
     assert loss_curve(model) is None
     frame = pd.DataFrame({"tokens": [0, 8, 16], "loss": [9.0, np.nan, 8.0]})
     frame.to_parquet(model.curve)

@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.models.service import task_results
 from dashboard.models.task_charts import tasks_figure
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.palette import model_styles
 from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
 
@@ -32,7 +32,7 @@ def test_every_model_has_a_mark_in_each_row_of_its_own() -> None:
 
 
 def test_results_are_read_where_they_can_be(tmp_path: Path) -> None:
-    model = FoundModel("tiny", tmp_path, {})
+    model = ModelFolder("tiny", tmp_path, {})
     assert task_results(model) == []
     TaskResults("0" * 64, "0.4.13", "2.13.0", [ARC]).save(tmp_path / TASKS_FILE)
     assert task_results(model) == [ARC]

@@ -3,13 +3,13 @@
 from itertools import permutations
 from pathlib import Path
 
-from dashboard.shared.catalog import FoundModel
+from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.palette import model_styles
 from dashboard.studies.charts import side_styles
 
 
-def model(name: str, act_fn: str = "solu_ln") -> FoundModel:
-    return FoundModel(name, Path(name), {"act_fn": act_fn})
+def model(name: str, act_fn: str = "solu_ln") -> ModelFolder:
+    return ModelFolder(name, Path(name), {"act_fn": act_fn})
 
 
 def test_many_models_of_a_family_all_look_different() -> None:

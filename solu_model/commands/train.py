@@ -1,4 +1,4 @@
-"""The command `solu train`. The other commands of this package are in `commands/`."""
+"""The command `solu train`: train a model, or resume, extend or decay a run."""
 
 import os
 from dataclasses import replace
@@ -8,17 +8,12 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.console import Console
 
-DataOption = Annotated[
-    list[str],
-    typer.Option("--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."),
-]
+from solu_model.commands.options import DataOption
 
 
 def train(
     data: DataOption,
-    out: Annotated[
-        Path, typer.Option(help="The run's folder. The same command goes on where a run stopped.")
-    ],
+    out: Annotated[Path, typer.Option(help="The run's folder. The same command resumes a run that stopped.")],
     preset: Annotated[str, typer.Option(help="Model and recipe.")] = "solu-1l",
     tokens: Annotated[int | None, typer.Option(help="Tokens to train on, in place of the preset's.")] = None,
     d_vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to learn.")] = None,
