@@ -157,7 +157,7 @@ def test_a_study_from_plan_to_results(
     first = next(i for i in store.key(study) if i.kind == "neuron")
     expect(page.get_by_role("heading", name=f"Layer {first.layer} · neuron {first.neuron}")).to_be_visible()
     page.get_by_role("link", name="Studies").click()
-    expect(page.get_by_text("unblinded")).to_be_visible()
+    expect(page.locator(".stMarkdownBadge", has_text="unblinded")).to_be_visible()
     expect(page.get_by_text(re.compile("7 items per rater · 2 raters · 10 ratings"))).to_be_visible()
     page.get_by_role("link", name="Results").click()
     expect(page.get_by_role("heading", name=TITLE)).to_be_visible()
