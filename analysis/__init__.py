@@ -94,41 +94,41 @@ __all__ = [
     "wilson",
 ]
 
-_NAMES = {
-    "analysis.histogram_bars": ("Bars", "bars_from_histogram", "normal_counts"),
-    "analysis.hypothesis.consistency": (
+_NAMES_BY_MODULE = {
+    "histogram_bars": ("Bars", "bars_from_histogram", "normal_counts"),
+    "hypothesis.consistency": (
         "Consistency",
         "Level",
         "consistency",
         "consistency_from_contexts",
         "mark_examples",
     ),
-    "analysis.hypothesis.detection": ("Detection", "DetectionCurve", "detection", "detection_curve"),
-    "analysis.hypothesis.language": ("Context", "Hypothesis", "HypothesisError", "Predicate"),
-    "analysis.hypothesis.parsing": ("parse",),
-    "analysis.hypothesis.ranking": (
+    "hypothesis.detection": ("Detection", "DetectionCurve", "detection", "detection_curve"),
+    "hypothesis.language": ("Context", "Hypothesis", "HypothesisError", "Predicate"),
+    "hypothesis.parsing": ("parse",),
+    "hypothesis.ranking": (
         "Proposal",
         "RankedNeuron",
         "preceding_text_hypotheses",
         "propose",
         "rank",
     ),
-    "analysis.intervals": ("Estimate", "difference", "weighted_mean", "wilson"),
-    "analysis.rating.exact": ("exact_test",),
-    "analysis.rating.power": ("exact_power", "neurons_needed"),
-    "analysis.rating.ratings": ("UnblindedRating", "ratings_from_rows", "read_ratings"),
-    "analysis.rating.report": ("results_to_json", "summary_sentences"),
-    "analysis.rating.results": ("Results", "results"),
-    "analysis.similarity": ("PeakCounts", "correlations", "cosines", "standardize", "top_neurons"),
-    "analysis.token_effects": ("TokenEffect", "find_tokens", "most_promoted", "most_suppressed"),
+    "intervals": ("Estimate", "difference", "weighted_mean", "wilson"),
+    "rating.exact": ("exact_test",),
+    "rating.power": ("exact_power", "neurons_needed"),
+    "rating.ratings": ("UnblindedRating", "ratings_from_rows", "read_ratings"),
+    "rating.report": ("results_to_json", "summary_sentences"),
+    "rating.results": ("Results", "results"),
+    "similarity": ("PeakCounts", "correlations", "cosines", "standardize", "top_neurons"),
+    "token_effects": ("TokenEffect", "find_tokens", "most_promoted", "most_suppressed"),
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    return getattr(import_module(f"analysis.{_MODULE_OF_NAME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -45,26 +45,29 @@ __all__ = [
     "Vocabulary",
 ]
 
-_MODULES = {
-    "CacheError": "cache.format.schema",
-    "ContextsKept": "cache.reader",
-    "Example": "cache.reader",
-    "Histogram": "cache.format.histogram",
-    "Manifest": "cache.format.schema",
-    "Moments": "cache.format.histogram",
-    "Neuron": "cache.reader",
-    "NeuronCache": "cache.reader",
-    "NotFinite": "cache.reader",
-    "Piece": "cache.format.vocabulary",
-    "Provenance": "cache.format.schema",
-    "RangeSample": "cache.reader",
-    "SourceShare": "cache.reader",
-    "TokenMean": "cache.reader",
-    "Vocabulary": "cache.format.vocabulary",
+_NAMES_BY_MODULE = {
+    "format.histogram": ("Histogram", "Moments"),
+    "format.schema": ("CacheError", "Manifest", "Provenance"),
+    "format.vocabulary": ("Piece", "Vocabulary"),
+    "reader": (
+        "ContextsKept",
+        "Example",
+        "Neuron",
+        "NeuronCache",
+        "NotFinite",
+        "RangeSample",
+        "SourceShare",
+        "TokenMean",
+    ),
 }
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module 'cache' has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    return getattr(import_module(f"cache.{_MODULE_OF_NAME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,9 +4,11 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -74,6 +76,10 @@ def test_bundled_models_stay_small():
     assert sum(f.stat().st_size for f in files) < 150e6
 
 
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def docstrings(file: Path) -> Iterator[tuple[int, str]]:
     """Line and text of every docstring of a module, those under constants and fields included."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -97,6 +103,22 @@ def test_docstrings_begin_with_a_verb_or_name_the_thing():
     questions = [f"{at}: {text.splitlines()[0]}" for at, text in texts if text.split()[0] in QUESTION_WORDS]
     assert len(texts) > 2000
     assert len(questions) <= 0.02 * len(texts), "\n".join(questions)
+
+
+def test_modules_that_promise_no_streamlit_are_in_the_contract():
+    contracts = project()["tool"]["importlinter"]["contracts"]
+    (kept,) = [c["source_modules"] for c in contracts if c.get("forbidden_modules") == ["streamlit"]]
+    for file in (ROOT / "dashboard").rglob("*.py"):
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if "No Streamlit" in text:
+            assert any(name == module or name.startswith(f"{module}.") for module in kept), name
+
+
+def test_every_marker_of_types_is_installed():
+    data = project()["tool"]["setuptools"]["package-data"]
+    typed = [package for package in PACKAGES if (ROOT / package / "py.typed").is_file()]
+    assert typed == [package for package in PACKAGES if "py.typed" in data.get(package, [])]
 
 
 def test_every_page_path_is_a_file_and_has_one_name():

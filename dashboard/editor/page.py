@@ -14,7 +14,7 @@ from dashboard.editor.workspace import COMPONENT_KEY, Workspace, open_workspace
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
-from dashboard.shared.context_bar import context_bar, key_of
+from dashboard.shared.context_bar import context_bar, widget_key
 from dashboard.shared.error_message import show_error
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
@@ -96,7 +96,7 @@ def draw_editor(place: Place, workspace: Workspace) -> None:
     """
     # The context bar may have moved while the browser sent an edit. Streamlit then reruns the fragment
     # alone, with the place of before.
-    in_bar = tuple(st.session_state[key_of(name)] for name in ("layer", "neuron", "hook"))
+    in_bar = tuple(st.session_state[widget_key(name)] for name in ("layer", "neuron", "hook"))
     if in_bar != (place.layer, place.neuron, place.hook):
         st.rerun()
     browser_is_current = workspace.apply_edit()

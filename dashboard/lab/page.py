@@ -9,7 +9,7 @@ from dashboard.lab.parts import PARTS
 from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
-from dashboard.shared.context_bar import context_bar, key_of, moved
+from dashboard.shared.context_bar import context_bar, moved, widget_key
 from dashboard.shared.error_message import show_error
 from dashboard.shared.lab_address import SESSION_KEY, LabAddress
 from dashboard.shared.messages import plain
@@ -70,10 +70,10 @@ def draw_heading(place: Place) -> None:
 
 def draw_part_choice(part: str) -> None:
     """Draw the choice of the part of the lab."""
-    st.session_state[key_of("part")] = part
+    st.session_state[widget_key("part")] = part
     st.segmented_control(
-        "Part", list(PARTS), required=True, format_func=lambda name: PARTS[name].label, key=key_of("part"),
-        on_change=moved, args=("part",), label_visibility="collapsed",
+        "Part", list(PARTS), required=True, format_func=lambda name: PARTS[name].label,
+        key=widget_key("part"), on_change=moved, args=("part",), label_visibility="collapsed",
     )  # fmt: skip
 
 

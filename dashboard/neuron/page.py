@@ -14,7 +14,7 @@ from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.shortcuts import shortcuts
 from dashboard.shared.components.tour import tour
-from dashboard.shared.context_bar import hook_choice, key_of, moved
+from dashboard.shared.context_bar import hook_choice, moved, widget_key
 from dashboard.shared.error_message import show_error
 from dashboard.shared.keyboard import HELP, request_key_list, show_key_list
 from dashboard.shared.page_paths import MODELS, NEURON
@@ -47,13 +47,13 @@ def pressed(key: str, place: Place) -> None:
 
 def panel_choice(place: Place) -> None:
     """Draw the choice of the panel."""
-    st.session_state[key_of("panel")] = place.panel
+    st.session_state[widget_key("panel")] = place.panel
     st.segmented_control(
         "Panel",
         list(PANELS),
         required=True,
         format_func=lambda name: PANELS[name].label,
-        key=key_of("panel"),
+        key=widget_key("panel"),
         on_change=moved,
         args=("panel",),
         label_visibility="collapsed",

@@ -14,7 +14,7 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError, Beside
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.token_view import token_view
-from dashboard.shared.context_bar import context_bar, key_of, moved
+from dashboard.shared.context_bar import context_bar, moved, widget_key
 from dashboard.shared.display_names import VIEW_LABELS, hook_title
 from dashboard.shared.error_message import show_error
 from dashboard.shared.last_list import way_back
@@ -85,14 +85,14 @@ def _swap(place: Place, other: Place) -> None:
 
 def view_choice(place: Place) -> None:
     """Draw the choice of examples: strongest, sampled by range, or weakest."""
-    st.session_state[key_of("view")] = place.view
+    st.session_state[widget_key("view")] = place.view
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.segmented_control(
             "Examples",
             place.views,
             required=True,
             format_func=VIEW_LABELS.__getitem__,
-            key=key_of("view"),
+            key=widget_key("view"),
             on_change=moved,
             args=("view",),
             disabled=len(place.views) == 1,

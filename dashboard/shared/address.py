@@ -72,12 +72,12 @@ class Address:
         """
         return cls(
             model=params.get("model") or None,
-            layer=_number(params, "layer"),
-            neuron=_number(params, "neuron"),
+            layer=whole_number(params, "layer"),
+            neuron=whole_number(params, "neuron"),
             hook=params.get("hook") or None,
-            view=_one_of(params, "view", VIEWS),
-            panel=_one_of(params, "panel", PANELS),
-            range=_number(params, "range"),
+            view=one_of(params, "view", VIEWS),
+            panel=one_of(params, "panel", PANELS),
+            range=whole_number(params, "range"),
             beside=params.get("beside") or None,
         )
 
@@ -97,7 +97,12 @@ class Address:
         return replace(self, **changes)
 
 
-def _number(params: Mapping[str, str], name: str) -> int | None:
+def whole_number(params: Mapping[str, str], name: str) -> int | None:
+    """Return a query parameter that is a whole number; None if the address does not name it.
+
+    Raises:
+        AddressError: it is something else, or has more than 9 digits.
+    """
     text = params.get(name)
     if text is None or text == "":
         return None
@@ -108,8 +113,13 @@ def _number(params: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _one_of(params: Mapping[str, str], name: str, expected: tuple[str, ...]) -> str | None:
+def one_of(params: Mapping[str, str], name: str, expected: tuple[str, ...]) -> str | None:
+    """Return a query parameter that is one of the expected values; None if the address does not name it.
+
+    Raises:
+        AddressError: it is something else.
+    """
     value = params.get(name) or None
     if value is not None and value not in expected:
-        raise AddressError(f"the address says {name} = {value!r}: expected one of {', '.join(expected)}")
+        raise AddressError(f"the address says {name} = {value[:40]!r}: expected one of {', '.join(expected)}")
     return value

@@ -31,7 +31,7 @@ class ContextBar:
     """Room beside the title, for star and label."""
 
 
-def key_of(name: str) -> str:
+def widget_key(name: str) -> str:
     """Return the key, in the session state, of the widget for a parameter of the address."""
     return f"bar_{name}"
 
@@ -41,10 +41,10 @@ def moved(name: str, then: Callable[[], object] | None = None) -> None:
 
     Args:
         name: the parameter of the address: `model`, `layer`, `neuron`, `hook`, or another of the page's own
-            whose widget has the key `key_of(name)`.
+            whose widget has the key `widget_key(name)`.
         then: called afterwards, for what a page keeps in its address besides.
     """
-    value = str(st.session_state[key_of(name)])
+    value = str(st.session_state[widget_key(name)])
     params = st.query_params.to_dict()
     if name == "model":  # its layers, neurons, sources and hooks are others
         params = {kept: params[kept] for kept in _OF_ANY_MODEL if kept in params}
@@ -57,7 +57,7 @@ def moved(name: str, then: Callable[[], object] | None = None) -> None:
 
 def go_to_neuron(neuron: int, then: Callable[[], object] | None = None) -> None:
     """Write another neuron of the same layer into the address; `then` as in `moved`."""
-    st.session_state[key_of("neuron")] = neuron
+    st.session_state[widget_key("neuron")] = neuron
     moved("neuron", then)
 
 
@@ -85,7 +85,7 @@ def context_bar(
         then: called after every move, as in `moved`.
     """
     chosen = place.layer if layer is None else layer
-    st.session_state.update({key_of("model"): place.model.name, key_of("layer"): chosen})
+    st.session_state.update({widget_key("model"): place.model.name, widget_key("layer"): chosen})
     row = st.container(horizontal=True, vertical_alignment="center", gap="small")
     with row:
         st.subheader(title, anchor=False, width="content")
@@ -93,7 +93,7 @@ def context_bar(
         _model_choice(then)
         offered = [*place.cache.layers, *([ALL_LAYERS] if all_layers and len(place.cache.layers) > 1 else [])]
         st.selectbox(
-            "Layer", offered, format_func=_layer_label, key=key_of("layer"), on_change=moved,
+            "Layer", offered, format_func=_layer_label, key=widget_key("layer"), on_change=moved,
             args=("layer", then), label_visibility="collapsed", width=110,
         )  # fmt: skip
         if neuron:
@@ -105,10 +105,10 @@ def context_bar(
 
 def hook_choice(place: Place, then: Callable[[], object] | None = None) -> None:
     """Draw the choice of the hook whose activations the page shows."""
-    st.session_state[key_of("hook")] = place.hook
+    st.session_state[widget_key("hook")] = place.hook
     st.segmented_control(
         "Activation", place.cache.hooks, required=True, format_func=HOOK_LABELS.__getitem__,
-        key=key_of("hook"), on_change=moved, args=("hook", then), disabled=len(place.cache.hooks) == 1,
+        key=widget_key("hook"), on_change=moved, args=("hook", then), disabled=len(place.cache.hooks) == 1,
         label_visibility="collapsed",
     )  # fmt: skip
 
@@ -116,16 +116,16 @@ def hook_choice(place: Place, then: Callable[[], object] | None = None) -> None:
 def _model_choice(then: Callable[[], object] | None) -> None:
     names = [model.name for model in places.models() if model.has_cache]
     st.selectbox(
-        "Model", names, key=key_of("model"), on_change=moved, args=("model", then),
+        "Model", names, key=widget_key("model"), on_change=moved, args=("model", then),
         label_visibility="collapsed", width=150,
     )  # fmt: skip
 
 
 def _neuron_choice(place: Place, shortcuts: bool, then: Callable[[], object] | None) -> None:
     last = place.cache.d_mlp - 1
-    st.session_state[key_of("neuron")] = place.neuron
+    st.session_state[widget_key("neuron")] = place.neuron
     st.number_input(
-        f"Neuron, 0 to {last}", 0, last, step=1, key=key_of("neuron"), on_change=moved,
+        f"Neuron, 0 to {last}", 0, last, step=1, key=widget_key("neuron"), on_change=moved,
         args=("neuron", then), label_visibility="collapsed", width=125,
     )  # fmt: skip
     st.button(

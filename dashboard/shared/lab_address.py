@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dashboard.shared.address import Address, AddressError
+from dashboard.shared.address import Address, AddressError, one_of
 from dashboard.shared.annotations.hypotheses import MAX_TEXT
 
 SESSION_KEY = "lab_address"
@@ -26,7 +26,7 @@ class LabAddress:
         Raises:
             AddressError: the hypothesis is too long or cannot be encoded, or the part does not exist.
         """
-        text, part = params.get("hypothesis", ""), params.get("part") or PARTS[0]
+        text = params.get("hypothesis", "")
         if len(text) > MAX_TEXT:
             raise AddressError(
                 f"the address has a hypothesis of {len(text):,} characters: expected at most {MAX_TEXT:,}. "
@@ -37,9 +37,7 @@ class LabAddress:
                 "the address has a hypothesis with a NUL or half of a character: expected valid text. "
                 "Remove that character"
             )
-        if part not in PARTS:
-            raise AddressError(f"the address says part = {part[:40]!r}: expected one of {', '.join(PARTS)}")
-        return cls(text, part)
+        return cls(text, one_of(params, "part", PARTS) or PARTS[0])
 
     def params(self, neuron: Address) -> dict[str, str]:
         """Return query parameters for a neuron, this hypothesis and this part."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dashboard.shared.address import Address, AddressError
+from dashboard.shared.address import Address, AddressError, one_of, whole_number
 from dashboard.shared.neuron_query import QUANTITIES, SORTS, STATES, Interval, Query
 
 SEARCHES = ("token", "text", "peaks", "label", "promotes", "suppresses")
@@ -110,19 +110,19 @@ def parse(params: Mapping[str, str], layer: int, hook: str) -> Listing:
         AddressError: a value is not as expected.
     """
     search = Search(
-        by=_one_of(params, "by", SEARCHES, SEARCHES[0]),
+        by=one_of(params, "by", SEARCHES) or SEARCHES[0],
         text=(params.get("q") or "").strip("\n")[:LONGEST],
-        token=_whole(params, "token"),
+        token=whole_number(params, "token"),
     )
     query = Query(
         hook=hook,
         layer=None if params.get("layer") == ALL_LAYERS else layer,
         intervals={name: _interval(name, params[name]) for name in QUANTITIES if params.get(name)},
         source=params.get("source") or None,
-        state=_one_of(params, "show", STATES, STATES[0]),
-        sort=_one_of(params, "sort", SORTS, _default_sort(search)),
-        descending=_one_of(params, "dir", ("up", "down"), "down") == "down",
-        page=max(1, _whole(params, "page") or 1),
+        state=one_of(params, "show", STATES) or STATES[0],
+        sort=one_of(params, "sort", SORTS) or _default_sort(search),
+        descending=one_of(params, "dir", ("up", "down")) != "up",
+        page=max(1, whole_number(params, "page") or 1),
     )
     return Listing(query, search)
 
@@ -139,19 +139,3 @@ def _interval(name: str, text: str) -> Interval:
             f"the address says {name} = {text!r}: expected an interval as in {name}=0.5~2, 0.5~ or ~2"
         )
     return Interval(*bounds)
-
-
-def _whole(params: Mapping[str, str], name: str) -> int | None:
-    text = params.get(name) or None
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise AddressError(f"the address says {name} = {text!r}: expected a whole number, as in {name}=1")
-    return int(text)
-
-
-def _one_of(params: Mapping[str, str], name: str, expected: tuple[str, ...], default: str) -> str:
-    value = params.get(name) or default
-    if value not in expected:
-        raise AddressError(f"the address says {name} = {value!r}: expected one of {', '.join(expected)}")
-    return value

@@ -78,7 +78,7 @@ def train(
         bool | None,
         typer.Option(
             "--bf16/--float32",
-            help="Multiply matrices in this precision; where neither is said, bf16 on machines that can.",
+            help="Multiply matrices in this precision; default: bf16 on machines with instructions for it.",
         ),
     ] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,

@@ -95,7 +95,7 @@ def save_checkpoint(
             shutil.rmtree(aside, ignore_errors=True)
         raise TrainingError(
             f"step {step} cannot be kept in {folder} ({problem}). Free some room there and give the same "
-            "command: it goes on from the checkpoint before"
+            "command: it resumes from the checkpoint before"
         )
     processes.wait()
 
@@ -123,7 +123,7 @@ def load_checkpoint(
     except (Exception, CheckpointException) as error:  # whatever a damaged file does to its readers
         raise TrainingError(
             f"{path} is damaged ({_reason(error)}): remove that folder and give the same command, "
-            "it goes on from the checkpoint before"
+            "it resumes from the checkpoint before"
         ) from error
     for optimizer in optimizers:
         for values in optimizer.state.values():

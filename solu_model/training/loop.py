@@ -132,7 +132,7 @@ def run_steps(
             if stopping and step < n_steps:
                 raise Stopped(
                     f"stopped after step {step} of {n_steps}, which is saved in {checkpoints}: "
-                    "the same command goes on from there"
+                    "the same command resumes from there"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Effect of the neuron on the output: read off the weights, and measured on its own examples."""
+"""Effect of the neuron on the output: from the weights, and measured on its own examples."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a neuron does to the output, against the same read off the weights and the model by hand."""
+"""A neuron's effect on the output, against the same computed from the weights and by running the model."""
 
 import math
 import shutil

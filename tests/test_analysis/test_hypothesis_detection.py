@@ -1,4 +1,4 @@
-"""What the lab's detection claims: its intervals against plain redrawing, and how often they cover."""
+"""Intervals of detection: against plain resampling, and how often they cover the true value."""
 
 import math
 from statistics import NormalDist
