@@ -59,7 +59,7 @@ def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None
     ranges = neuron.ranges(hook)
     if only is not None and only >= len(ranges):
         raise AddressError(
-            f"the address says range = {only}: this neuron has 0 to {len(ranges) - 1} at {hook}; "
+            f"the address says range = {only}: this neuron has ranges 0 to {len(ranges) - 1} at {hook}; "
             "leave it out to see them all"
         )
     return [

@@ -113,7 +113,7 @@ function onInput(editor) {
   reportLater(editor, PAUSE);
 }
 
-// The text field cuts a paste at its maximum length without a word: count what it leaves out.
+// The text field cuts a paste at its maximum length without a message: count what it leaves out.
 function onPaste(editor, event) {
   const { area } = editor;
   const room = area.maxLength - area.value.length + (area.selectionEnd - area.selectionStart);

@@ -168,7 +168,7 @@ class Tooltip {
   }
 }
 
-// A token's text and a table of what is known of it.
+// A token's text and a table of its values.
 function openTokenTooltip(tooltip, token, text, rows) {
   tooltip.openBeside(token, element('div', 'word', visible(text)), definitions(rows));
 }

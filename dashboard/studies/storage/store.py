@@ -146,7 +146,9 @@ class StudyStore:
         with self._database.writing() as connection:
             self._lock_open(connection, study)
             if RATINGS.latest(connection, **key):
-                raise RatedAlready("this item is rated already: undo that rating first, or go on to the next")
+                raise RatedAlready(
+                    "this item is rated already: undo that rating first, or continue with the next item"
+                )
             RATINGS.append(
                 connection, **key, verdict=checked.verdict, rule=checked.rule, confidence=checked.confidence,
                 seconds=checked.seconds, hidden_seconds=checked.hidden_seconds,
