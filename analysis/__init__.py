@@ -5,7 +5,7 @@
     hypothesis/         does a neuron mean what one thinks: hypotheses, consistency, detection, ranking
     rating/             results of a blinded rating study
     intervals.py        shares with 95% intervals
-    similarity.py       neurons alike by activation, by weights or by the tokens at their peaks
+    similarity.py       similarity by activation, by weights or by the tokens at the peaks
     token_effects.py    effects on the logits of the vocabulary
     histogram_bars.py   bars to draw from a cache's histogram
     patterns.py         regular expressions that people type

@@ -102,7 +102,7 @@ def _check_profiles(
         return
     neurons = table["neuron"].to_numpy()
     wrong = _sums(table["range_count"]) != _sums(table["bin_counts"])
-    yield from _sentence(wrong, f"{name}: intervals that do not sum to the count", neurons)
+    yield from _sentence(wrong, f"{name}: ranges that do not sum to the count", neurons)
     for hook, summary in summaries.items() if cache.manifest.version >= 3 else ():
         rows = table.filter(pc.equal(table["hook"], hook))
         for column in schema.MOMENTS:

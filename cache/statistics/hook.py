@@ -26,7 +26,7 @@ class StatisticsOptions:
     top_k: int = 20
     """Number of strongest and of weakest examples."""
     range_samples: int = 5
-    """Tokens sampled from each interval of activation."""
+    """Tokens sampled from each range of activation."""
     window: Window = WINDOW
     """Tokens kept around the peak of a strongest example."""
     sample_window: Window = SAMPLE_WINDOW
