@@ -33,7 +33,7 @@ class Level:
     """Sampled tokens that fit."""
     n_sampled: int
     share: Estimate
-    """Of all tokens of the range, those that fit."""
+    """Share of all tokens of the range that fit."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class CorpusRecord(Record):
     """Sum modulo 2^256 of the documents' digests (`cache.statistics.identity`), which no order changes.
     Version 1: SHA-256 of all texts in the order read, each after its length as 8 little-endian bytes."""
     sources: list[SourceRecord] = []
-    """In name order. Version 1 has none."""
+    """Sources in name order. Version 1 has none."""
 
 
 class Manifest(Record):

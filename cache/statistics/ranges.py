@@ -39,7 +39,7 @@ class Interval:
 
     first_bin: int
     last_bin: int
-    """Inclusive."""
+    """Index of the last bin, inclusive."""
     low: float
     """Lower edge: outside the range at or below zero, inside it above zero."""
     high: float

@@ -47,7 +47,7 @@ class Idea:
     key: Key
     user: UserName
     idea: Annotated[Text, Field(min_length=1, max_length=200)]
-    """In words."""
+    """The explanation in words."""
 
 
 class JudgementStore:

@@ -20,7 +20,7 @@ class WholeContext:
     """A whole context, ready to be drawn."""
 
     data: dict[str, Any]
-    """Of the token view."""
+    """Data of the token view."""
     description: str
     """Origin of the text, and whether its values were computed or stored."""
 

@@ -62,7 +62,7 @@ class Query:
 
     hook: str
     layer: int | None = None
-    """None: all layers."""
+    """The layer; None: all layers."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """By name in `QUANTITIES`; NaN lies in no bounded interval."""
     source: str | None = None
@@ -73,7 +73,7 @@ class Query:
     """One of `SORTS`. NaN comes last; equal values are ordered by layer and neuron."""
     descending: bool = True
     page: int = 1
-    """From 1."""
+    """Number of the page, from 1."""
 
     def with_(self, **changes: Any) -> "Query":
         """Return a copy with `changes`."""

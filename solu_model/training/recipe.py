@@ -17,7 +17,7 @@ class TrainingError(RuntimeError):
 
 
 class Stopped(TrainingError):
-    """A run that was told to end (SIGTERM, SIGINT), after saving its state."""
+    """A run that SIGTERM or SIGINT ended, after saving its state."""
 
 
 @dataclass(frozen=True)

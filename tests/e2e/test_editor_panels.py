@@ -188,7 +188,7 @@ def test_a_model_replaced_while_one_types(server: str, page: Page, tiny_model: P
         weights.write_bytes(right[: len(right) // 2])
         area.click()
         page.keyboard.type(" was lit", delay=30)
-        expect(page.locator(".notes")).to_contain_text("Your text stays as it is")
+        expect(page.locator(".notes")).to_contain_text("Your text is kept")
         expect(page.locator(".notes")).to_contain_text("built from another checkpoint")
         expect(area).to_have_value("The lamp was lit")
     finally:

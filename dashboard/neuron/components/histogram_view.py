@@ -47,7 +47,7 @@ class Outline:
 
     name: str
     bars: Mapping[str, Bars]
-    """By hook; a hook that the first neuron lacks is not drawn."""
+    """Bars by hook; a hook that the first neuron lacks is not drawn."""
 
 
 def histogram_view(

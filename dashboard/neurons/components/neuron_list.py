@@ -46,7 +46,7 @@ class Line:
     row: Row
     preview: Preview
     address: str
-    """Of its page, relative to the list's."""
+    """Address of the neuron's page, relative to the list's."""
     match: str = ""
     """Score of the search, as text."""
     match_token: str = ""

@@ -1,6 +1,6 @@
 """The store of studies: a study's plan and cards are written once, its ratings are only ever added.
 
-Each rating is a transaction of its own. Taking one back adds a row, and so does unblinding the study.
+Each rating is one transaction. An undo adds a row, and so does unblinding the study.
 """
 
 import re
