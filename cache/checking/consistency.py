@@ -59,7 +59,7 @@ def _check_corpus(cache: NeuronCache) -> Iterator[str]:
     expected = len(cache.layers) * len(cache.hooks) * model.d_vocab if cache.manifest.by_token else 0
     n_rows = len(cache.files.read(schema.TOKENS, columns=["token"]))
     if n_rows != expected:
-        yield f"{schema.TOKENS} has {n_rows:,} rows, expected {expected:,}, one a layer, hook and token"
+        yield f"{schema.TOKENS} has {n_rows:,} rows, expected {expected:,}: one for each layer, hook, token"
     n_sampled = int(_lengths(cache.sample()["tokens"]).sum())
     most = min(corpus.n_tokens, cache.manifest.sample_tokens or 0)
     if n_sampled > most:

@@ -61,7 +61,7 @@ class HookStatistics:
 
     @classmethod
     def empty(cls, d_mlp: int, n_hooks: int, d_vocab: int, options: StatisticsOptions) -> "HookStatistics":
-        """Return the statistics of no tokens, for models of `n_hooks` hooks a layer."""
+        """Return the statistics of no tokens, for models of `n_hooks` hooks in each layer."""
 
         def zeros(*shape: int) -> npt.NDArray[np.int64]:
             array = np.empty(shape, dtype=np.int64)

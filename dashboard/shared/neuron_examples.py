@@ -46,7 +46,7 @@ def examples_data(
 
 
 def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None) -> list[Group]:
-    """Return a neuron's examples in the groups of a view: one group, or one a range, the highest first.
+    """Return a neuron's examples in the groups of a view: one group, or one for each range, highest first.
 
     Raises:
         AddressError: there is no range `only`.

@@ -1,7 +1,7 @@
 """Query the neurons of a cache: filter, sort and page through them with DuckDB.
 
-`neurons.parquet` has a row for each neuron and hook; with 64 layers that is 2 million rows a hook. A result
-is therefore never larger than a page.
+`neurons.parquet` has a row for each neuron and hook; with 64 layers that is 2 million rows for each hook. A
+result is therefore never larger than a page.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Stores for the pages, each opened once a process, in the database that SOLU_ANNOTATIONS names."""
+"""Stores for the pages, each opened once in a process, in the database that SOLU_ANNOTATIONS names."""
 
 from collections.abc import Callable
 from typing import TypeVar
