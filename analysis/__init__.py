@@ -1,11 +1,11 @@
 """Statistics of neurons, for the dashboard, notebooks and the command line. No Streamlit, plotly or database.
 
-    from analysis import consistency, parse, results, read_ratings
+    from analysis import measure_consistency, parse, compute_results, read_ratings
 
     hypothesis/         does a neuron mean what one thinks: hypotheses, consistency, detection, ranking
     rating/             results of a blinded rating study
     intervals.py        shares with 95% intervals
-    similarity.py       neurons alike by activation, by weights or by the tokens at their peaks
+    similarity.py       similarity by activation, by weights or by the tokens at the peaks
     token_effects.py    effects on the logits of the vocabulary
     histogram_bars.py   bars to draw from a cache's histogram
     patterns.py         regular expressions that people type
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from analysis.hypothesis.consistency import (
         Consistency,
         Level,
-        consistency,
         consistency_from_contexts,
         mark_examples,
+        measure_consistency,
     )
-    from analysis.hypothesis.detection import Detection, DetectionCurve, detection, detection_curve
+    from analysis.hypothesis.detection import Detection, DetectionCurve, detection_curve, measure_detection
     from analysis.hypothesis.language import Context, Hypothesis, HypothesisError, Predicate
     from analysis.hypothesis.parsing import parse
     from analysis.hypothesis.ranking import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from analysis.rating.power import exact_power, neurons_needed
     from analysis.rating.ratings import UnblindedRating, ratings_from_rows, read_ratings
     from analysis.rating.report import results_to_json, summary_sentences
-    from analysis.rating.results import Results, results
+    from analysis.rating.results import Results, compute_results
     from analysis.similarity import PeakCounts, correlations, cosines, standardize, top_neurons
     from analysis.token_effects import TokenEffect, find_tokens, most_promoted, most_suppressed
 
@@ -64,17 +64,18 @@ __all__ = [
     "TokenEffect",
     "UnblindedRating",
     "bars_from_histogram",
-    "consistency",
+    "compute_results",
     "consistency_from_contexts",
     "correlations",
     "cosines",
-    "detection",
     "detection_curve",
     "difference",
     "exact_power",
     "exact_test",
     "find_tokens",
     "mark_examples",
+    "measure_consistency",
+    "measure_detection",
     "most_promoted",
     "most_suppressed",
     "neurons_needed",
@@ -85,7 +86,6 @@ __all__ = [
     "rank",
     "ratings_from_rows",
     "read_ratings",
-    "results",
     "results_to_json",
     "standardize",
     "summary_sentences",
@@ -99,11 +99,11 @@ _NAMES_BY_MODULE = {
     "hypothesis.consistency": (
         "Consistency",
         "Level",
-        "consistency",
+        "measure_consistency",
         "consistency_from_contexts",
         "mark_examples",
     ),
-    "hypothesis.detection": ("Detection", "DetectionCurve", "detection", "detection_curve"),
+    "hypothesis.detection": ("Detection", "DetectionCurve", "measure_detection", "detection_curve"),
     "hypothesis.language": ("Context", "Hypothesis", "HypothesisError", "Predicate"),
     "hypothesis.parsing": ("parse",),
     "hypothesis.ranking": (
@@ -118,7 +118,7 @@ _NAMES_BY_MODULE = {
     "rating.power": ("exact_power", "neurons_needed"),
     "rating.ratings": ("UnblindedRating", "ratings_from_rows", "read_ratings"),
     "rating.report": ("results_to_json", "summary_sentences"),
-    "rating.results": ("Results", "results"),
+    "rating.results": ("Results", "compute_results"),
     "similarity": ("PeakCounts", "correlations", "cosines", "standardize", "top_neurons"),
     "token_effects": ("TokenEffect", "find_tokens", "most_promoted", "most_suppressed"),
 }

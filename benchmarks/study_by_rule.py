@@ -21,7 +21,7 @@ from blindness import ARGS, serving
 from playwright.sync_api import Page, sync_playwright
 from records import write_record
 
-from analysis.rating import ratings_from_rows, results, summary_sentences
+from analysis.rating import compute_results, ratings_from_rows, summary_sentences
 from cache.reader import NeuronCache
 from dashboard.shared.annotations.database import Database
 from dashboard.studies.plan.cards import make_cards
@@ -116,7 +116,7 @@ def main() -> None:
             unblind(page, f"{address}/study?study={study}", given.picture)
             browser.close()
         rows = rating_rows(plan.design, store.ratings(study), store.key(study))
-    found = results(ratings_from_rows(rows), [side.model for side in sides])
+    found = compute_results(ratings_from_rows(rows), [side.model for side in sides])
     print(*summary_sentences(found), sep="\n")
     rules = {
         side.model: Counter(row["rule"] for row in rows if row["model"] == side.model).most_common()

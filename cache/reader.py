@@ -50,14 +50,14 @@ class Example:
 
 @dataclass(frozen=True)
 class RangeSample:
-    """An interval of a neuron's activation: its number of tokens, and a uniform sample of them."""
+    """A range of a neuron's activation: its number of tokens, and a uniform sample of them."""
 
     low: float
-    """Lower edge: outside the interval at or below zero, inside it above zero."""
+    """Lower edge: outside the range at or below zero, inside it above zero."""
     high: float
-    """Upper edge: inside the interval at or below zero and in the highest interval, else outside."""
+    """Upper edge: inside the range at or below zero and in the highest range, else outside."""
     count: int
-    """Exact number of tokens of the corpus in the interval."""
+    """Exact number of tokens of the corpus in the range."""
     examples: list[Example]
     """Tokens sampled without replacement; all of them where there are few."""
 
@@ -68,7 +68,7 @@ class ContextsKept:
 
     kinds: tuple[Kind, ...]
     n_ranks: int
-    """Number of examples of each neuron, hook and kind (and interval)."""
+    """Number of examples of each neuron, hook and kind (and range)."""
 
     def of(self, kind: str, rank: int) -> bool:
         """Return True if the context of an example is stored."""
@@ -123,7 +123,7 @@ class Neuron:
         return self._examples(hook, "bottom")
 
     def ranges(self, hook: str) -> list[RangeSample]:
-        """Return the intervals of activation, lowest first, each with its sample; none in version 1."""
+        """Return the ranges of activation, lowest first, each with its sample; none in version 1."""
         row = self._profile(hook)
         examples: dict[int | None, list[Example]] = {}
         for stored in self._cache.files.examples(self.layer, self.index, hook, "range"):

@@ -39,16 +39,16 @@ app.add_typer(study_app, name="study")
 def dashboard(
     models: Annotated[
         list[Path] | None,
-        typer.Option("--models", help="Folder with models, beside the bundled ones. Repeatable."),
+        typer.Option("--models", help="Folder with models, in addition to the bundled ones. Repeatable."),
     ] = None,
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8501,
     address: Annotated[
-        str, typer.Option(help="Address to serve on; 0.0.0.0 lets other machines in.")
+        str, typer.Option(help="Address to serve on; 0.0.0.0 lets other machines connect.")
     ] = "localhost",
     annotations: Annotated[
         str | None,
         typer.Option(
-            help="URL of the database of labels; by default a file in ~/.local/share/solu-explorer."
+            help="URL of the database of labels and studies. Default: a file in ~/.local/share/solu-explorer."
         ),
     ] = None,
     builds: Annotated[

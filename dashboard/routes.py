@@ -39,7 +39,7 @@ MAX_WAITING = 64
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _Model = TypeVar("_Model", bound=BaseModel)
-# Of their own: a rater does not wait for those who type.
+# Separate, so that a rater does not wait for people who type in the editor.
 _reading_limiter = anyio.CapacityLimiter(MAX_RUNNING)
 _rating_limiter = anyio.CapacityLimiter(MAX_RUNNING)
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ async def _handle(
         if limiter.statistics().tasks_waiting >= MAX_WAITING:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests: try again in a moment")
         async with limiter:
-            if await request.is_disconnected():  # typed on, or left: its response is of no use
+            if await request.is_disconnected():  # the person typed on or left: nobody needs the response
                 raise ClientDisconnect
             return await anyio.to_thread.run_sync(respond, content)
     except RequestError as error:

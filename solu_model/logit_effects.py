@@ -21,7 +21,7 @@ from solu_model.protocols import NeuronModel
 def direct_logit_effects(
     model: NeuronModel, layer: int, neurons: int | Sequence[int] | Tensor, *, fold: bool = False
 ) -> Tensor:
-    """Compute the direct effect of neurons on every logit, up to the scale of the final norm (paper 6.3).
+    """Compute the direct effect of neurons on every logit, up to the final norm's divisor (paper 6.3).
 
     Let r = W_out[n] `[D]` be the vector that neuron n writes to the residual stream. Then
 

@@ -33,7 +33,7 @@ class Level:
     """Sampled tokens that fit."""
     n_sampled: int
     share: Estimate
-    """Of all tokens of the range, those that fit."""
+    """Share of all tokens of the range that fit."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def mark_examples(predicate: Predicate, examples: Sequence[Example], vocabulary:
     return [predicate(context_from_example(example, vocabulary)) for example in examples]
 
 
-def consistency(predicate: Predicate, ranges: Sequence[RangeSample], vocabulary: Vocabulary) -> Consistency:
+def measure_consistency(
+    predicate: Predicate, ranges: Sequence[RangeSample], vocabulary: Vocabulary
+) -> Consistency:
     """Return the share of fitting peaks in every range above 0, from the cache's samples of each range.
 
     Args:

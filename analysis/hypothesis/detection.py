@@ -99,7 +99,7 @@ def detection_curve(values: Activations, marks: Marks) -> DetectionCurve:
     return _curve(_counts(values[marks]), _counts(values))
 
 
-def detection(
+def measure_detection(
     values: Activations, marks: Marks, contexts: npt.NDArray[np.int64], draws: int = 200, seed: int = 0
 ) -> Detection:
     """Score a neuron as a detector of the tokens that fit.

@@ -56,7 +56,7 @@ class Proposal:
     average_precision: float
     auc: float
     share: float
-    """Of all tokens, those that fit."""
+    """Share of all tokens that fit."""
 
 
 def preceding_text_hypotheses(

@@ -1,8 +1,8 @@
 """Statistics of a blinded rating study: in what share of a model's neurons do raters see one meaning?
 
-from analysis.rating import neurons_needed, read_ratings, results, summary_sentences
+from analysis.rating import neurons_needed, read_ratings, compute_results, summary_sentences
 
-print(*summary_sentences(results(read_ratings("ratings.csv"))), sep="\\n")
+print(*summary_sentences(compute_results(read_ratings("ratings.csv"))), sep="\\n")
 print(neurons_needed(0.35, 0.6))  # neurons of each model
 
 ratings.py     ratings of an unblinded study, from its export
@@ -18,17 +18,17 @@ from analysis.rating.exact import exact_test
 from analysis.rating.power import exact_power, neurons_needed
 from analysis.rating.ratings import UnblindedRating, ratings_from_rows, read_ratings
 from analysis.rating.report import results_to_json, summary_sentences
-from analysis.rating.results import Results, results
+from analysis.rating.results import Results, compute_results
 
 __all__ = [
     "Results",
     "UnblindedRating",
+    "compute_results",
     "exact_power",
     "exact_test",
     "neurons_needed",
     "ratings_from_rows",
     "read_ratings",
-    "results",
     "results_to_json",
     "summary_sentences",
 ]

@@ -39,7 +39,8 @@ class Comparison:
     first: str
     second: str
     difference: Estimate
-    """Of the mean shares, with Newcombe's hybrid score interval (Statistics in Medicine 17, 1998): MOVER."""
+    """Difference of the mean shares, with Newcombe's hybrid score interval by MOVER (Statistics in Medicine
+    17, 1998)."""
     p: float
     """Two-sided p-value of the exact test."""
     p_holm: float
@@ -81,7 +82,7 @@ class Results:
 
     sides: tuple[SideResult, ...]
     comparisons: tuple[Comparison, ...]
-    """Of every two sides, the later minus the earlier."""
+    """Comparisons of every two sides: the later minus the earlier."""
     raters: tuple[RaterResult, ...]
     layers: tuple[LayerResult, ...]
     alpha: Estimate
@@ -93,7 +94,7 @@ class Results:
     """Attention checks answered as expected, over all raters."""
 
 
-def results(ratings: Sequence[UnblindedRating], sides: Sequence[str] = ()) -> Results:
+def compute_results(ratings: Sequence[UnblindedRating], sides: Sequence[str] = ()) -> Results:
     """Compute the results of a study.
 
     Args:

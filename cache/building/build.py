@@ -29,7 +29,7 @@ from solu_model.text.tokenizer import tokenizer_hash
 
 
 class Stopped(RuntimeError):
-    """A build that was asked to stop before its end."""
+    """A build that was stopped by request before its end."""
 
 
 _MAX_DOCUMENTS_HELD = 50_000

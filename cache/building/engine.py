@@ -38,7 +38,7 @@ class Options:
     top_k: int = 20
     """Number of strongest and of weakest examples of each neuron and hook."""
     range_samples: int = 5
-    """Tokens sampled from each interval of activation."""
+    """Tokens sampled from each range of activation."""
     window: Window = WINDOW
     """Tokens kept around a strongest example's peak."""
     sample_window: Window = SAMPLE_WINDOW

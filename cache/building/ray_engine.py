@@ -1,4 +1,4 @@
-"""Build a cache on a Ray cluster, one shard a task.
+"""Build a cache on a Ray cluster, one shard for each task.
 
 solu cache build --engine ray --address HOST:6379 --model MODEL --data PATH --out OUT
 

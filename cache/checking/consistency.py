@@ -59,7 +59,7 @@ def _check_corpus(cache: NeuronCache) -> Iterator[str]:
     expected = len(cache.layers) * len(cache.hooks) * model.d_vocab if cache.manifest.by_token else 0
     n_rows = len(cache.files.read(schema.TOKENS, columns=["token"]))
     if n_rows != expected:
-        yield f"{schema.TOKENS} has {n_rows:,} rows, expected {expected:,}, one a layer, hook and token"
+        yield f"{schema.TOKENS} has {n_rows:,} rows, expected {expected:,}: one for each layer, hook, token"
     n_sampled = int(_lengths(cache.sample()["tokens"]).sum())
     most = min(corpus.n_tokens, cache.manifest.sample_tokens or 0)
     if n_sampled > most:
@@ -102,7 +102,7 @@ def _check_profiles(
         return
     neurons = table["neuron"].to_numpy()
     wrong = _sums(table["range_count"]) != _sums(table["bin_counts"])
-    yield from _sentence(wrong, f"{name}: intervals that do not sum to the count", neurons)
+    yield from _sentence(wrong, f"{name}: ranges that do not sum to the count", neurons)
     for hook, summary in summaries.items() if cache.manifest.version >= 3 else ():
         rows = table.filter(pc.equal(table["hook"], hook))
         for column in schema.MOMENTS:

@@ -31,7 +31,7 @@ def build(
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
-    sample: Annotated[float, typer.Option(help="Share of the documents to read, above 0 to 1.")] = 1.0,
+    sample: Annotated[float, typer.Option(help="Share of the documents to read: above 0, at most 1.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of that share and of every sample in the cache.")] = 0,
     layers: Annotated[
         list[int] | None,
@@ -41,7 +41,7 @@ def build(
         int, typer.Option(help="Number of strongest and of weakest examples for each neuron and hook.")
     ] = 20,
     range_samples: Annotated[
-        int, typer.Option(help="Number of tokens sampled from each interval of activation.")
+        int, typer.Option(help="Number of tokens sampled from each range of activation.")
     ] = 5,
     window: Annotated[
         tuple[int, int], typer.Option(help="Tokens kept before and after the peak of a strongest example.")

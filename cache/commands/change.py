@@ -33,7 +33,7 @@ def contexts(
 
     kinds: tuple[Kind, ...] = ("top", "bottom", "range") if everything else ("top",)
     n = add_contexts(path, data, load_tokenizer(tokenizer or model), kinds=kinds, n_ranks=ranks)
-    Console().print(f"{n:,} contexts kept in {path}")
+    Console().print(f"{n:,} contexts added to {path}")
 
 
 def trim(
@@ -41,7 +41,7 @@ def trim(
     out: Annotated[Path, typer.Option(help="Folder to write; it may be the same.")],
     top_k: Annotated[int | None, typer.Option(help="Number of strongest and of weakest examples.")] = None,
     range_samples: Annotated[
-        int | None, typer.Option(help="Number of tokens sampled from each interval of activation.")
+        int | None, typer.Option(help="Number of tokens sampled from each range of activation.")
     ] = None,
     window: Annotated[
         tuple[int, int] | None,

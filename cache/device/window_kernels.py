@@ -16,7 +16,7 @@ from cache.statistics.sample_kernels import offer_token
 def offer_tokens(  # type: ignore[no-untyped-def]
     candidates, windows, hook, context, base, limit, lists, neuron_keys, n_before, n_after
 ):
-    """Offer tokens to the samples of their neurons' intervals, in the order given.
+    """Offer tokens to the samples of their neurons' ranges, in the order given.
 
     Args:
         candidates: `[4, C]` int64: position, neuron, high half of the priority and bin of each candidate.

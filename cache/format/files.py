@@ -22,7 +22,7 @@ class StoredExample(NamedTuple):
     """An example as it is stored, without its document's provenance."""
 
     interval: int | None
-    """Index of a sampled example's interval, None for other kinds."""
+    """Index of a sampled example's range, None for other kinds."""
     value: float
     """Activation at the peak."""
     tokens: npt.NDArray[np.int32]
@@ -58,7 +58,7 @@ class Files(ABC):
 
     @abstractmethod
     def profile(self, layer: int, neuron: int, hook: str) -> Row:
-        """Return the columns of a neuron's profile: histogram, intervals, tokens, sources."""
+        """Return the columns of a neuron's profile: histogram, ranges, tokens, sources."""
 
     @abstractmethod
     def examples(self, layer: int, neuron: int, hook: str, kind: Kind) -> list[StoredExample]:

@@ -27,7 +27,7 @@ EXAMPLES = "examples"
 
 Hook = Literal["hook_mid", "hook_post"]
 Kind = Literal["top", "bottom", "range"]
-"""Kinds of examples: strongest, weakest, sampled from an interval of activation."""
+"""Kinds of examples: strongest, weakest, sampled from a range of activation."""
 
 NEURONS_PER_PART = 64
 """Neurons whose rows share a file of `profiles` and of `examples`."""
@@ -101,7 +101,7 @@ class CorpusRecord(Record):
     """Sum modulo 2^256 of the documents' digests (`cache.statistics.identity`), which no order changes.
     Version 1: SHA-256 of all texts in the order read, each after its length as 8 little-endian bytes."""
     sources: list[SourceRecord] = []
-    """In name order. Version 1 has none."""
+    """Sources in name order. Version 1 has none."""
 
 
 class Manifest(Record):
@@ -120,7 +120,7 @@ class Manifest(Record):
     top_k: int = Field(ge=1)
     """Most strongest, and most weakest, examples of each neuron and hook."""
     range_samples: int | None = Field(default=None, ge=1)
-    """Tokens sampled from each interval of activation."""
+    """Tokens sampled from each range of activation."""
     window_before: int = Field(ge=0)
     """Tokens kept before the peak of a strongest example."""
     window_after: int = Field(ge=0)

@@ -42,14 +42,14 @@ class TokenizedDocument:
     """A document as tokens."""
 
     id: int
-    """Its name, the lowest 63 bits of `digest`."""
+    """Name of the document: the lowest 63 bits of `digest`."""
     digest: int
     """See `cache.statistics.identity.document_digest`."""
     n_bytes: int
     """Length of its text in UTF-8."""
     provenance: Provenance
     tokens: npt.NDArray[np.int64]
-    """Without a BOS; of a skipped document empty."""
+    """Token ids without a BOS; empty for a skipped document."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class BuildState:
         )
 
     def count(self, document: TokenizedDocument, n_contexts: int) -> None:
-        """Count a document that is read, as so many contexts."""
+        """Count a document that was read and cut into `n_contexts` contexts."""
         self.n_documents += 1
         self.n_contexts += n_contexts
         self.n_tokens += len(document.tokens)

@@ -26,7 +26,7 @@ class StatisticsOptions:
     top_k: int = 20
     """Number of strongest and of weakest examples."""
     range_samples: int = 5
-    """Tokens sampled from each interval of activation."""
+    """Tokens sampled from each range of activation."""
     window: Window = WINDOW
     """Tokens kept around the peak of a strongest example."""
     sample_window: Window = SAMPLE_WINDOW
@@ -61,7 +61,7 @@ class HookStatistics:
 
     @classmethod
     def empty(cls, d_mlp: int, n_hooks: int, d_vocab: int, options: StatisticsOptions) -> "HookStatistics":
-        """Return the statistics of no tokens, for models of `n_hooks` hooks a layer."""
+        """Return the statistics of no tokens, for models of `n_hooks` hooks in each layer."""
 
         def zeros(*shape: int) -> npt.NDArray[np.int64]:
             array = np.empty(shape, dtype=np.int64)

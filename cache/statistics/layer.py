@@ -62,9 +62,9 @@ class LayerStatistics:
         self.limits = [SampleLimits.of(hook, self.keys) for hook in hooks]
         self.accumulators: list[Flushable] = []
         self.on_device = False
-        """True once a `DeviceAccumulator` adds to it, which must be the only one."""
+        """True once a `DeviceAccumulator` adds to the layer; it must be the only accumulator."""
         self.lock = Lock()
-        """Of counts, sums and extremes; slices have locks of their own."""
+        """Lock of counts, sums and extremes; each slice has its own lock."""
         self.spans = [
             NeuronSpan(first, self.d_mlp, n_threads) for first in range(0, self.d_mlp, scan_kernels.SPAN)
         ]
@@ -90,7 +90,7 @@ class LayerStatistics:
             return
         self._next_update = int(self._n_tokens * _UPDATE_GROWTH)
         for hook, limits in zip(self.hooks, self.limits, strict=True):
-            fresh = limits.cutoffs.copy()  # other threads go on reading the old ones
+            fresh = limits.cutoffs.copy()  # other threads continue to read the old ones
             for span in self.spans:
                 for part in span.slices:
                     with part.lock:
@@ -156,7 +156,7 @@ class SampleLimits:
     cutoffs: npt.NDArray[np.uint32]
     """See `sample_kernels.initial_cutoffs`. Replaced and never written to, since threads read it unlocked."""
     top: npt.NDArray[np.uint64]
-    """`[M]`, as the next."""
+    """`[M]`, for the lists of strongest examples; `bottom` is for those of weakest examples."""
     bottom: npt.NDArray[np.uint64]
 
     @classmethod

@@ -1,10 +1,10 @@
-"""Intervals of activation, each with a uniform sample of its tokens, although the maximum is known last.
+"""Ranges of activation, each with a uniform sample of its tokens, although the maximum is known last.
 
-A neuron's ten intervals reach from 0 to its maximum; their edges are the nearest edges of histogram bins.
+A neuron's ten ranges reach from 0 to its maximum; their edges are the nearest edges of histogram bins.
 While the corpus is read, a neuron has one sample for each of its highest bins (the tracked ones), one for
 all positive values below them, and one for all other values. When the maximum rises, the lowest tracked
 bins join the sample below them: the tokens of lowest priority of a union are among those of its parts. At
-the end each interval is a union of whole samples, and its sample is the one that a pass would have drawn
+the end each range is a union of whole samples, and its sample is the one that a pass would have drawn
 that knew the maximum from the start.
 """
 
@@ -18,7 +18,7 @@ from cache.statistics import example_lists
 from cache.statistics.example_lists import ExampleLists
 
 N_INTERVALS = 10
-"""Intervals above 0."""
+"""Ranges above 0."""
 # With eight bins to an octave, 27 to 29 bins lie from that of a tenth of a value to that of the value.
 N_TRACKED = 29
 """Tracked bins, which always reach from the maximum down to a tenth of it."""
@@ -35,22 +35,22 @@ def first_base() -> int:
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval of activation: consecutive bins of the histogram."""
+    """A range of activation: consecutive bins of the histogram."""
 
     first_bin: int
     last_bin: int
-    """Inclusive."""
+    """Index of the last bin, inclusive."""
     low: float
-    """Lower edge: outside the interval at or below zero, inside it above zero."""
+    """Lower edge: outside the range at or below zero, inside it above zero."""
     high: float
-    """Upper edge: inside the interval at or below zero and in the highest one, else outside."""
+    """Upper edge: inside the range at or below zero and in the highest one, else outside."""
 
 
 def intervals(maximum: float) -> list[Interval]:
-    """Return the intervals of a neuron, lowest first: one at or below zero, then up to ten to its maximum.
+    """Return the ranges of a neuron, lowest first: one at or below zero, then up to ten to its maximum.
 
     Edges are the bin edges nearest to k/10 of the maximum, the lower of two equally near. Where two of them
-    coincide, because a bin is wider than a tenth of the maximum, two intervals become one.
+    coincide, because a bin is wider than a tenth of the maximum, two ranges become one.
 
     Args:
         maximum: the highest activation; NaN where nothing was counted.
@@ -59,7 +59,7 @@ def intervals(maximum: float) -> list[Interval]:
     if not maximum > 0:
         return result
     edges = bin_edges()
-    # Edges are compared as bins, so an interval is always a union of whole bins.
+    # Edges are compared as bins, so a range is always a union of whole bins.
     top = int(bin_index(np.array([maximum], dtype=np.float32))[0])
     first = ZERO + 1
     for k in range(1, N_INTERVALS + 1):
@@ -119,7 +119,7 @@ def rebased(
 
 
 def lists_of(interval: Interval, base: int) -> list[int]:
-    """Return the indices of the lists of a neuron that together sample an interval."""
+    """Return the indices of the lists of a neuron that together sample a range."""
     if interval.last_bin <= ZERO:
         return [NOT_POSITIVE]
     bins = range(max(interval.first_bin, base), interval.last_bin + 1)
@@ -128,6 +128,6 @@ def lists_of(interval: Interval, base: int) -> list[int]:
 
 
 def counts_of(interval: Interval, counts: npt.NDArray[np.int64]) -> int:
-    """Return the exact number of tokens in an interval, from the histogram `[N_BINS]`."""
+    """Return the exact number of tokens in a range, from the histogram `[N_BINS]`."""
     assert len(counts) == N_BINS
     return int(counts[interval.first_bin : interval.last_bin + 1].sum())

@@ -1,4 +1,4 @@
-"""Compiled loops that choose the tokens in the samples of a neuron's intervals of activation.
+"""Compiled loops that choose the tokens in the samples of a neuron's ranges of activation.
 
 Nearly every token enters no sample. `update_cutoffs` gives each neuron one value and one priority, its
 cutoffs, by which the scan skips most of these tokens with two comparisons; `offer_tokens` examines the rest,

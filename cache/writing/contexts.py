@@ -52,7 +52,7 @@ def add_contexts(
         data: the text that the cache was built from.
         tokenizer: the tokenizer that the cache was built with.
         kinds: kinds of the examples: strongest, weakest, sampled.
-        n_ranks: number of examples of each neuron, hook and kind (and interval); all where None.
+        n_ranks: number of examples of each neuron, hook and kind (and range); all where None.
         progress: draw a progress bar.
 
     Returns:

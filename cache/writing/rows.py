@@ -172,9 +172,9 @@ def example_rows(layer: int, index: int, rows: slice, hook: HookStatistics, stat
 
 
 def _samples(rows: slice, hook: HookStatistics, k: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield the k samples of every interval: neuron, interval, rank, list and slot.
+    """Yield the k samples of every range: neuron, range, rank, list and slot.
 
-    Neuron and list are counted from the first of `rows`. An interval is a union of lists, whose samples are
+    Neuron and list are counted from the first of `rows`. A range is a union of lists, whose samples are
     merged by priority, with ties broken as in `example_lists`.
     """
     for n in range(rows.stop - rows.start):

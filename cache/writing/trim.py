@@ -138,7 +138,7 @@ def _copy_neurons(cache: NeuronCache, manifest: Manifest, folder: Path) -> None:
 
 
 def _copy_examples(source: Path, target: Path, manifest: Manifest) -> list[Integers]:
-    """Write one file of examples; return the documents that they come from, an array a row group."""
+    """Write one file of examples; return the documents that they come from, one array for each row group."""
     target.parent.mkdir(parents=True, exist_ok=True)
     documents = []
     with (
@@ -179,7 +179,7 @@ def _cut_windows(table: pa.Table, manifest: Manifest) -> pa.Table:
     for name in (f"levels_{hook}" for hook in manifest.hooks):
         levels = _array(table[name])
         if levels.null_count or (pc.binary_length(levels).to_numpy() != lengths).any():
-            raise ValueError("windows without an activation a token")
+            raise ValueError("windows without an activation for each token")
         table = _replace(table, name, _slices(levels, first, last))
     return table
 

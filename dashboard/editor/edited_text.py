@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from difflib import SequenceMatcher
 
 MAX_TEXT = 200_000
-"""UTF-16 code units that the editor holds. It cuts off the rest, and says so."""
+"""Most UTF-16 code units that the editor holds. It cuts off the rest, with a message."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

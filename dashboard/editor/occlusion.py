@@ -23,7 +23,7 @@ class SingleEdit:
     text: str
     old: str
     new: str
-    """Empty if the token was removed."""
+    """Text of the replacement; empty if the token was removed."""
     offset: int
     """Index of the edited character in the text before the edit."""
     peak: float

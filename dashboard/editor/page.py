@@ -95,7 +95,7 @@ def draw_editor(place: Place, workspace: Workspace) -> None:
     `reading_route` on every key.
     """
     # The context bar may have moved while the browser sent an edit. Streamlit then reruns the fragment
-    # alone, with the place of before.
+    # alone, with the previous place.
     in_bar = tuple(st.session_state[widget_key(name)] for name in ("layer", "neuron", "hook"))
     if in_bar != (place.layer, place.neuron, place.hook):
         st.rerun()
@@ -115,7 +115,7 @@ def draw_editor(place: Place, workspace: Workspace) -> None:
         data = component_data(place, workspace, browser_is_current, PANELS[panel].follows_caret)
         live_editor(data, COMPONENT_KEY)
     try:
-        places.cache_of(place.model)  # checks again that the checkpoint on disk is the cache's
+        places.cache_of(place.model)  # checks again that the checkpoint on disk belongs to the cache
         current = read_current_text(place, workspace)
     except (ModelError, CacheError):
         return  # the component meets the same error, shows it and keeps the text

@@ -58,9 +58,9 @@ def read_text(request: ReadingRequest) -> dict[str, Any]:
 
     Returns:
         `start` and `ends` (offsets of the tokens that are read, in UTF-16 code units), `values` (by hook, an
-        activation a token), `n_read` and `n_all` (numbers of tokens), `n_ctx`, `scale` (the activation of the
-        strongest colour), `original_tokens` (for each token its index among those of `original`, -1 for a new
-        one; empty without `original`) and `pinned` (`scale` and `values` of each pinned neuron).
+        activation for each token), `n_read` and `n_all` (numbers of tokens), `n_ctx`, `scale` (the activation
+        of the strongest colour), `original_tokens` (for each token its index in `original`, -1 for a new one;
+        empty without `original`) and `pinned` (`scale` and `values` of each pinned neuron).
 
     Raises:
         ModelError: there is no such model, or it cannot be run.
@@ -95,7 +95,7 @@ def read_text(request: ReadingRequest) -> dict[str, Any]:
 
 
 def _piece_values(tokens: TextTokens, values: npt.NDArray[np.float32]) -> list[float]:
-    """Return an activation a piece, to as many digits as float32 holds."""
+    """Return an activation for each piece, to as many digits as float32 holds."""
     return [float(f"{v:.7g}") for v in activations_by_piece(np.nan_to_num(values), tokens.pieces)]
 
 

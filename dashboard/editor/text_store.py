@@ -63,10 +63,13 @@ def load_text(name: str) -> StoredText:
     except FileNotFoundError as error:
         raise AddressError(
             f"no text {name} is stored here: the address comes from another server, or the text was deleted "
-            f"as one of the oldest (at most {MAX_TEXTS:,} are stored)"
+            f"as one of the oldest (at most {MAX_TEXTS:,} are stored). Open the editor without it"
         ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise AddressError(f"the stored text {name} cannot be read ({error}): the file is damaged") from error
+        raise AddressError(
+            f"the stored text {name} cannot be read ({error}): its file is damaged. Open the editor "
+            "without it"
+        ) from error
     return text
 
 

@@ -20,7 +20,7 @@ class TokenNeuron:
     neuron: int
     activation: float
     share: float
-    """Of the neuron's maximum in the corpus."""
+    """Activation as a share of the neuron's maximum in the corpus."""
 
 
 def nearest_to_maximum(current: CurrentText, n: int = 10) -> list[TokenNeuron]:

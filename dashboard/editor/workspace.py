@@ -47,7 +47,7 @@ class Workspace:
     results: dict[str, tuple[ResultKey, Any]] = field(default_factory=dict)
     """Last result of each computation that a panel starts on request, with its key."""
     id: str = field(default_factory=lambda: secrets.token_hex(8))
-    """Random, so that two workspaces with the same text differ."""
+    """Random identifier, so that two workspaces with the same text differ."""
     n_replaced: int = 0
     """Number of times that the server replaced the text in the browser."""
     _peaks: dict[tuple[ResultKey, str], float] = field(default_factory=dict)

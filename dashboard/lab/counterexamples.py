@@ -41,9 +41,8 @@ def find_counterexamples(place: Place, hypothesis: str, sample: Sample) -> Count
     misfits = np.flatnonzero(~marks & (acts_N > silent_up_to))
     misfits = misfits[np.argsort(-acts_N[misfits], kind="stable")]
     silent = np.flatnonzero(marks & (acts_N <= silent_up_to))
-    drawn = np.random.default_rng(0).permutation(
-        silent
-    )  # the lowest activation is no more telling than others
+    # At random: among silent tokens, a lower activation is no stronger evidence.
+    drawn = np.random.default_rng(0).permutation(silent)
     return Counterexamples(
         misfits=_view_data(place, hypothesis, sample, misfits, "misfits"),
         silent=_view_data(place, hypothesis, sample, drawn, "silent"),

@@ -17,7 +17,7 @@ _KEY = ("model_sha256", "layer", "neuron")
 
 
 def to_json(hypotheses: Iterable[Hypothesis]) -> str:
-    """Return an object with format and version, and an array with one hypothesis a line."""
+    """Return an object with format and version, and an array with one hypothesis in each line."""
     rows = ({name: fields[name] for name in _FIELDS} for fields in map(flat, hypotheses))
     lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
     return f'{{"format": "{FORMAT}", "version": {VERSION}, "hypotheses": [\n{lines}\n]}}\n'

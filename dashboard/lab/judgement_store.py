@@ -1,4 +1,4 @@
-"""The store of judgements: examples that a person called consistent with an idea, inconsistent or unsure.
+"""The store of judgements: whether examples are consistent with an explanation, by a person's judgement.
 
 A judgement is of a token in its document, so it holds before and after the LayerNorm. No Streamlit.
 """
@@ -42,12 +42,12 @@ JUDGEMENT_ROWS = AppendOnlyTable(
 
 @dataclass(frozen=True, slots=True)
 class Idea:
-    """An idea by which a person judges a neuron's examples."""
+    """An explanation by which a person judges a neuron's examples. (The database calls it an idea.)"""
 
     key: Key
     user: UserName
     idea: Annotated[Text, Field(min_length=1, max_length=200)]
-    """In words."""
+    """The explanation in words."""
 
 
 class JudgementStore:
@@ -62,7 +62,7 @@ class JudgementStore:
         database.create_tables(JUDGEMENT_ROWS.metadata)
 
     def ideas(self, key: Key, user: str) -> list[str]:
-        """Return every idea that a person judged a neuron by, the last one first."""
+        """Return every explanation that a person judged a neuron by, the last one first."""
         with self._database.reading() as connection:
             return JUDGEMENT_ROWS.values(connection, "idea", **asdict(key), user=user)
 
@@ -94,7 +94,7 @@ class JudgementStore:
 
 
 def blind_order(idea: Idea, tokens: Sequence[Token]) -> list[Token]:
-    """Return each token once, in an order that depends on person and idea alone.
+    """Return each token once, in an order that depends on the person and the explanation alone.
 
     So it says nothing about the activations, and is the same after a reload.
     """

@@ -107,5 +107,5 @@ def _sample(place: Place, n_contexts: int, n_tokens: int) -> Sample:
         seconds=2
         * n_parameters
         * n_tokens
-        / FLOPS_PER_SECOND,  # a forward pass: 2 flops a parameter and token
+        / FLOPS_PER_SECOND,  # a forward pass: 2 flops per parameter and token
     )

@@ -10,9 +10,9 @@ import numpy as np
 import streamlit as st
 
 from analysis.histogram_bars import Bars, bars_from_histogram
-from analysis.hypothesis import Consistency, consistency, mark_examples, parse
+from analysis.hypothesis import Consistency, mark_examples, measure_consistency, parse
 from analysis.hypothesis.consistency import consistency_from_contexts
-from analysis.hypothesis.detection import Detection, detection
+from analysis.hypothesis.detection import Detection, measure_detection
 from dashboard.lab.sample_activations import Sample
 from dashboard.lab.sample_marks import context_indices, mark_sample
 from dashboard.shared.components.token_view import token_view_data
@@ -85,7 +85,7 @@ def _consistency(
     for hook in cache.hooks:
         ranges = cache.neuron(layer, neuron).ranges(hook)
         if _sample is None:
-            results[hook] = consistency(parse(hypothesis), ranges, cache.vocabulary)
+            results[hook] = measure_consistency(parse(hypothesis), ranges, cache.vocabulary)
         else:
             acts_N = np.array(_sample.activations(hook)[neuron], dtype=np.float32)
             marks, contexts = mark_sample(_place, hypothesis, n_contexts), context_indices(_place, n_contexts)
@@ -112,6 +112,6 @@ def _detection(
 ) -> dict[str, Detection]:
     marks, contexts = mark_sample(_place, hypothesis, n_contexts), context_indices(_place, n_contexts)
     return {
-        hook: detection(np.array(_sample.activations(hook)[neuron]), marks, contexts)
+        hook: measure_detection(np.array(_sample.activations(hook)[neuron]), marks, contexts)
         for hook in _place.cache.hooks
     }

@@ -20,7 +20,7 @@ _MOST_ERRORS = 5  # named in a message
 
 
 def to_json(annotations: Iterable[Annotation]) -> str:
-    """Return an object with format and version, and an array with one annotation a line."""
+    """Return an object with format and version, and an array with one annotation in each line."""
     rows = ",\n".join("  " + json.dumps(_flat(a), ensure_ascii=False) for a in annotations)
     return f'{{"format": "{FORMAT}", "version": {VERSION}, "annotations": [\n{rows}\n]}}\n'
 

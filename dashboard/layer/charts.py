@@ -1,4 +1,4 @@
-"""Figures of a layer's page, in plotly: distributions, strengths at both hooks, all layers as boxes."""
+"""Figures of a layer's page, in plotly: distributions, maxima at both hooks, all layers as boxes."""
 
 import numpy as np
 import plotly.graph_objects as go

@@ -67,8 +67,8 @@ def draw_maxima(place: Place, maxima: Maxima) -> None:
         "" if n == maxima.n_neurons else f" {n:,} of {maxima.n_neurons:,} are drawn, evenly spaced by index."
     )
     st.caption(
-        f"Each point is a neuron; click it to open the neuron.{sample} LayerNorm amplifies neurons that lie "
-        "above the others more."
+        f"Each point is a neuron; click it to open the neuron.{sample} LayerNorm amplifies a neuron more, "
+        "the higher it lies above the others."
     )
     alt = "Maximum of every neuron before and after LayerNorm. A point opens its neuron."
     point = draw_clickable(maxima_figure(maxima), "maxima", alt)

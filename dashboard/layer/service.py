@@ -23,9 +23,9 @@ class LayerSummary:
     """Distributions of the neurons of a layer at one hook."""
 
     distributions: list[Distribution]
-    """In the order of `QUANTITIES`."""
+    """One distribution for each quantity, in the order of `QUANTITIES`."""
     maxima: Maxima | None
-    """At both hooks; None for a model with one hook."""
+    """Maxima at both hooks; None for a model with one hook."""
 
 
 def layer_summary(place: Place) -> LayerSummary:

@@ -1,4 +1,4 @@
-"""Builds of caches, each in a process of its own that outlives the page and the server.
+"""Builds of caches, each in its own process, which outlives the page and the server.
 
 A build's files are in the folder `neurons.job` beside the model's cache: `job.json` the request,
 `progress.json` written by the build, `output.log` its output, `stop` if a stop was requested. The process
@@ -67,7 +67,7 @@ class BuildProgress(BaseModel):
     n_bytes: int
     """Bytes of text read."""
     total_bytes: int | None
-    """None where the size of the text is unknown."""
+    """Size of the text in bytes; None if it is not known."""
     tokens_per_second: float
     seconds_left: float | None
     memory: int
@@ -83,9 +83,9 @@ class Build(BaseModel):
     request: BuildRequest | None
     progress: BuildProgress | None
     can_resume: bool
-    """Its progress was saved."""
+    """True if the build's progress was saved."""
     output: str
-    """The end of its output."""
+    """The end of the build's output."""
 
 
 def check_text_path(text: str) -> Path:

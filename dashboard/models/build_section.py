@@ -56,7 +56,7 @@ def _draw_form(model: ModelFolder, key: str) -> None:
             text = st.text_input(
                 "Text: a file or folder on this server", placeholder="/data/text",
                 help="Parquet or JSON lines with a column named text, or plain text. It is only read. "
-                "Passages of it are shown as examples.",
+                "Parts of it are shown as examples.",
             )  # fmt: skip
             percent = st.number_input("Documents read, %", 0.01, 100.0, 100.0, width=140)
         submitted = st.form_submit_button("Build the cache", icon=":material/build:")

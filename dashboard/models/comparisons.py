@@ -48,7 +48,7 @@ def _draw_curves(
         "tokenizer can be compared."
     )
     if baseline is not None and (baseline not in curves or len(curves) == 1):
-        st.info(f"There is no loss curve of {plain(baseline)} and another model to compare.")
+        st.info(f"There are no loss curves of both {plain(baseline)} and another model to compare.")
         return
     relative = f", relative to {baseline}" if baseline else ""
     st.plotly_chart(
@@ -60,7 +60,7 @@ def _draw_curves(
 def _draw_sources(
     losses: dict[str, dict[str, float]], styles: Mapping[str, ModelStyle], baseline: str | None
 ) -> None:
-    st.subheader("Loss on held-out text", anchor=False)
+    st.subheader("Held-out loss", anchor=False)
     st.caption(
         "Bits per byte, by source of text; models with any tokenizer can be compared. "
         "Measured by `solu evaluate --data TEXT --out MODEL/evaluation.json`."
@@ -79,7 +79,7 @@ def _draw_sources(
 def _draw_tasks(tasks: Mapping[str, Sequence[TaskResult]], styles: Mapping[str, ModelStyle]) -> None:
     st.subheader("The paper's tasks", anchor=False)
     st.caption(
-        "Share of correct answers, zero-shot, with 95% intervals; the dotted lines are guessing. "
+        "Share of correct answers, zero-shot, with 95% intervals; dotted lines show the score of guessing. "
         "Measured by `solu evaluate --tasks all`, with lm-eval."
     )
     st.plotly_chart(

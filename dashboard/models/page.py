@@ -52,7 +52,7 @@ def description(model: ModelFolder) -> list[str]:
         )
     if isinstance(tokens := model.training.get("tokens"), int):
         loss = model.bits_per_byte
-        held_out = "" if loss is None else f" · {loss:.3f} bits per byte on held-out text"
+        held_out = "" if loss is None else f" · held-out loss {loss:.3f} bits per byte"
         lines.append(f"Trained on {tokens:,} tokens{held_out}")
     return lines
 

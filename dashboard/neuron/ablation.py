@@ -23,7 +23,7 @@ from dashboard.shared.places import open_cache
 from dashboard.shared.running.running_model import RunningModel, checkpoint_version, running_model_at
 
 Replacement = Literal["zero", "mean", "held"]
-"""Replacement of the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the scale of the final norm
+"""Replacement of the neuron's `hook_post`: 0, its mean over the corpus, or 0 with the final norm's divisor
 held at its value with the neuron."""
 
 REPLACEMENT = "output_replacement"

@@ -16,7 +16,7 @@ KEYS: Keys = [
     (f"4 to {list(DIGITS)[-1]}", "the panels beside the examples, from the left"),
     ("h", "before or after the LayerNorm"),
     ("x", "a random neuron"),
-    ("l", "the list of neurons, where you were"),
+    ("l", "the list of neurons, as you left it"),
     ("b", "compare with another neuron"),
     ("t", "test a hypothesis in the lab"),
     ("Enter", "on a bar of a histogram: samples of its range"),

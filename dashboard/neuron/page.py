@@ -21,13 +21,14 @@ from dashboard.shared.page_paths import MODELS, NEURON
 from dashboard.shared.place import Place
 
 TOUR = [
-    "Left: the texts that make this neuron fire, redder where it fires more strongly. Hover over a token, or "
-    "walk the tokens of an example with the arrow keys, to read the values before and after the LayerNorm.",
-    "Above them: the strongest, the weakest, or a uniform sample from every range of activation. Does the "
-    "neuron mean the same where it fires weakly?",
-    "Right: how often it takes which value over every token of the corpus; a click on a bar shows texts from "
-    "there. Below: what the neuron does to the output, similar neurons, your notes.",
-    "The address of this page restores all of it: send it to a colleague. Press ? for the keys.",
+    "Left: examples of text on which this neuron fires; the redder a token, the stronger the activation. "
+    "Hover over a token, or use the arrow keys in an example, to read the values before and after the "
+    "LayerNorm.",
+    "Above the examples: choose the strongest, the weakest, or a uniform sample from every range of "
+    "activation. Does the neuron mean the same where it fires weakly?",
+    "Right: histograms of its activation over every token of the corpus; a click on a bar shows examples "
+    "from its range. Below: the effect on the output, similar neurons, your notes.",
+    "The address of this page restores everything on it: send it to a colleague. Press ? for the keys.",
 ]
 
 

@@ -20,7 +20,7 @@ class WholeContext:
     """A whole context, ready to be drawn."""
 
     data: dict[str, Any]
-    """Of the token view."""
+    """Data of the token view."""
     description: str
     """Origin of the text, and whether its values were computed or stored."""
 
@@ -42,7 +42,8 @@ def whole_context(place: Place, name: str) -> WholeContext:
     tokens = place.cache.context(example)
     if tokens is None:
         raise CacheError(
-            "the cache keeps no whole context of this example: `solu cache contexts` puts them beside it"
+            "the cache keeps no whole context of this example: add whole contexts to the cache with "
+            "`solu cache contexts`"
         )
     peak = example.position - example.context_start
     description = (
@@ -52,10 +53,10 @@ def whole_context(place: Place, name: str) -> WholeContext:
     try:
         of_layer = running_model_at(place).activations(tokens, place.layer, place.cache.hooks)
         activations = {hook: values[:, place.neuron] for hook, values in of_layer.items()}
-        description += " The model has just run it."
+        description += " The values were computed just now."
     except ModelError as error:
         activations = {hook: _stored(example, hook, len(tokens)) for hook in place.cache.hooks}
-        description += f" Values are known near the peak alone, from the cache: {error}"
+        description += f" Only the values near the peak are known, from the cache: {error}"
     whole = replace(example, tokens=tokens, peak=peak, activations=activations)
     data = token_view_data(
         [Group("", [whole])],

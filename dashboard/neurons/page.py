@@ -82,7 +82,7 @@ def page_choice(listing: Listing, page: Page, show: Any) -> None:
     """Draw the choice of the page, if there are several."""
     if page.n_pages == 1:
         return
-    key = f"list_page_{page.number}"  # a widget a page, so that it shows the page of the address
+    key = f"list_page_{page.number}"  # one widget for each page, so that it shows the page of the address
     st.pagination(
         page.n_pages,
         default=page.number,

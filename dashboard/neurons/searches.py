@@ -99,7 +99,7 @@ def _search(
 def _token(place: Place, search: Search) -> int:
     offered = matching_tokens(place, search.text)
     if not offered:
-        raise SearchError(f"no token of the vocabulary holds {search.text!r}: try a shorter part of it")
+        raise SearchError(f"no token of the vocabulary contains {search.text!r}: try a shorter part of it")
     return search.token if search.token in offered else offered[0]
 
 
@@ -114,8 +114,8 @@ def _by_token(place: Place, layers: Sequence[int], token: int) -> SearchResult:
         tables.append(_table(layer, neurons, means / _maxima(place, layer)[neurons]))
     return SearchResult(
         pa.concat_tables(tables),
-        "mean on it",
-        f"The neurons of each layer whose mean activation on {_name(place, token)} is highest, as a share "
+        "mean on the token",
+        f"Neurons of each layer whose mean activation on {_name(place, token)} is highest, as a share "
         "of their own maximum.",
         is_share=True,
     )
@@ -127,10 +127,12 @@ def _by_effect(place: Place, layers: Sequence[int], token: int, sign: int) -> Se
         effect = effects.of_token(replace(place, layer=layer), token).astype(np.float64) * sign
         neurons = np.flatnonzero(effect > 0)
         tables.append(_table(layer, neurons, effect[neurons]))
-    deeper = "" if place.cache.manifest.model.n_layers == 1 else " The direct path alone, past later layers."
+    deeper = (
+        "" if place.cache.manifest.model.n_layers == 1 else " The direct path alone, without later layers."
+    )
     return SearchResult(
         pa.concat_tables(tables),
-        "effect on it",
+        "effect on the token",
         f"What a neuron adds to the logit of {_name(place, token)} for each unit of hook_post.{deeper}",
         sign=sign,
     )
@@ -141,9 +143,9 @@ def _by_peaks(place: Place, layers: Sequence[int], pattern: str) -> SearchResult
     one = layers[0] if len(layers) == 1 else None
     return SearchResult(
         peaks_among(place.cache.path, tokens, place.hook, one),
-        "of its peaks",
+        "share of peaks",
         f"The share of a neuron's 8 strongest examples that have their peak on one of the {len(tokens):,} "
-        "tokens in which the expression finds something.",
+        "tokens that match the expression.",
         is_share=True,
     )
 
@@ -158,8 +160,8 @@ def _by_label(place: Place, layers: Sequence[int], text: str) -> SearchResult:
         )
     return SearchResult(
         pa.concat_tables(tables),
-        "of its label",
-        "The neurons whose label holds the text, and how much of the label it is.",
+        "share of the label",
+        "Neurons whose label contains the text, and the share of the label that the text makes up.",
         is_share=True,
     )
 
@@ -168,7 +170,7 @@ def _by_text(place: Place, layers: Sequence[int], text: str) -> SearchResult:
     live = running_model_at(place)
     tokens = live.encode(text)
     if not tokens:
-        raise SearchError("the text has no token")
+        raise SearchError("the text has no token: type a longer one")
     tables, peaks = [], {}
     for layer in layers:
         activations = live.activations(tokens, layer, [place.hook])[place.hook]
@@ -178,9 +180,9 @@ def _by_text(place: Place, layers: Sequence[int], text: str) -> SearchResult:
         peaks[layer] = activations.argmax(axis=0)
     return SearchResult(
         pa.concat_tables(tables),
-        "of its maximum",
+        "share of maximum",
         f"The strongest activation on the text's {len(tokens):,} token{'s' * (len(tokens) > 1)}, as a share "
-        "of the neuron's maximum in the corpus, and the token on which it was.",
+        "of the neuron's maximum in the corpus, and the token with that activation.",
         is_share=True,
         texts=[place.cache.vocabulary.text(token) for token in tokens],
         peaks=peaks,
@@ -192,7 +194,7 @@ def _name(place: Place, token: int) -> str:
 
 
 def _maxima(place: Place, layer: int) -> npt.NDArray[np.float64]:
-    """`[M]`: of each neuron of a layer its maximum in the corpus; NaN where that is not above 0."""
+    """Return the maximum of each neuron of a layer in the corpus, `[M]`; NaN where it is not above 0."""
     table = table_of(
         "SELECT neuron, max FROM read_parquet($file) WHERE layer = $layer AND hook = $hook",
         {"file": str(place.cache.path / schema.NEURONS), "layer": layer, "hook": place.hook},

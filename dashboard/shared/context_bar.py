@@ -23,7 +23,7 @@ _OF_ANY_MODEL = ("view", "panel", "part", "hypothesis", "text")
 
 @dataclass(frozen=True)
 class ContextBar:
-    """A bar that has been drawn, for what a page adds to it."""
+    """A bar that has been drawn, to which a page can add widgets."""
 
     row: DeltaGenerator
     """The bar itself: `with bar.row:` adds at its end."""

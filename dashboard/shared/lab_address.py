@@ -16,7 +16,7 @@ class LabAddress:
     """A hypothesis and the open part of the lab."""
 
     hypothesis: str = ""
-    """As typed. It may be invalid, since the address follows typing; the page reports that."""
+    """The hypothesis as typed. It may be invalid, since the address follows typing; the page reports that."""
     part: str = PARTS[0]
 
     @classmethod

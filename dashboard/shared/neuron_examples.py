@@ -46,7 +46,7 @@ def examples_data(
 
 
 def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None) -> list[Group]:
-    """Return a neuron's examples in the groups of a view: one group, or one a range, the highest first.
+    """Return a neuron's examples in the groups of a view: one group, or one for each range, highest first.
 
     Raises:
         AddressError: there is no range `only`.
@@ -59,7 +59,7 @@ def example_groups(neuron: Neuron, hook: str, view: str, only: int | None = None
     ranges = neuron.ranges(hook)
     if only is not None and only >= len(ranges):
         raise AddressError(
-            f"the address says range = {only}: this neuron has 0 to {len(ranges) - 1} at {hook}; "
+            f"the address says range = {only}: this neuron has ranges 0 to {len(ranges) - 1} at {hook}; "
             "leave it out to see them all"
         )
     return [

@@ -1,7 +1,7 @@
 """Query the neurons of a cache: filter, sort and page through them with DuckDB.
 
-`neurons.parquet` has a row for each neuron and hook; with 64 layers that is 2 million rows a hook. A result
-is therefore never larger than a page.
+`neurons.parquet` has a row for each neuron and hook; with 64 layers that is 2 million rows for each hook. A
+result is therefore never larger than a page.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class Query:
 
     hook: str
     layer: int | None = None
-    """None: all layers."""
+    """The layer; None: all layers."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """By name in `QUANTITIES`; NaN lies in no bounded interval."""
     source: str | None = None
@@ -73,7 +73,7 @@ class Query:
     """One of `SORTS`. NaN comes last; equal values are ordered by layer and neuron."""
     descending: bool = True
     page: int = 1
-    """From 1."""
+    """Number of the page, from 1."""
 
     def with_(self, **changes: Any) -> "Query":
         """Return a copy with `changes`."""

@@ -22,7 +22,7 @@ class SideStyle(NamedTuple):
     """Look of a side of a study."""
 
     colour: str
-    """Of its model, as on every page."""
+    """Colour of the side's model, as on every page."""
     pattern: str
     """Hatching, for the second side of the same model at another hook; empty for a plain bar."""
 

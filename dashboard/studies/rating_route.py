@@ -1,7 +1,7 @@
 """The route of a rater: its request, a rating to store, and the response with the next card.
 
 All responses of a study have one size. Requests are stateless, and a rating that is sent twice is stored
-once, so that a rater can go on after a server restart.
+once, so that a rater can continue after a server restart.
 """
 
 import json

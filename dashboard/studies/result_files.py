@@ -16,11 +16,11 @@ Needs SoLU Explorer installed:  python recompute.py ratings.csv
 
 import sys
 
-from analysis.rating import read_ratings, results, results_to_json, summary_sentences
+from analysis.rating import read_ratings, compute_results, results_to_json, summary_sentences
 
 SIDES = {sides!r}
 
-study = results(read_ratings(sys.argv[1] if len(sys.argv) > 1 else "ratings.csv"), SIDES)
+study = compute_results(read_ratings(sys.argv[1] if len(sys.argv) > 1 else "ratings.csv"), SIDES)
 print(*summary_sentences(study), sep="\\n", file=sys.stderr)
 sys.stdout.buffer.write(results_to_json(study))
 '''

@@ -148,7 +148,7 @@ def _neurons(design: Design, items: list[Item], ratings: list[Rating]) -> None:
         by_item[rating.item].append(rating)
     rated = [item for item in items if item.kind == "neuron" and by_item[item.name]]
     if not rated:
-        st.caption("None was rated.")
+        st.caption("No neuron was rated.")
         return
     names = service.side_names(design)
     rows = pd.DataFrame(

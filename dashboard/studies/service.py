@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.rating import Results, exact_power, neurons_needed, ratings_from_rows, results
+from analysis.rating import Results, compute_results, exact_power, neurons_needed, ratings_from_rows
 from analysis.rating.ratings import side_name
 from cache.format.schema import CacheError
 from dashboard.shared import places
@@ -42,7 +42,7 @@ def _results(url: str, study: str) -> Results:  # noqa: ARG001 the key; a closed
     store = open_store(StudyStore)
     design = store.design(study)
     rows = rating_rows(design, store.ratings(study), store.key(study))
-    return results(ratings_from_rows(rows), side_names(design))
+    return compute_results(ratings_from_rows(rows), side_names(design))
 
 
 def side_names(design: Design) -> list[str]:

@@ -21,7 +21,9 @@ def evaluate(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Tasks to run instead: names separated by commas, as lambada,arithmetic, or all."),
+        typer.Option(
+            help="Tasks to run instead: all, or names separated by commas, such as lambada,arithmetic."
+        ),
     ] = None,
     sets: Annotated[
         Path | None, typer.Option(help="Folder with the files of the tasks, for --tasks.")

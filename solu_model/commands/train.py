@@ -21,7 +21,7 @@ def train(
         int | None,
         typer.Option(help="Width; the number of heads and four times as many neurons follow from it."),
     ] = None,
-    d_mlp: Annotated[int | None, typer.Option(help="Neurons a layer.")] = None,
+    d_mlp: Annotated[int | None, typer.Option(help="Neurons in a layer.")] = None,
     n_layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     n_ctx: Annotated[int | None, typer.Option(help="Tokens of a context, the BOS included.")] = None,
     act_fn: Annotated[
@@ -30,33 +30,39 @@ def train(
     n_mlp_blocks: Annotated[
         int | None, typer.Option(help="Blocks of neurons, each with its own softmax and LayerNorm.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights and the order of the data.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the initial weights and of the order of the data.")
+    ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help="adamw, or muon: Muon for the blocks' matrices, AdamW for the rest.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak, in place of the preset's.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak of the learning rate, in place of the preset's.")
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="linear, cosine, or wsd: warm-up, stable, decay. wsd can be extended.")
     ] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps until the learning rate's peak.")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps until the learning rate reaches its peak.")
+    ] = None,
     decay_share: Annotated[
         float | None, typer.Option(help="Share of the steps in which wsd lowers the rate to 0.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Tokens a step, of all processes together.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Tokens in a step, over all processes.")] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(help="Pieces to cut a step's rows into, one after the other, to save memory."),
+        typer.Option(help="Pieces to cut a step's rows into; they run one after the other, to save memory."),
     ] = None,
     extend: Annotated[
         int | None,
-        typer.Option(help="Lengthen the wsd run in OUT to so many tokens in all, from before its decay."),
+        typer.Option(help="Lengthen the wsd run in OUT to this many tokens in total, from before its decay."),
     ] = None,
     decay_now: Annotated[
         bool,
         typer.Option("--decay-now", help="Begin the decay of the wsd run in OUT at its last checkpoint."),
     ] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="A checkpoint of the same shape whose weights to begin with.")
+        Path | None, typer.Option(help="A checkpoint of the same shape, whose weights the run begins with.")
     ] = None,
     tokenizer_path: Annotated[
         str | None,
@@ -64,26 +70,30 @@ def train(
     ] = None,
     packed: Annotated[
         Path | None,
-        typer.Option(help="The tokens/ folder of a run with the same data and tokenizer, to read in place."),
+        typer.Option(
+            help="The tokens/ folder of a run with the same data and tokenizer, to read instead of DATA."
+        ),
     ] = None,
     held_out: Annotated[
         list[str] | None,
-        typer.Option(help="Text to measure the loss on along the way, by source. Repeatable."),
+        typer.Option(help="Text to measure the held-out loss on during training, by source. Repeatable."),
     ] = None,
     snapshots: Annotated[
         int | None,
-        typer.Option(help="Weights to keep for each doubling of the tokens, from the first million on."),
+        typer.Option(
+            help="Copies of the weights to write per doubling of the tokens, from the first million on."
+        ),
     ] = None,
     bf16: Annotated[
         bool | None,
         typer.Option(
             "--bf16/--float32",
-            help="Multiply matrices in this precision; default: bf16 on machines with instructions for it.",
+            help="Precision of matrix products. Default: bf16 if the machine has instructions for it.",
         ),
     ] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile; needs a C++ compiler.")] = False,
     tensorboard: Annotated[
-        bool, typer.Option(help="Write the metrics for TensorBoard too, into OUT/tensorboard.")
+        bool, typer.Option(help="Also write the metrics for TensorBoard, into OUT/tensorboard.")
     ] = False,
     shard: Annotated[
         int, typer.Option(help="Under torchrun: processes that hold a part of every weight each (FSDP2).")
@@ -105,7 +115,9 @@ def train(
             f"expected one of {', '.join(PRESETS)}, got {preset!r}", param_hint="--preset"
         )
     if extend is not None and (decay_now or tokens is not None):
-        raise typer.BadParameter("expected it without --tokens and --decay-now", param_hint="--extend")
+        raise typer.BadParameter(
+            "cannot be combined with --tokens or --decay-now: leave those out", param_hint="--extend"
+        )
     config, recipe = PRESETS[preset]
     sizes = {
         "d_vocab": d_vocab,

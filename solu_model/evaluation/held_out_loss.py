@@ -1,4 +1,4 @@
-"""Loss of a model on text that it was not trained on, in nats per token and bits per byte, by source."""
+"""Held-out loss of a model, by source, in nats per token and bits per byte."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ class MeasuredModel:
     n_parameters: int
     """Parameters without embeddings and unembedding, as in scaling laws."""
     loss: float
-    """Loss on text that the model was not trained on, in nats per token."""
+    """Held-out loss, in nats per token."""
 
 
 @dataclass(frozen=True, slots=True)

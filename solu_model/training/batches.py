@@ -1,7 +1,8 @@
 """Rows of the token file for each step: the same for any number of processes.
 
-Every epoch is a permutation of the rows that follows from seed and epoch alone; a step takes the next rows of
-it, and each data-parallel process its part of those. So a run that goes on elsewhere reads on where it was.
+Every epoch is a permutation of the rows, which depends on the seed and the epoch alone. A step takes the next
+rows of it, and each data-parallel process takes its part of those. So a run that resumes on other processes
+continues with the same rows.
 """
 
 import time
@@ -28,7 +29,7 @@ class Batches:
     tokens: TokenFile
     n_ctx: int
     n_rows: int
-    """Rows a step, of all processes together."""
+    """Rows in a step, over all processes."""
     seed: int
     part: int = 0
     n_parts: int = 1
@@ -41,18 +42,19 @@ class Batches:
         n_available = self.tokens.n_rows(self.n_ctx)
         if n_available < self.n_rows:
             raise TrainingError(
-                f"the data fills {n_available} rows of {self.n_ctx} tokens, a step takes {self.n_rows}: "
-                "give more text"
+                f"the data fills {n_available} rows of {self.n_ctx} tokens, but a step takes {self.n_rows}: "
+                "give more text or a smaller --batch"
             )
         if self.n_rows % self.n_parts:
             raise TrainingError(
                 f"a step's {self.n_rows} rows cannot be shared evenly by {self.n_parts} processes: "
-                f"let the batch be a multiple of {self.n_parts * self.n_ctx} tokens, or use other processes"
+                f"make --batch a multiple of {self.n_parts * self.n_ctx} tokens, or start another number of "
+                "processes"
             )
         if self.n_rows // self.n_parts % self.n_pieces:
             raise TrainingError(
-                f"a process's {self.n_rows // self.n_parts} rows of a step cannot be cut evenly into "
-                f"{self.n_pieces} pieces: give another --accumulate or --batch"
+                f"the {self.n_rows // self.n_parts} rows that a process reads in a step cannot be cut evenly "
+                f"into {self.n_pieces} pieces: give another --accumulate or --batch"
             )
         self.steps_per_epoch = n_available // self.n_rows
         self._order: tuple[int, Tensor] | None = None

@@ -1,8 +1,8 @@
 """Checkpoints that a run resumes from: weights, the optimizers' state and the step, as safetensors.
 
 Every process writes its own parts (torch.distributed.checkpoint, in Hugging Face's format), and any number
-of processes in any layout reads them again. Nothing is pickled. A checkpoint is written aside and renamed
-when all of it is on disk.
+of processes in any layout can read them. Nothing is pickled. A checkpoint is written under a temporary name
+and renamed when all of it is on disk.
 """
 
 import json
@@ -36,13 +36,13 @@ _MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
 
 
 def all_checkpoints(folder: Path) -> dict[int, Path]:
-    """Complete checkpoints in a run's `checkpoints/` by the steps that were done, in order."""
+    """Return the complete checkpoints in a run's `checkpoints/` by number of steps, in order."""
     named = {path: _NAME.fullmatch(path.name) for path in folder.glob("step-*")}
     return dict(sorted((int(match[1]), path) for path, match in named.items() if match))
 
 
 def last_checkpoint(folder: Path, at_most: int | None = None) -> Path | None:
-    """The newest checkpoint in a run's `checkpoints/`, of those after at most so many steps."""
+    """Return the newest checkpoint in a run's `checkpoints/`, or the newest of at most `at_most` steps."""
     found = [path for step, path in all_checkpoints(folder).items() if at_most is None or step <= at_most]
     return found[-1] if found else None
 
@@ -57,14 +57,15 @@ def save_checkpoint(
     losses: Sequence[float] = (),
     stable: int = 0,
 ) -> None:
-    """Write one after `step` steps; kept are the last two, and the last after at most `stable` steps.
+    """Write a checkpoint; then remove all but the last two, and the last of at most `stable` steps.
 
     Args:
-        losses: those of the steps since the last row of metrics.
-        stable: steps before the learning rate falls; from there a run can be lengthened.
+        step: steps done.
+        losses: losses of the steps since the last row of metrics.
+        stable: steps before the learning rate falls. A run can be lengthened from that checkpoint.
 
     Raises:
-        TrainingError: it cannot be written, as on a full disk. Those before it stay.
+        TrainingError: it cannot be written, e.g. because the disk is full. Earlier checkpoints stay.
     """
     path = folder / f"step-{step:09d}"
     aside = folder / f".{path.name}"
@@ -88,14 +89,17 @@ def save_checkpoint(
             kept = {*list(saved)[-_KEPT:], max((s for s in saved if s <= stable), default=step)}
             for old in saved.keys() - kept:
                 shutil.rmtree(saved[old])
-    except (Exception, CheckpointException) as error:  # whatever a full disk does to its writers
+    except (
+        Exception,
+        CheckpointException,
+    ) as error:  # torch's writers raise errors of many types on a full disk
         problem = _reason(error)
     if problem:
         if processes.is_first:
             shutil.rmtree(aside, ignore_errors=True)
         raise TrainingError(
-            f"step {step} cannot be kept in {folder} ({problem}). Free some room there and give the same "
-            "command: it resumes from the checkpoint before"
+            f"the checkpoint of step {step} cannot be written to {folder} ({problem}). Free some space there "
+            "and run the same command again: it resumes from the previous checkpoint"
         )
     processes.wait()
 
@@ -103,13 +107,13 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[int, list[float]]:
-    """Read one into a model and its optimizers.
+    """Read a checkpoint into a model and its optimizers.
 
     Returns:
-        The steps that were done, and the losses of those since the last row of metrics.
+        The number of steps done, and the losses of the steps since the last row of metrics.
 
     Raises:
-        TrainingError: it is damaged or another model's.
+        TrainingError: the checkpoint is damaged, or belongs to another model.
     """
     for optimizer in optimizers:
         _begin(optimizer)
@@ -120,10 +124,13 @@ def load_checkpoint(
         reader = HuggingFaceStorageReader(str(path))
         with _may_be_alone():
             state_dict_loader.load(tensors, storage_reader=reader)
-    except (Exception, CheckpointException) as error:  # whatever a damaged file does to its readers
+    except (
+        Exception,
+        CheckpointException,
+    ) as error:  # torch's readers raise errors of many types on damaged files
         raise TrainingError(
-            f"{path} is damaged ({_reason(error)}): remove that folder and give the same command, "
-            "it resumes from the checkpoint before"
+            f"{path} is damaged ({_reason(error)}): remove that folder and run the same command again, "
+            "which resumes from the previous checkpoint"
         ) from error
     for optimizer in optimizers:
         for values in optimizer.state.values():
@@ -159,7 +166,7 @@ def _tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> d
 
 
 def _begin(optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer the state that its first step would make."""
+    """Create the optimizer's state, as its first step would."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = {name: torch.zeros_like(parameter) for name in _MOMENTS[type(optimizer)]}

@@ -1,4 +1,4 @@
-"""Loss by source on a small fixed sample of other text, measured while a model is trained."""
+"""Held-out loss by source, measured during training on a small fixed sample of text."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ Sample = dict[str, list[Tensor]]
 
 
 def held_out_sample(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, n_ctx: int) -> Sample:
-    """Take the first contexts of the first documents of each source: a few of each document."""
+    """Return, by source, the first contexts of its first documents: a few from each document."""
     sample: Sample = {}
     for index, document in enumerate(documents):
         taken = sample.setdefault(document.source, [])
@@ -38,9 +38,9 @@ def held_out_sample(documents: Iterator[Document], tokenizer: PreTrainedTokenize
 def held_out_losses(
     model: nn.Module, sample: Sample, device: torch.device, *, bf16: bool
 ) -> dict[str, float]:
-    """Nats a token: `held_out` over the whole sample, `held_out/SOURCE` over a source's part.
+    """Return nats per token: `held_out` over the whole sample, `held_out/SOURCE` over one source.
 
-    Every process of a run has to ask; each measures the whole sample.
+    Collective: every process of the run must call it; each measures the whole sample.
     """
     sums: dict[str, tuple[float, int]] = {}
     model.eval()

@@ -1,8 +1,8 @@
 """`run.json`: the identity of the run in a folder, and its length.
 
-Another run is refused: one with another model, recipe, data or initial weights. Settings of speed and of what
-is written along the way may differ, and so may the precision of matrix products, so that a run can move to a
-machine without bf16 (and then no longer ends bit for bit where it would have).
+A run with another model, recipe, data or initial weights is refused. Settings that change only the speed or
+the files written during training may differ. The precision of matrix products may differ too, so that a run
+can move to a machine without bf16; its weights are then no longer the same bit for bit.
 """
 
 import json
@@ -18,8 +18,8 @@ from solu_model.training.checkpoints import all_checkpoints
 from solu_model.training.recipe import Recipe, TrainingError
 
 LengthChange = Literal["extend", "decay-now"]
-"""`extend`: go on to the recipe's `n_tokens`, from before the decay. `decay-now`: begin the decay at the last
-checkpoint; the run ends when it is done."""
+"""`extend`: continue to the recipe's `n_tokens` from before the decay. `decay-now`: begin the decay at the
+last checkpoint; the run ends with the decay."""
 
 _FREE = {
     "compile",
@@ -31,7 +31,7 @@ _FREE = {
     "accumulate",
     "bf16",
 }
-"""Fields of a recipe in which a run may differ from itself."""
+"""Fields of the recipe that may change when a run resumes."""
 
 
 def claim(
@@ -42,32 +42,32 @@ def claim(
     init_from: Path | None = None,
     change: LengthChange | None = None,
 ) -> None:
-    """Refuse a folder that holds another run; otherwise write down which run it is, and its new length.
+    """Record the run and its length in `run.json`; refuse a folder that holds another run.
 
     Raises:
-        TrainingError: another run is there, or its length cannot be changed so.
+        TrainingError: the folder holds another run, or the run's length cannot be changed in this way.
     """
     file = out / "run.json"
     identity = _identity(config, recipe, data, init_from)
     if not file.is_file():
         if change is not None:
             raise TrainingError(
-                f"{out} holds no run whose length could change: train there first, without --{change}"
+                f"{out} holds no run whose length could be changed: start one first, without --{change}"
             )
         _write(file, identity)
         return
     found = json.loads(file.read_text(encoding="utf-8"))
     then = replace(recipe, n_tokens=found["recipe"]["n_tokens"])
     expected = identity if change is None else _identity(config, then, data, init_from)
-    older = {"recipe": asdict(Recipe(n_tokens=1))}  # for folders from before a field was there
+    older = {"recipe": asdict(Recipe(n_tokens=1))}  # defaults of fields that older versions did not write
     differing = [
-        f"{part}.{key} is {there!r} there and {value!r} here"
+        f"{part}.{key} is {there!r} in that run and {value!r} in this command"
         for part, fields in expected.items()
         for key, value in fields.items()
         if (there := found.get(part, {}).get(key, older.get(part, {}).get(key))) != value
     ]
     if differing:
-        advice = "Give another --out"
+        advice = "Give the same settings, or another --out"
         if recipe.schedule == "wsd" and [d.split()[0] for d in differing] == ["recipe.n_tokens"]:
             advice += f", or --extend {recipe.n_tokens} to lengthen this run, or --decay-now to end it early"
         raise TrainingError(f"{out} holds another run: {'; '.join(differing)}. {advice}")
@@ -82,7 +82,7 @@ def recorded_tokens(out: Path) -> int:
 
 
 def corpus_names(data: Sequence[str | Path]) -> list[str]:
-    """Return corpus paths without the parts that only one machine has."""
+    """Return the last two parts of each corpus path: without the folders of one machine."""
     return ["/".join(Path(p).parts[-2:]) for p in data]
 
 
@@ -102,24 +102,24 @@ def _write(file: Path, identity: dict[str, Any]) -> None:
 
 
 def _extended(out: Path, recipe: Recipe, n_tokens: int) -> int:
-    """Make a run go on from before its decay, to `n_tokens` in all."""
+    """Remove the checkpoints of the decay, so that the run continues from before it; return `n_tokens`."""
     if recipe.schedule != "wsd":
         raise TrainingError(
-            f"only a run with the schedule wsd can be extended, the one in {out} has {recipe.schedule}: "
+            f"only a run with the schedule wsd can be extended, but the run in {out} has {recipe.schedule}: "
             f"train {n_tokens} tokens in another --out"
         )
     if n_tokens < recipe.n_tokens:
         raise TrainingError(
             f"--extend takes the tokens of the whole run: expected more than {recipe.n_tokens}, got "
-            f"{n_tokens}. To end the run early: --decay-now"
+            f"{n_tokens}. To end the run early, use --decay-now"
         )
-    if n_tokens == recipe.n_tokens:  # the same command again, to go on
+    if n_tokens == recipe.n_tokens:  # the same command again, to resume
         return n_tokens
     there = all_checkpoints(out / "checkpoints")
     decayed = [path for step, path in there.items() if step > recipe.decay_from()]
     if decayed and len(decayed) == len(there):
         raise TrainingError(
-            f"{out}/checkpoints has none from before the decay, which began after step "
+            f"{out}/checkpoints holds no checkpoint from before the decay, which began after step "
             f"{recipe.decay_from()}: train {n_tokens} tokens in another --out"
         )
     for path in decayed:
@@ -128,15 +128,15 @@ def _extended(out: Path, recipe: Recipe, n_tokens: int) -> int:
 
 
 def _shortened(out: Path, recipe: Recipe) -> int:
-    """Find the length whose decay begins at the last checkpoint; the present one where it decays already."""
+    """Return the length whose decay begins at the last checkpoint; the present one if the decay has begun."""
     if recipe.schedule != "wsd":
         raise TrainingError(
-            f"only a run with the schedule wsd can be decayed at any time, the one in {out} has "
-            f"{recipe.schedule}: go on without --decay-now"
+            f"only a run with the schedule wsd can be decayed at any time, but the run in {out} has "
+            f"{recipe.schedule}: leave out --decay-now"
         )
     there = all_checkpoints(out / "checkpoints")
     if not there:
-        raise TrainingError(f"{out} has no checkpoint to decay from yet: go on without --decay-now first")
+        raise TrainingError(f"{out} has no checkpoint to decay from yet: train without --decay-now first")
     done = max(there)
     if done > recipe.decay_from():
         return recipe.n_tokens

@@ -36,7 +36,9 @@ def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
         if recipe.optimizer == "muon" and is_matrix and name.startswith("blocks."):
             matrices.append(parameter)
         else:
-            groups[is_matrix, mesh_of(parameter)].append(parameter)  # one fused call can be of one mesh alone
+            groups[is_matrix, mesh_of(parameter)].append(
+                parameter
+            )  # a fused update takes parameters of one mesh only
     adamw = torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": recipe.weight_decay if decays else 0.0}
@@ -52,10 +54,10 @@ def optimizers_of(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
 
 
 def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Forward, backward and clip, over as many parts of the rows as the recipe accumulates.
+    """Run forward and backward passes over the parts of the rows, and clip the gradients.
 
     Returns:
-        This process's mean loss in nats per token, and the norm of the whole gradient before it was clipped.
+        This process's mean loss in nats per token, and the norm of the whole gradient before clipping.
     """
     total = torch.zeros((), device=tokens_BT.device)
     for part_BT in tokens_BT.chunk(recipe.accumulate):
@@ -77,20 +79,22 @@ def run_steps(
     tick: Callable[[int], None],
     log: Log,
 ) -> None:
-    """Train to the end of the recipe, from the last checkpoint where there is one.
+    """Train to the end of the recipe, resuming from the last checkpoint if there is one.
 
     Args:
-        model: in place on its device, spread over the processes.
-        begin: told the steps that were done before. tick: told the steps done, after each. log: see `Log`.
+        model: on its device, and spread over the processes.
+        begin: called once with the number of steps done before.
+        tick: called after each step with the number of steps done.
+        log: see `Log`.
 
     Raises:
-        TrainingError: the loss stopped being a number, or a checkpoint cannot be read or written.
-        Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
+        TrainingError: the loss became NaN or infinite, or a checkpoint cannot be read or written.
+        Stopped: SIGTERM or SIGINT was received; a checkpoint was saved.
     """
     if recipe.optimizer == "muon" and processes.splits_weights:
         raise TrainingError(
-            "Muon needs whole matrices on every process, here they are split (--shard, --tensor): "
-            "use replicas alone, or --optimizer adamw"
+            "Muon needs whole matrices on every process, but --shard or --tensor splits them: "
+            "leave both out, or give --optimizer adamw"
         )
     optimizers = optimizers_of(model, recipe)
     done, losses = 0, list[float]()
@@ -110,11 +114,11 @@ def run_steps(
                     group["lr"] = rate
             loss, norm = loss_and_gradients(model, tokens, recipe)
             losses.append(float(loss))
-            if not math.isfinite(float(norm)):  # that of all processes: where one has a NaN, all stop
+            if not math.isfinite(float(norm)):  # the norm over all processes, so a NaN on one stops all
                 culprit = first_non_finite(model, tokens, recipe.bf16)
                 raise TrainingError(
                     f"the loss is {losses[-1]} at step {step}: {culprit}. Start again in another "
-                    f"--out with a --learning-rate below {recipe.learning_rate}. What was saved is kept"
+                    f"--out with a --learning-rate below {recipe.learning_rate}. Saved checkpoints stay"
                 )
             for optimizer in optimizers:
                 optimizer.step()
@@ -132,15 +136,15 @@ def run_steps(
             if stopping and step < n_steps:
                 raise Stopped(
                     f"stopped after step {step} of {n_steps}, which is saved in {checkpoints}: "
-                    "the same command resumes from there"
+                    "the same command resumes from it"
                 )
 
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in place of what they do; after the first they do it again."""
+    """Collect the first SIGTERM or SIGINT; a second one has its usual effect."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         yield received
         return
     before = {

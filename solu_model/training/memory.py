@@ -1,4 +1,4 @@
-"""Memory that a step frees, kept by the C library for the next step."""
+"""Keep the memory that a step frees in the C library, for the next step."""
 
 import ctypes
 

@@ -1,9 +1,10 @@
 """Metrics of a run: rows on disk, and a progress bar in tokens.
 
-Columns, of the steps since the row before: `step`, `tokens` (both since the start of the run), `loss` (mean,
-nats a token), `learning_rate` and `grad_norm` (of the last step, before clipping), `tokens_per_s`, `waiting`
-(share of the time spent waiting for data), `precision` of matrix products (`bf16` or `float32`). Every
-`held_out_every` steps also `held_out` and `held_out/SOURCE`: nats a token on the sample of `held_out.py`.
+A row is about the steps since the previous row. Columns: `step` and `tokens` (since the start of the run),
+`loss` (mean, nats per token), `learning_rate` and `grad_norm` (of the last step, before clipping),
+`tokens_per_s`, `waiting` (share of the time spent waiting for data), `precision` of matrix products (`bf16`
+or `float32`). Every `held_out_every` steps also `held_out` and `held_out/SOURCE`: nats per token on the
+sample of `held_out.py`.
 """
 
 import json
@@ -21,12 +22,16 @@ from solu_model.training.recipe import Recipe, TrainingError
 
 
 class RunMetrics:
-    """Writer of a row of metrics every few steps, and of the progress bar.
+    """Writes a row of metrics every few steps, and draws the progress bar.
 
     Args:
-        file: `metrics.jsonl`. tokens_per_step: of all processes. batches: which know how long they were
-            waited for. writes: whether this process is the one that says anything. board: a folder for
-            TensorBoard's events; none where None.
+        file: `metrics.jsonl`.
+        recipe: the run's recipe.
+        tokens_per_step: tokens in a step, over all processes.
+        batches: source of the time spent waiting for data.
+        writes: True on the one process that writes files and draws the bar.
+        progress: draw the bar.
+        board: folder for TensorBoard's events; None: write none.
 
     Raises:
         TrainingError: TensorBoard is not installed.
@@ -72,7 +77,7 @@ class RunMetrics:
     def log(
         self, step: int, loss: float, norm: float, learning_rate: float, held_out: Mapping[str, float]
     ) -> None:
-        """Add a row; the first arguments as in `loop.Log`, then held-out losses by column."""
+        """Add a row; `held_out` has losses by column, the other arguments are those of `loop.Log`."""
         then, before, waited = self._since
         now, waiting = time.perf_counter(), self.batches.seconds_waiting
         self._since = (now, step, waiting)

@@ -1,7 +1,7 @@
 """Muon: momentum whose update of a matrix is made orthogonal (Jordan et al., 2024).
 
 The rule is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"` (Liu et al., 2025), so that
-AdamW's learning rate and weight decay serve for both. That class takes 2-D parameters alone, and always
+AdamW's learning rate and weight decay serve for both. That class takes 2-D parameters only, and always
 multiplies in bf16, which processors without such instructions emulate many times slower. Here a 3-D parameter
 is a batch of matrices: each head's part of W_Q, W_K, W_V and W_O is a matrix of its own.
 """
@@ -24,8 +24,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: parameters or groups of them.
-        lr: the root mean square of a step's change of a weight is 0.2 of it, like AdamW's in practice.
-        weight_decay: decoupled, as AdamW's.
+        lr: learning rate. A step changes the weights by 0.2 lr (root mean square), about as much as AdamW.
+        weight_decay: decoupled, as in AdamW.
         momentum: of the running mean of gradients (Nesterov's form).
         bf16: multiply in bf16, else in float32.
     """
@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Change every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -77,5 +77,5 @@ def orthogonalise(x: Tensor) -> Tensor:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor, which must be all of it: Muon is refused where weights are split."""
+    """Return this process's part of a tensor, which is the whole: Muon is refused where weights are split."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -27,11 +27,11 @@ def first_non_finite(model: nn.Module, tokens_BT: Tensor, bf16: bool) -> str:
         with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=bf16):
             model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False)
     if found:
-        return f"what {found[0]} gives is not finite, from finite weights"
+        return f"the output of {found[0]} is not finite, although the weights are"
     for name, parameter in reversed(list(model.named_parameters())):
         if parameter.grad is not None and not bool(torch.isfinite(whole(parameter.grad)).all()):
-            return f"the gradient of {name} is not finite, from finite activations"
-    return "the loss is not finite, from finite activations"
+            return f"the gradient of {name} is not finite, although the activations are"
+    return "the loss is not finite, although the activations are"
 
 
 def _watch(name: str, found: list[str]) -> Any:

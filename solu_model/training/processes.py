@@ -29,19 +29,19 @@ class Layout:
         """Refuse a model whose blocks of neurons the tensor parallel processes cannot share.
 
         Raises:
-            TrainingError: a block would be on several of them.
+            TrainingError: a block would be split between several processes.
         """
         if n_mlp_blocks % self.tensor:
             raise TrainingError(
                 f"{self.tensor} tensor parallel processes cannot share {n_mlp_blocks} blocks of neurons: "
-                f"train with --n-mlp-blocks {self.tensor}, a block a process"
+                f"train with --n-mlp-blocks {self.tensor}, one block for each process"
             )
 
     def replicas(self, world: int) -> int:
         """Return the number of replicas of the model.
 
         Raises:
-            TrainingError: that many processes cannot be laid out so.
+            TrainingError: the number of processes is not a multiple of shards times tensor parallel parts.
         """
         if world % (self.shard * self.tensor):
             raise TrainingError(
@@ -84,7 +84,7 @@ class Processes:
         return replica * self.layout.shard + shard
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this."""
         if self.mesh is not None:
             dist.barrier()
 
@@ -112,7 +112,7 @@ def processes(layout: Layout) -> Iterator[Processes]:
     The process group is created and destroyed here, unless one exists already.
 
     Raises:
-        TrainingError: they cannot be laid out so.
+        TrainingError: their number does not fit the layout.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     replicas = layout.replicas(world)

@@ -13,11 +13,11 @@ OptimizerName = Literal["adamw", "muon"]
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot start or resume. The message says what to do; what was saved stays."""
+    """A run that cannot start or resume. The message says what to do; saved files stay."""
 
 
 class Stopped(TrainingError):
-    """A run that was told to end (SIGTERM, SIGINT), after saving its state."""
+    """A run that SIGTERM or SIGINT ended, after saving its state."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Recipe:
     optimizer: OptimizerName = "adamw"
     """`muon` updates the matrices of the blocks with Muon and all else with AdamW, at one learning rate."""
     learning_rate: float = 3e-3
-    """Peak, after a linear warm-up from 0."""
+    """Peak of the learning rate, after a linear warm-up from 0."""
     schedule: Schedule = "linear"
-    """After the warm-up, `linear` and `cosine` fall to 0 over the rest of the run; `wsd` stays at the peak
-    and falls linearly to 0 over the last `decay_share`: from before the fall a run can be lengthened."""
+    """After the warm-up, `linear` and `cosine` fall to 0 over the rest of the run. `wsd` stays at the peak
+    and falls linearly to 0 over the last `decay_share`; a run can be lengthened from before the fall."""
     warmup_steps: int = 200
     decay_share: float = 0.2
     """Share of a `wsd` run's steps in which the rate falls."""
     weight_decay: float = 0.05
-    """On the matrices (W_*) alone."""
+    """Applied to the matrices (W_*) only."""
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
     max_grad_norm: float = 1.0
     tokenizer_sample: float = 0.06
-    """Share of the documents that the tokenizer learns from; more where that is under 20 MB."""
+    """Share of the documents that the tokenizer is trained on; more if that is less than 20 MB."""
     seed: int = 0
     bf16: bool = True
     """Matrix products in bf16, weights and optimizer's state in float32; see `multiplies_bf16`."""
@@ -60,7 +60,7 @@ class Recipe:
     held_out_every: int = 960
     """Steps between measurements of the held-out loss; a multiple of `log_every`."""
     snapshots: int = 0
-    """Weights kept for each doubling of the tokens, see `snapshots.snapshot_steps`."""
+    """Number of snapshots per doubling of the tokens, see `snapshots.snapshot_steps`."""
 
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("optimizer", OptimizerName)):

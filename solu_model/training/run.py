@@ -1,13 +1,13 @@
 """Train a model: `solu train --preset solu-1l --data PATH --out DIR`, on one process or under `torchrun`.
 
-The run's folder, which all processes have to see:
+The run's folder, which all processes must see:
 
     tokenizer.json ...      learned from a sample of the data, or given
-    tokens/                 the data, packed (solu_model.text.token_file), or a link to a folder given
+    tokens/                 the data, packed (solu_model.text.token_file), or a link to a given folder
     checkpoints/            step-N folders, each complete
-    run.json, run.lock      identity of the run and lock: another run is refused, and a second process
+    run.json, run.lock      identity of the run, and a lock: another run or a second process is refused
     metrics.jsonl           a row every `log_every` steps (columns in `metrics.py`)
-    snapshots/              step-N folders of weights along the way, where asked for
+    snapshots/              step-N folders of weights during training, if requested
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
 """
 
@@ -57,7 +57,7 @@ from solu_model.training.snapshots import (
 
 _log = logging.getLogger(__name__)
 
-_LEAST_SAMPLE = 20_000_000  # bytes of text for the tokenizer to learn from, where there are so many
+_LEAST_SAMPLE = 20_000_000  # bytes of text that the tokenizer is trained on, if there are as many
 
 
 def train(
@@ -81,22 +81,22 @@ def train(
         config: the model; `d_vocab` is the size of the tokenizer to learn.
         recipe: hyper-parameters.
         data: corpus paths, see `solu_model.text.documents`.
-        out: the run's folder, where the weights will be in bf16. One that was made with another configuration
-            or recipe is refused.
+        out: the run's folder, to which the weights are written in bf16. A folder of a run with another
+            configuration or recipe is refused.
         tokenizer: a tokenizer to use in place of one learned from the data, see `load_tokenizer`.
-        packed: the `tokens/` folder of another run with the same data and tokenizer, to read in place.
-        init_from: a checkpoint whose weights the run begins with; its tokenizer is the default then.
-        held_out: corpus paths to measure the loss on along the way, see `held_out`.
+        packed: the `tokens/` folder of another run with the same data and tokenizer, read where it is.
+        init_from: a checkpoint whose weights the run begins with; its tokenizer is then the default.
+        held_out: corpus paths to measure the held-out loss on during training, see `held_out`.
         change: make the run in `out` longer or shorter, see `LengthChange`.
-        layout: how the processes that `torchrun` started share the work; replicas where None.
+        layout: how the processes that `torchrun` started share the work; None: all are replicas.
         progress: draw progress bars.
         tensorboard: write the metrics for TensorBoard too, into `out/tensorboard`.
 
     Raises:
-        TrainingError: `out` holds another run, the data is too small for a step, the processes cannot be laid
-            out so, the initial weights do not fit, the loss stopped being a number, or a checkpoint cannot be
-            written.
-        Stopped: SIGTERM or SIGINT came; the run was saved, the same call goes on.
+        TrainingError: `out` holds another run, the data is too small for a step, the number of processes does
+            not fit the layout, the initial weights do not fit, the loss became NaN or infinite, or a
+            checkpoint cannot be written.
+        Stopped: SIGTERM or SIGINT was received; the run was saved, and the same call resumes it.
     """
     layout = layout or Layout()
     layout.check(config.n_mlp_blocks)
@@ -162,7 +162,7 @@ def _held(out: Path) -> Iterator[None]:
     """Keep other runs out of the folder for as long as this process lives.
 
     Raises:
-        TrainingError: one is in it.
+        TrainingError: another process is training in it.
     """
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "run.lock", "w", encoding="utf-8") as lock:
@@ -186,10 +186,10 @@ def _first_alone(group: Processes, prepare: Callable[[], None]) -> None:
 
 
 def _copy_weights(source: Path, model: SoluForCausalLM) -> None:
-    """Begin with the weights of a checkpoint.
+    """Copy the weights of a checkpoint into a model.
 
     Raises:
-        TrainingError: it has other parameters than the model.
+        TrainingError: the checkpoint has other parameters than the model.
     """
     given = load_checkpoint(source)[0].state_dict()
     own = model.state_dict()
@@ -197,7 +197,8 @@ def _copy_weights(source: Path, model: SoluForCausalLM) -> None:
     if differing := [name for name in here | there if here.get(name) != there.get(name)]:
         name = differing[0]
         raise TrainingError(
-            f"{source} cannot begin this run: expected {name} of shape {here.get(name, 'none')}, found "
+            f"this run cannot begin with the weights of {source}: expected {name} of shape "
+            f"{here.get(name, 'none')}, found "
             f"{there.get(name, 'none')} ({len(differing)} parameters differ). Give the run the checkpoint's "
             "shape (--d-vocab, --d-model, --d-mlp, --n-layers, --n-ctx, --act-fn), or another checkpoint"
         )
@@ -211,26 +212,26 @@ def _tokenizer(
     data: Sequence[str | Path],
     given: str | Path | None,
 ) -> PreTrainedTokenizerFast:
-    """The folder's tokenizer: there already, given, or learned from the data now."""
+    """Return the run's tokenizer: the one in the folder, the given one, or one trained on the data now."""
     tokenizer = load_tokenizer(given) if given is not None else None
     if (out / "tokenizer.json").is_file():
         own = load_tokenizer(out)
         if tokenizer is not None and tokenizer_hash(tokenizer) != tokenizer_hash(own):
             raise TrainingError(
-                f"{out} has another tokenizer than {given}: give another --out, or no --tokenizer"
+                f"{out} has another tokenizer than {given}: give another --out, or leave out --tokenizer"
             )
         tokenizer = own
     if tokenizer is not None:
         if len(tokenizer) != config.d_vocab:
             raise TrainingError(
-                f"the tokenizer of {given or out} has {len(tokenizer)} tokens, the model's d_vocab is "
+                f"the tokenizer of {given or out} has {len(tokenizer)} tokens, but the model's d_vocab is "
                 f"{config.d_vocab}: give --d-vocab {len(tokenizer)}, or another tokenizer"
             )
         if not (out / "tokenizer.json").is_file():
             _save_tokenizer(tokenizer, out)
         return tokenizer
     chance = random.Random(recipe.seed)
-    # A share of a small corpus would teach little: then all of it, or as much as makes 20 MB.
+    # A share of a small corpus is too little to train on: take at least 20 MB, or all of it.
     share = max(recipe.tokenizer_sample, _LEAST_SAMPLE / max(corpus_bytes(data) or _LEAST_SAMPLE, 1))
 
     def sample() -> Iterator[str]:
@@ -246,7 +247,7 @@ def _tokenizer(
 def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     with TemporaryDirectory(dir=out) as aside:
         tokenizer.save_pretrained(aside)
-        # tokenizer.json, what a resume looks for, last
+        # tokenizer.json last: a run that resumes looks for it
         for file in sorted(Path(aside).iterdir(), reverse=True):
             file.replace(out / file.name)
 
@@ -259,7 +260,7 @@ def _token_file(
     *,
     progress: bool,
 ) -> None:
-    """Make `tokens/`, unless it is there: a link to `packed`, or the data packed now."""
+    """Make `tokens/` if it is missing: a link to `packed`, or the data packed now."""
     folder, expected = out / "tokens", tokenizer_hash(tokenizer)
     if folder.is_dir() and TokenFile(folder).meta.tokenizer == expected:
         return
@@ -268,8 +269,8 @@ def _token_file(
         return
     if TokenFile(packed).meta.tokenizer != expected:
         raise TrainingError(
-            f"{packed} was packed with another tokenizer than {out}/tokenizer.json: give that one with "
-            "--tokenizer, or leave --packed out"
+            f"{packed} was packed with another tokenizer than {out}/tokenizer.json: give that "
+            "tokenizer with --tokenizer, or leave out --packed"
         )
     with written_aside(folder) as aside:
         aside.symlink_to(packed.resolve(), target_is_directory=True)
@@ -290,7 +291,7 @@ def _save_result(
     data: Sequence[str | Path],
     tokens: TokenFile,
 ) -> None:
-    """Weights in bf16, configuration, the loss curve and how the run was made."""
+    """Write the weights in bf16, the configuration, the training curve and a record of the run."""
     write_weights(out, config, weights)
     rows = read_metrics(out / "metrics.jsonl")
     columns = {name: None for row in rows for name in row}  # not every row has the held-out losses

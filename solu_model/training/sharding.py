@@ -1,9 +1,9 @@
 """A model spread over processes: MLPs by neurons (paper 4.4), all weights by FSDP2.
 
 Tensor parallelism follows the paper: W_in is split by columns and W_out by rows, so that each process has the
-pre-activations of its own neurons; softmax and LayerNorm run over blocks of neurons, each whole on one
-process; what crosses is the one sum of the MLP's output. Attention and embeddings are the same in all of a
-group.
+pre-activations of its own neurons. Softmax and LayerNorm run over blocks of neurons, each of them whole on
+one process, so the processes exchange only the sum of the MLP's output. Attention and embeddings are the same
+on all processes of a tensor parallel group.
 """
 
 from collections import defaultdict
@@ -23,14 +23,14 @@ from solu_model.taps import Taps
 from solu_model.training.processes import Processes
 
 _BY_NEURON = {"W_in": 1, "b_in": 0, "W_out": 0, "ln.w": 0, "ln.b": 0}
-"""An MLP's parameters that are split, and the dimension of the neurons."""
+"""The parameters of an MLP that are split, each with the index of its dimension of neurons."""
 
 
 class TensorParallelMLP(MLP):
-    """An MLP of which every process of `mesh` holds a part of the neurons; names and shapes stay.
+    """An MLP of which every process of `mesh` holds a part of the neurons; names and shapes stay the same.
 
-    Takes the parameters of `mlp` over. The only communication of a forward pass is the sum of the outputs,
-    and of a backward pass the sum of the gradients of the input.
+    It takes over the parameters of `mlp`. The only communication of a forward pass is the sum of the outputs;
+    that of a backward pass is the sum of the gradients of the input.
     """
 
     def __init__(self, mlp: MLP, mesh: DeviceMesh) -> None:
@@ -47,7 +47,9 @@ class TensorParallelMLP(MLP):
 
     def forward(self, x_BTD: Tensor, taps: Taps | None) -> Tensor:
         if taps is not None:
-            raise NotImplementedError("activations are read on a model that is whole: load the checkpoint")
+            raise NotImplementedError(
+                "activations can be read only on a model that is not split: load its checkpoint"
+            )
         shared = DTensor.from_local(x_BTD, self.mesh, [Replicate()], run_check=False)
         x_BTD = shared.to_local(grad_placements=[Partial()])
         pre_BTM = F.linear(x_BTD, _own(self.W_in).T, _own(self.b_in))
@@ -59,7 +61,7 @@ class TensorParallelMLP(MLP):
 
 
 def _own(parameter: Tensor) -> Tensor:
-    """This process's part of a parameter."""
+    """Return this process's part of a parameter."""
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
@@ -84,12 +86,12 @@ def spread(model: SoluForCausalLM, processes: Processes) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may be spread; every process has to ask."""
+    """Return the whole of a tensor that may be spread. Collective: every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def mesh_of(tensor: Tensor) -> DeviceMesh | None:
-    """The processes that a tensor is spread over; None for one that is not."""
+    """Return the mesh of processes that a tensor is spread over; None if it is not spread."""
     return tensor.device_mesh if isinstance(tensor, DTensor) else None
 
 
@@ -98,7 +100,7 @@ def clip_gradients(model: nn.Module, most: float) -> Tensor:
     """Scale all gradients so that their norm is at most `most`, as `clip_grad_norm_` does on one mesh.
 
     Returns:
-        The norm before, `[]`: of the whole model, on every process. Not finite where a gradient is not.
+        The norm before clipping, `[]`: of the whole model, on every process. Not finite if a gradient is not.
     """
     by_mesh: dict[DeviceMesh | None, list[Tensor]] = defaultdict(list)
     for parameter in model.parameters():

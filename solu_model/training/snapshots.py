@@ -1,4 +1,4 @@
-"""Snapshots of a run: weights, evenly spaced in the logarithm of the tokens: `snapshots/step-N` folders.
+"""Snapshots of a run's weights in `snapshots/step-N`, evenly spaced in the logarithm of the tokens.
 
 The points do not depend on the length of the run, so an extended run has the snapshots of the longer run.
 """
@@ -23,7 +23,7 @@ FIRST_SNAPSHOT = 2**20
 
 
 def snapshot_steps(recipe: Recipe) -> list[int]:
-    """Return the steps after which weights are kept: n = `recipe.snapshots` per doubling, and the end.
+    """Return the steps after which weights are written: n = `recipe.snapshots` per doubling, and the last.
 
     The k-th is the step nearest to 2^(20 + k / n) tokens.
     """
@@ -46,7 +46,7 @@ def write_weights(folder: Path, config: SoluConfig, weights: dict[str, Tensor]) 
     """Write `model.safetensors` and `config.json` into a folder."""
     with written_aside(folder / "model.safetensors") as aside:
         save_file({n: w.contiguous().cpu() for n, w in weights.items()}, aside, metadata={"format": "pt"})
-        aside.chmod(0o644)  # safetensors writes for the owner alone
+        aside.chmod(0o644)  # safetensors makes files that only the owner can read
     saved: Any = copy.deepcopy(config)
     saved.dtype = "bfloat16"
     saved.save_pretrained(folder)

@@ -106,7 +106,7 @@ def test_an_example_opens_to_its_whole_context(server: str, page: Page) -> None:
     page.get_by_role("button", name="Show the whole context of example 2").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.locator(".example")).to_have_count(1)
-    expect(dialog).to_contain_text("The model has just run it")
+    expect(dialog).to_contain_text("The values were computed just now")
     text = dialog.locator(".text").evaluate(
         "e => [...e.querySelectorAll('.tok')].map(t => t.textContent).join('')"
     )

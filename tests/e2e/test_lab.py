@@ -114,7 +114,7 @@ def test_the_sample_answers_does_it_fire(server: str, page: Page) -> None:
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(box(page)).to_have_value("/[0-9]/")
     page.get_by_role("radio", name="Rankings").click()
-    expect(page.get_by_text(re.compile(r"is number 1 of 48"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"ranks 1 of 48"))).to_be_visible()
     expect(page.get_by_text("Proposals are a start")).to_be_visible()
     page.get_by_role("button", name="Try").first.click()
     expect(box(page)).not_to_have_value("/[0-9]/")

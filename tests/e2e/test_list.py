@@ -118,7 +118,7 @@ def test_an_expression_finds_neurons_by_their_peaks(server: str, page: Page) -> 
 
 def test_a_text_finds_neurons_and_says_on_which_token(server: str, page: Page) -> None:
     open_list(page, server, "&by=text&q=The%20lamp%20was%20lit")
-    expect(page.locator("thead .match")).to_contain_text("of its maximum")
+    expect(page.locator("thead .match")).to_contain_text("share of maximum")
     expect(page.locator(".row .on").first).to_contain_text("on ")
 
 

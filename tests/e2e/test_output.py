@@ -46,7 +46,7 @@ def test_the_most_promoted_and_suppressed_tokens(
     open_panel(page, server, "Output")
     expect(column(page, "promotes").locator(".row")).to_have_count(12)
     if fold:
-        choose(page, "Unit of the effect", "per deviation of hook_mid")
+        choose(page, "Unit of the effect", "per standard deviation of hook_mid")
         expect(page.get_by_text("per standard deviation of the layer's hook_mid")).to_be_visible()
     for title, best in (("promotes", int(effects.argmax())), ("suppresses", int(effects.argmin()))):
         first = column(page, title).locator(".row").first
@@ -91,7 +91,7 @@ def test_the_effect_is_measured_and_the_examples_are_underlined(server: str, pag
     expect(page.get_by_text("among the 1% most promoted")).to_be_visible()
     expect(column(page, "raises").locator(".row")).to_have_count(8)
     before = column(page, "raises").inner_text()
-    choose(page, "The neuron is", "replaced by zero, final norm's scale held")
+    choose(page, "The neuron is", "replaced by zero, final norm's divisor held")
     expect(page.get_by_text("correlation 1.000")).to_be_visible()
     choose(page, "The neuron is", "replaced by its mean")
     expect(page.get_by_text("correlation 1.000")).to_have_count(0)
@@ -122,7 +122,7 @@ def test_a_deeper_model_is_said_to_show_the_direct_path(server: str, page: Page)
 @pytest.mark.parametrize(
     ("measure", "words"),
     [
-        ("the tokens they fire on", "peak on the same tokens"),
+        ("the tokens they fire on", "peaks are on the same tokens"),
         ("activation on the same text", "Correlation of hook_mid over"),
         ("W_out: what they write", "Cosine of the rows of W_out"),
         ("W_in: what they read", "Cosine of the columns of W_in"),

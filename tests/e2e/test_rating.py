@@ -28,7 +28,7 @@ def begin(page: Page, server: str, study: str, rater: str) -> None:
     name.fill(rater)
     name.press("Enter")
     expect(page.get_by_text("80% or more of the strongest firings")).to_be_visible()
-    expect(page.get_by_role("button", name="Go on")).to_be_focused()
+    expect(page.get_by_role("button", name="Continue")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".snippet").first).to_be_visible()
 
@@ -94,7 +94,7 @@ def test_a_study_is_rated_to_the_end_by_keys(
     page.keyboard.press("p")
     at_card(page, 2, 7)
     page.keyboard.press("?")
-    expect(page.get_by_role("heading", name="What you are asked")).to_be_visible()
+    expect(page.get_by_role("heading", name="Your task")).to_be_visible()
     page.keyboard.press("?")
     at_card(page, 2, 7)
     asked.clear()
@@ -132,7 +132,7 @@ def test_a_killed_server_loses_no_rating(
         at_card(page, 2, 7)
         kill(address)
         page.keyboard.press("n")
-        expect(page.get_by_text("kept in this tab and sent when it is back")).to_be_visible()
+        expect(page.get_by_text("kept in this tab and sent when the server responds")).to_be_visible()
         expect(page.locator(".count")).to_have_text("2 of 7")  # not shown before it is acknowledged
         assert len(store.ratings(study)) == 1
     with served() as address:
@@ -141,7 +141,7 @@ def test_a_killed_server_loses_no_rating(
         kill(address)
         page.wait_for_timeout(450)
         page.keyboard.press("i")
-        expect(page.get_by_text("kept in this tab and sent when it is back")).to_be_visible()
+        expect(page.get_by_text("kept in this tab and sent when the server responds")).to_be_visible()
         assert len(store.ratings(study)) == 2
     with served() as address:
         expect(page.locator(".count")).to_have_text("4 of 7")

@@ -94,7 +94,7 @@ def test_a_study_from_plan_to_results(
     page.goto(f"{server}/rate?study={study}")
     page.get_by_role("textbox", name="Your name, to save your ratings").fill("ada")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Go on")).to_be_focused()
+    expect(page.get_by_role("button", name="Continue")).to_be_focused()
     page.keyboard.press("Enter")
     for number in range(1, 8):
         expect(page.locator(".count")).to_have_text(f"{number} of 7")

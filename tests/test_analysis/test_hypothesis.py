@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.hypothesis import Context, HypothesisError, consistency, parse
+from analysis.hypothesis import Context, HypothesisError, measure_consistency, parse
 from analysis.hypothesis.consistency import consistency_from_contexts
-from analysis.hypothesis.detection import detection, detection_curve, ordinals
+from analysis.hypothesis.detection import detection_curve, measure_detection, ordinals
 from analysis.hypothesis.language import (
     And,
     First,
@@ -197,7 +197,7 @@ def test_levels_count_what_fits_at_the_peak(tiny_model) -> None:  # type: ignore
     cache = NeuronCache.open(tiny_model / "neurons")
     for hook in cache.hooks:
         ranges = cache.neuron(0, 5).ranges(hook)
-        found = consistency(parse("/e/"), ranges, cache.vocabulary)
+        found = measure_consistency(parse("/e/"), ranges, cache.vocabulary)
         above = [r for r in ranges if r.high > 0]
         expected = [
             sum(b"e" in cache.vocabulary.token_bytes[e.tokens[e.peak]] for e in r.examples) for r in above
@@ -272,7 +272,7 @@ def test_detections_intervals_come_from_contexts_and_cover() -> None:
     for seed in range(tries):
         marks = np.tile(np.arange(10) < 3, 40)
         values = (random.normal(size=400) + marks).astype(np.float16)
-        found = detection(values, marks, np.repeat(np.arange(40), 10), draws=200, seed=seed)
+        found = measure_detection(values, marks, np.repeat(np.arange(40), 10), draws=200, seed=seed)
         hits += found.auc.low <= truth <= found.auc.high
     assert 0.88 <= hits / tries <= 0.99
     assert (found.n_fit, found.n_tokens, found.base_rate) == (120, 400, 0.3)
@@ -280,7 +280,7 @@ def test_detections_intervals_come_from_contexts_and_cover() -> None:
 
 def test_all_or_nothing_has_no_interval() -> None:
     for marks in (np.zeros(4, dtype=bool), np.ones(4, dtype=bool)):
-        found = detection(np.arange(4, dtype=np.float16), marks, np.arange(4))
+        found = measure_detection(np.arange(4, dtype=np.float16), marks, np.arange(4))
         assert math.isnan(found.auc.value)
         assert math.isnan(found.auc.low)
 

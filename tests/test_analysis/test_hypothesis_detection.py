@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from analysis.hypothesis.detection import MAX_CLASSES, detection, detection_curve
+from analysis.hypothesis.detection import MAX_CLASSES, detection_curve, measure_detection
 
 
 def test_intervals_are_those_of_contexts_drawn_one_by_one() -> None:
@@ -15,7 +15,7 @@ def test_intervals_are_those_of_contexts_drawn_one_by_one() -> None:
     marks = random.random(12_000) < np.where(contexts % 3 == 0, 0.3, 0.02)
     values = (random.normal(size=12_000) + marks).astype(np.float16)
     assert len(np.unique(values)) > MAX_CLASSES  # so that neighbours are joined
-    found = detection(values, marks, contexts, draws=100, seed=7)
+    found = measure_detection(values, marks, contexts, draws=100, seed=7)
     drawn = []
     for times in np.random.default_rng(7).multinomial(30, np.full(30, 1 / 30), size=100):
         tokens = np.repeat(np.arange(12_000), times[contexts])
@@ -37,6 +37,6 @@ def test_the_interval_of_the_auc_covers_as_often_as_it_says() -> None:
     for seed in range(tries):
         shared = np.repeat(random.normal(scale=math.sqrt(0.5), size=n), each)
         values = (random.normal(size=n * each) + shared + marks).astype(np.float16)
-        auc = detection(values, marks, contexts, draws=200, seed=seed).auc
+        auc = measure_detection(values, marks, contexts, draws=200, seed=seed).auc
         hits += auc.low <= truth <= auc.high
     assert 0.93 <= hits / tries <= 0.97

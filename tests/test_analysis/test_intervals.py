@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.hypothesis import Context, Level, consistency
+from analysis.hypothesis import Context, Level, measure_consistency
 from analysis.hypothesis.consistency import Consistency, consistency_from_contexts
 from analysis.hypothesis.language import Marks
 from analysis.intervals import Z_95, Estimate, weighted_mean, wilson
@@ -80,7 +80,7 @@ def test_the_share_of_the_whole_corpus_is_held_from_few_samples_of_each_range() 
             RangeSample(low, top, len(part), [one[int(fits)] for fits in seen])
             for low, top, part, seen in zip(edges[1:], edges[2:], tokens, drawn, strict=False)
         ]
-        found = consistency(says_yes, ranges, VOCABULARY)
+        found = measure_consistency(says_yes, ranges, VOCABULARY)
         hits += holds(found.overall, truth)
         high += holds(found.mean_share(0.4, 1.0), float(np.mean(truths[2:])))
         levels += [holds(level.share, t) for level, t in zip(found.levels, truths, strict=True)]

@@ -18,11 +18,11 @@ from scipy.stats import binom, fisher_exact
 from analysis.intervals import difference, wilson
 from analysis.rating import (
     UnblindedRating,
+    compute_results,
     exact_power,
     exact_test,
     neurons_needed,
     ratings_from_rows,
-    results,
     results_to_json,
     summary_sentences,
 )
@@ -218,18 +218,20 @@ def test_the_sample_size_is_the_least_that_stays_enough() -> None:
 
 
 def test_ugly_studies_have_results() -> None:
-    nothing = results([], ["a", "b"])
+    nothing = compute_results([], ["a", "b"])
     assert math.isnan(nothing.sides[0].share.value)
     assert summary_sentences(nothing) == ["No neuron was rated before the study was unblinded."]
     assert json.loads(results_to_json(nothing))["comparisons"][0]["p"] is None
-    alone = results([of("x", 1, True)], ["a", "b"])
+    alone = compute_results([of("x", 1, True)], ["a", "b"])
     assert summary_sentences(alone) == ["No neuron of b was rated, so it cannot be compared."]
-    same = results([of(r, i, True, s) for r in "xy" for s in "ab" for i in range(9 if s == "a" else 5)])
+    same = compute_results(
+        [of(r, i, True, s) for r in "xy" for s in "ab" for i in range(9 if s == "a" else 5)]
+    )
     assert same.comparisons[0].p == 1
     assert math.isnan(same.alpha.value)
     assert math.isnan(same.kappas[0].kappa)
     assert "Chance" in summary_sentences(same)[0]
-    three = results([of("x", i, s == "c", s) for s in "abc" for i in range(8)])
+    three = compute_results([of("x", i, s == "c", s) for s in "abc" for i in range(8)])
     assert len(three.comparisons) == 3
     assert three.comparisons[1].p_holm == pytest.approx(3 * three.comparisons[1].p)
     with pytest.raises(ValueError, match="export the ratings again"):

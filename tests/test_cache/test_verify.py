@@ -137,7 +137,7 @@ def test_numbers_that_do_not_fit_together_are_found(copy):
         "histograms that do not sum to the count (neuron 3)",
         "a max outside the histogram's last bin (neuron 5)",
         "a strongest example at hook_mid that is not the maximum (neuron 5)",
-        "intervals that do not sum to the count (neuron 7)",
+        "ranges that do not sum to the count (neuron 7)",
         "another mean at hook_mid than neurons.parquet has (neuron 9)",
         "ranks with gaps or repeats (neuron 0)",
         "documents that documents.parquet does not have (neuron 0)",

@@ -152,11 +152,13 @@ def test_models_are_compared_with_one_of_them(
     curve.to_parquet(folder / "tiny" / "curve.parquet")
     app = opened("models")
     headings = {s.value for s in app.subheader}
-    assert {"Loss during training", "Loss on held-out text"} <= headings
+    assert {"Loss during training", "Held-out loss"} <= headings
     assert len(app.get("plotly_chart")) == 2
     app.selectbox(key="baseline").set_value("tiny").run()
     assert not app.exception
-    assert [i.value for i in app.info] == ["There is no loss curve of tiny and another model to compare."]
+    assert [i.value for i in app.info] == [
+        "There are no loss curves of both tiny and another model to compare."
+    ]
     (figure,) = app.get("plotly_chart")
     assert "bits per byte more than tiny" in figure.proto.spec
 

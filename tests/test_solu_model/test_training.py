@@ -129,7 +129,7 @@ def test_killed_and_resumed_ends_where_it_would_have(run, corpus, tmp_path):
 
 def test_another_run_in_the_folder_is_refused(run, corpus):
     with pytest.raises(
-        TrainingError, match=r"holds another run: recipe.learning_rate is 0.01 there and 0.5 here"
+        TrainingError, match=r"holds another run: recipe.learning_rate is 0.01 in that run and 0.5 in this"
     ):
         train(CONFIG, replace(RECIPE, learning_rate=0.5), [corpus], run, progress=False)
 
@@ -142,7 +142,7 @@ def test_a_folder_in_use_is_refused(run, corpus):
 
 
 def test_too_little_text_is_refused(tmp_path, corpus):
-    with pytest.raises(TrainingError, match=r"fills .* rows of 16 tokens, a step takes 6250"):
+    with pytest.raises(TrainingError, match=r"fills .* rows of 16 tokens, but a step takes 6250"):
         train(CONFIG, replace(RECIPE, batch_tokens=100_000), [corpus], tmp_path / "run", progress=False)
 
 
@@ -159,8 +159,8 @@ def test_a_loss_that_is_no_number_says_where_it_came_from(tmp_path, corpus):
     ("spoil", "said"),
     [
         (lambda m: m.blocks[0].mlp.W_in.fill_(torch.nan), r"the weights blocks.0.mlp.W_in are"),
-        (lambda m: m.blocks[0].attn.b_V.fill_(3e38), r"what blocks.0.attn gives"),
-        (lambda m: m.ln_final.w.fill_(3e38), r"what ln_final gives|from finite activations"),
+        (lambda m: m.blocks[0].attn.b_V.fill_(3e38), r"the output of blocks.0.attn is"),
+        (lambda m: m.ln_final.w.fill_(3e38), r"the output of ln_final|although the activations are"),
     ],
 )
 def test_trouble_is_found_where_it_begins(spoil, said):
@@ -237,7 +237,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(run, corpus, tmp_path
         [sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=False
     )
     assert ended.returncode != 0
-    assert "step 40 cannot be kept in" in ended.stderr
+    assert "the checkpoint of step 40 cannot be written to" in ended.stderr
     assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-000000036"]
     train(CONFIG, RECIPE, [corpus], out, progress=False)
     whole, resumed = (load_file(p / "model.safetensors") for p in (run, out))

@@ -157,9 +157,17 @@ def test_a_run_decayed_early_is_the_shorter_run(corpus, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "recipe", "said"),
     [
-        (None, replace(WSD, n_tokens=60 * 64), r"n_tokens is 2560 there and 3840 here. .*or --extend 3840"),
+        (
+            None,
+            replace(WSD, n_tokens=60 * 64),
+            r"n_tokens is 2560 in that run and 3840 in this command. .*or --extend 3840",
+        ),
         ("extend", replace(WSD, n_tokens=64), r"expected more than 2560, got 64\. To end .*--decay-now"),
-        ("extend", replace(WSD, n_tokens=6400, seed=1), r"recipe.seed is 0 there and 1 here"),
+        (
+            "extend",
+            replace(WSD, n_tokens=6400, seed=1),
+            r"recipe.seed is 0 in that run and 1 in this command",
+        ),
     ],
 )
 def test_lengths_that_cannot_be_are_refused(run, corpus, change, recipe, said):
@@ -170,7 +178,7 @@ def test_lengths_that_cannot_be_are_refused(run, corpus, change, recipe, said):
 
 def test_only_a_wsd_run_changes_its_length(corpus, tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(TrainingError, match="holds no run whose length could change"):
+    with pytest.raises(TrainingError, match="holds no run whose length could be changed"):
         train(CONFIG, RECIPE, [corpus], out, progress=False, change="decay-now")
     short = replace(RECIPE, n_tokens=2 * 64)
     train(CONFIG, short, [corpus], out, progress=False)
@@ -182,7 +190,9 @@ def test_only_a_wsd_run_changes_its_length(corpus, tmp_path):
 def test_a_run_whose_stable_checkpoint_is_gone_cannot_be_extended(run, corpus, tmp_path):
     out = copied(run, tmp_path / "run")
     shutil.rmtree(out / "checkpoints/step-000000030")
-    with pytest.raises(TrainingError, match="has none from before the decay, which began after step 30"):
+    with pytest.raises(
+        TrainingError, match="holds no checkpoint from before the decay, which began after step 30"
+    ):
         train(CONFIG, replace(WSD, n_tokens=6400), [corpus], out, progress=False, change="extend")
     assert list(all_checkpoints(out / "checkpoints")) == [36, 40]
 

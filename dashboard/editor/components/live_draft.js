@@ -25,7 +25,7 @@ function storeDraft() {
 
 // The draft of the text that is opened, or null. In one session of the server `text_id` names it. After a restart the same
 // source is the same text, and an address without a source continues the last draft. A person who came by a new address,
-// not by a reload or Back, wants the text as it is there.
+// not by a reload or Back, wants the text of that address.
 function draftOf(data, isFirst) {
   if (!draft || draft.textId === data.text_id) return draft;
   const isSameWorkspace = workspaceOf(draft.textId) === workspaceOf(data.text_id);

@@ -1,9 +1,9 @@
 // The editor itself. The browser owns the text: the page writes it only when `text_id` changes. The server colours it at
-// every key (live_requests.js); the page is told of it when typing pauses. `data` is described in live_editor.py.
+// every key (live_requests.js); the page receives it when typing pauses. `data` is described in live_editor.py.
 // The default export runs again on every change of data or theme.
 
 const editors = new WeakMap(); // by root
-const PAUSE = 400; // ms without a key after which the page is told
+const PAUSE = 400; // ms without a key after which the page receives the text
 
 export default function (component) {
   const { data, parentElement: root } = component;
@@ -113,7 +113,7 @@ function onInput(editor) {
   reportLater(editor, PAUSE);
 }
 
-// The text field cuts a paste at its maximum length without a word: count what it leaves out.
+// The text field cuts a paste at its maximum length without a message: count what it leaves out.
 function onPaste(editor, event) {
   const { area } = editor;
   const room = area.maxLength - area.value.length + (area.selectionEnd - area.selectionStart);

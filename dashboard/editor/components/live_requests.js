@@ -1,6 +1,6 @@
 // Requests to `api/reading`, past Streamlit: one at a time, the next one when the response is drawn.
 
-const SOON = 4; // ms from a key to the request, where none is on its way
+const SOON = 4; // ms from a key to the request, if no other request is pending
 const TIMEOUT = 15000; // ms after which a request without a response is given up
 const RETRY_DELAY = 1000; // ms after which it is sent again
 

@@ -32,7 +32,7 @@ def draw(place: Place, text: str) -> None:
     """Draw the next example to judge, and the shares by level of activation from the judgements.
 
     Args:
-        text: the hypothesis in the box, offered as an idea to judge by; empty for none.
+        text: the hypothesis in the box, offered as an explanation to judge by; empty for none.
     """
     user = user_name()
     if not user:
@@ -70,16 +70,16 @@ def draw(place: Place, text: str) -> None:
 
 
 def _choose_idea(place: Place, user: str, text: str) -> str:
-    """Draw the choice of an idea: one used before, a label, the hypothesis, or a new one. Return it."""
+    """Draw the choice of an explanation (used before, a label, the hypothesis or a new one); return it."""
     used = open_store(JudgementStore).ideas(annotations.key_of(place), user)
     labels = [a.content.label for a in annotations.of_place(place) if a.content.label]
     options = list(dict.fromkeys([*used, *labels, *([text[:200]] if text else [])]))
     chosen = st.selectbox(
-        "Idea to judge by", options, accept_new_options=True, index=0 if options else None,
+        "Explanation to judge by", options, accept_new_options=True, index=0 if options else None,
         placeholder="in words, e.g. the token is part of a hexadecimal number",
         key=f"hand_idea_{place.model.name}_{place.layer}_{place.neuron}",
         help="Examples come from every range of activation, in random order. Judge whether the framed token "
-        "fits the idea. Judgements are saved under your name and this idea.",
+        "fits the explanation. Judgements are saved under your name and this explanation.",
     )  # fmt: skip
     return (chosen or "").strip()[:200]
 

@@ -23,7 +23,7 @@ def draw(place: Place, hypothesis: str) -> None:
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown("**Neurons of this layer that fit the hypothesis best**")
+        st.markdown("**Neurons of this layer that detect the hypothesis best**")
         if hypothesis:
             _neurons(place, hypothesis, sample)
         else:
@@ -57,7 +57,7 @@ def _neurons(place: Place, hypothesis: str, sample: Sample) -> None:
 
     bar_list([Column("average precision", rows)], "lab_ranking", open_neuron)
     rank = next((k for k, r in enumerate(ranking, start=1) if r.neuron == place.neuron), 0)
-    st.caption(f"Neuron {place.neuron} is number {rank:,} of {len(ranking):,}.")
+    st.caption(f"Neuron {place.neuron} ranks {rank:,} of {len(ranking):,}.")
 
 
 def _proposals(place: Place, sample: Sample) -> None:
@@ -73,5 +73,5 @@ def _proposals(place: Place, sample: Sample) -> None:
             st.caption(f"AUC {proposal.auc:.3f}, fits {share(proposal.share)}", width="content")
     st.caption(
         "Proposals are a start, not a result. A program tried tokens, kinds of characters and sources, and "
-        "chose the best on one half of the sample. The average precision is that on the other half."
+        "chose the best on one half of the sample. The average precision shown is that on the other half."
     )

@@ -60,7 +60,7 @@ function storedOptions() {
   return Object.fromEntries(names.map((name) => [name, values[name]]));
 }
 
-// --- panels: one a hook, side by side, their counts on one scale ---
+// --- panels: one for each hook, side by side, their counts on one scale ---
 
 function draw(view) {
   view.tooltip.close();

@@ -47,7 +47,7 @@ class Outline:
 
     name: str
     bars: Mapping[str, Bars]
-    """By hook; a hook that the first neuron lacks is not drawn."""
+    """Bars by hook; a hook that the first neuron lacks is not drawn."""
 
 
 def histogram_view(
@@ -63,7 +63,7 @@ def histogram_view(
     """Draw histograms. The reader chooses log counts and marks; the browser keeps the choice.
 
     Args:
-        panels: one a hook.
+        panels: one for each hook.
         hook: the one whose examples are on the page, in full colour.
         key: of the component; keep it when the data changes.
         outline: another neuron over the first.

@@ -40,11 +40,11 @@ TOP_SHARE = 0.01
 """Share of the vocabulary that counts as the most promoted."""
 
 _PARTS = {"direct": "From the weights", "measured": "By ablation on its examples"}
-_FOLDS = {False: "per unit of hook_post", True: "per deviation of hook_mid"}
+_FOLDS = {False: "per unit of hook_post", True: "per standard deviation of hook_mid"}
 _REPLACEMENTS = {
     "zero": "replaced by zero",
     "mean": "replaced by its mean",
-    "held": "replaced by zero, final norm's scale held",
+    "held": "replaced by zero, final norm's divisor held",
 }
 
 
@@ -65,7 +65,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
         elif "hook_mid" in place.cache.hooks:
             fold = st.selectbox(
                 "Unit of the effect", list(_FOLDS), format_func=_FOLDS.__getitem__, key="output_fold",
-                persist_state="session", label_visibility="collapsed", width=220,
+                persist_state="session", label_visibility="collapsed", width=290,
             )  # fmt: skip
     try:
         if part == "measured":
@@ -82,8 +82,8 @@ def _direct(place: Place, fold: bool) -> None:
     direct = effects.of_neuron(place, fold=fold)[: len(vocabulary)]
     unit = "standard deviation of the layer's hook_mid" if fold else "unit of hook_post"
     last = place.layer == place.cache.manifest.model.n_layers - 1
-    path = "" if last else " This is the direct path alone, without what later layers make of the neuron."
-    st.caption(f"Change of each logit per {unit}, before the final norm divides by its scale.{path}")
+    path = "" if last else " This is the direct path alone, without the effect through later layers."
+    st.caption(f"Change of each logit per {unit}, before the division by the final norm's divisor.{path}")
     bar_list(
         [
             Column("promotes", _rows(most_promoted(direct, N_DIRECT, vocabulary))),
@@ -137,7 +137,7 @@ def _measured(place: Place) -> None:
     direct = effects.of_neuron(place)[: len(vocabulary)]
     measured = ablated.at_peaks[: len(vocabulary)]
     n, n_cut = len(ablated.changes), ablated.n_cut
-    held = ", with the scale of the final norm held" if st.session_state[REPLACEMENT] == "held" else ""
+    held = ", with the final norm's divisor held" if st.session_state[REPLACEMENT] == "held" else ""
     cut = f" In {n_cut} of them the beginning of the context is not in the cache." if n_cut else ""
     st.caption(
         f"The {n} strongest examples, run with the neuron and without it{held}: change of the logits at the "
@@ -156,7 +156,7 @@ def _measured(place: Place) -> None:
     bar_list([Column("raises", _rows(most)), Column("lowers", _rows(least))], key="output_measured")
     r = correlation(direct, measured)
     st.caption(
-        f"Direct effect against measured change, every token of the vocabulary: correlation {number(r)}."
+        f"Direct effect against measured change, for every token of the vocabulary: correlation {number(r)}."
         if math.isfinite(r)
         else "Ablating the neuron changes nothing here."
     )
@@ -169,20 +169,20 @@ def _measured(place: Place) -> None:
 
 
 def _next_tokens(direct: Effects, ablated: Ablation) -> None:
-    """Show how highly the neuron ranks the tokens that came next after the peaks."""
+    """Show how highly the neuron ranks the tokens that follow the peaks."""
     next_tokens = [token for token in ablated.following if token is not None]
     if not next_tokens:
         return
     by_weights = np.array([percentile_rank(direct, token) for token in next_tokens])
     measured = np.array([p for p in ablated.percentiles if math.isfinite(p)])
-    columns = ["by the weights", "measured", "by chance"]
+    columns = ["from the weights", "measured", "by chance"]
     most = [share(float(np.mean(p >= 1 - TOP_SHARE))) for p in (by_weights, measured)]
     mean = [share(float(p.mean())) for p in (by_weights, measured)]
     rows = [
         (f"among the {TOP_SHARE:.0%} most promoted", [*most, f"{TOP_SHARE:.0%}"]),
         ("mean percentile", [*mean, "50%"]),
     ]
-    st.caption(f"The token that came next after the peak, in {len(next_tokens)} examples:")
+    st.caption(f"The next token after the peak, in {len(next_tokens)} examples:")
     st.html(quantity_table(columns, rows))
 
 

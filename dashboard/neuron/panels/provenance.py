@@ -17,18 +17,20 @@ _RECOMPUTED = "recomputed_for"
 
 
 def draw(place: Place, facts: NeuronFacts) -> None:
-    """Draw the line that stands under a figure, its details, and the button that runs the examples again."""
+    """Draw the provenance line, its details, and the button that runs the examples again."""
     moments = facts.moments[place.hook]
     manifest = place.cache.manifest
     corpus = manifest.corpus
     read = "all of" if corpus.sample == 1 else f"a sample of {share(corpus.sample)} (seed {corpus.seed}) of"
     checked = (
-        "" if place.model.weights.is_file() else " No checkpoint is beside the cache to check it against."
+        ""
+        if place.model.weights.is_file()
+        else " There is no checkpoint beside the cache to check it against."
     )
     st.code(provenance_line(place), language=None, wrap_lines=True)
     st.caption(
         f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} the "
-        f"text. Activation {plain(manifest.model.act_fn)}; at most one example a document.{checked}"
+        f"text. Activation {plain(manifest.model.act_fn)}; at most one example from each document.{checked}"
     )
     if st.button("Recompute these examples", key="recompute", icon=":material/replay:"):
         st.session_state[_RECOMPUTED] = place.address
@@ -58,7 +60,7 @@ def _compare(found: list[Recomputed]) -> None:
     if len(whole) < len(found):
         largest = max(abs(f.difference) for f in found if not f.whole)
         st.caption(
-            f"Of {len(found) - len(whole)} examples the cache does not keep the text before the window, "
+            f"For {len(found) - len(whole)} examples the cache does not keep the text before the window, "
             f"which the model saw when the cache was built. This explains their difference, up to "
             f"{number(largest)}."
         )
@@ -82,7 +84,8 @@ def _compare(found: list[Recomputed]) -> None:
             "recomputed": st.column_config.NumberColumn("recomputed", format="%.5g"),
             "difference": st.column_config.NumberColumn("difference", format="%.2e"),
             "text before": st.column_config.TextColumn(
-                "text before", help="whole: the model sees the same text before the peak as it did then."
+                "text before",
+                help="whole: the model sees the same text before the peak as when the cache was built.",
             ),
         },
         alt="Stored and recomputed activation of each example",

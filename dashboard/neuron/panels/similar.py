@@ -19,7 +19,7 @@ from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 
 N_ALIKE, N_OPPOSED = 15, 5
-"""Numbers of neurons shown: the most similar, and the most opposed for measures that can be negative."""
+"""Numbers of neurons shown: the most similar, and the most opposite for measures that can be negative."""
 
 _MEASURES: dict[Measure, str] = {
     "tokens": "the tokens they fire on",
@@ -59,7 +59,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     )
     if opposed:
         rows = _rows(opposed, several)
-        bar_list([Column(f"most opposed{other_model}", rows)], key="similar_opposed", open_address=_open)
+        bar_list([Column(f"most opposite{other_model}", rows)], key="similar_opposed", open_address=_open)
     if not alike and not opposed:
         st.caption("No neuron is similar by this measure.")
     st.caption(plain(provenance_line(place)))
@@ -94,7 +94,7 @@ def _layer_choice(place: Place, among: Place) -> list[Place]:
 
 
 def _search(place: Place, measure: Measure, others: Sequence[Place]) -> tuple[list[_Similar], list[_Similar]]:
-    """Return the most similar and the most opposed neurons of all layers, and show the progress."""
+    """Return the most similar and the most opposite neurons of all layers, and show the progress."""
     progress = st.empty()
     alike: list[_Similar] = []
     opposed: list[_Similar] = []
@@ -134,7 +134,7 @@ def _open(address: Address) -> None:
 
 def _measure_in_words(place: Place, measure: Measure, among: Place) -> str:
     if measure == "tokens":
-        return "Share of the strongest examples that peak on the same tokens, as often."
+        return "Share of the strongest examples whose peaks are on the same tokens, repeats included."
     if measure == "activation":
         hooks = place.hook if among.hook == place.hook else f"{place.hook} here, {among.hook} there"
         n_tokens = similar.compared_tokens(place, among)

@@ -10,7 +10,10 @@ from dashboard.shared.place import Place
 def draw(place: Place, facts: NeuronFacts) -> None:
     """Draw both tables side by side."""
     if not facts.tokens and not facts.sources:
-        st.info("This cache is of version 1 and holds no tokens and sources. Build it again to see them.")
+        st.info(
+            "This cache is of version 1 and holds no activation by token or source. Build it again to see "
+            "them."
+        )
         return
     columns = st.columns(2, gap="small")
     with columns[0]:

@@ -96,7 +96,7 @@ function drawLabel(cell, row) {
   cell.title = row.label;
 }
 
-// An example a line, the peak tokens below each other.
+// One example in each line, aligned at the peak tokens.
 function drawPreview(cell, row) {
   row.snippets.forEach(({ texts, strengths, peak }, rank) => {
     const line = element('div', 'snippet');

@@ -28,9 +28,9 @@ _mount = st.components.v2.component(
 _HELP = {
     "neuron": "Index of the neuron in its layer.",
     "label": "The label that people gave it.",
-    "preview": "Its strongest examples, peaks below each other; redder tokens have a stronger activation.",
-    "spark": "Histogram of its activation, lowest value to highest; counts are logarithmic.",
-    "max": "The strongest activation in the corpus.",
+    "preview": "Its strongest examples, aligned at their peaks; redder tokens have stronger activations.",
+    "spark": "Histogram of its activation, from the lowest value to the highest; counts are logarithmic.",
+    "max": "The largest activation in the corpus.",
     "density": "The share of tokens above a tenth of the neuron's maximum.",
     "kurtosis": "Excess kurtosis of the activation: 0 for a normal distribution.",
     "skewness": "Skewness of the activation: 0 for a symmetric distribution.",
@@ -46,7 +46,7 @@ class Line:
     row: Row
     preview: Preview
     address: str
-    """Of its page, relative to the list's."""
+    """Address of the neuron's page, relative to the list's."""
     match: str = ""
     """Score of the search, as text."""
     match_token: str = ""
@@ -98,7 +98,7 @@ def neuron_list_data(
     if match is not None:
         columns.append(("match", *match))
     columns.append(("spark", "histogram", _HELP["spark"]))
-    names = {"share": "strongest source"}
+    names = {"share": "main source"}
     columns += [(name, names.get(name, name), _HELP[name]) for name in quantities]
     return {
         "caption": caption,

@@ -1,8 +1,8 @@
 """Tables whose rows are added, and never changed or deleted. No Streamlit.
 
-Every change is one more row. Of the rows with one key the newest is in force. A row with empty content takes
-back what its key had. So nobody overwrites what somebody else wrote, everything has a history, and an undo
-is a row too.
+Every change is one more row. Of the rows with one key the newest is in force. A row with empty content
+deletes its key. So nobody overwrites what somebody else wrote, everything has a history, and an undo is also
+a row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +78,7 @@ class AppendOnlyTable:
         """Return the row in force of each key, in the order in which they were added.
 
         Args:
-            with_empty: also the rows that take their key back.
+            with_empty: also return the rows that delete their key.
             newest_first: order by the time of the change instead, the latest time first. The orders differ
                 where rows with older times were merged.
             equal: values of key columns; without any, the whole table.

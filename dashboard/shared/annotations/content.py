@@ -79,9 +79,9 @@ class Revision:
 
     id: int
     annotation: Annotation
-    """After the change."""
+    """Content after the change."""
     before: Content
-    """Of the same person and neuron, before the change."""
+    """Content of the same person and neuron before the change."""
     undoes: int | None
     """Id of the revision that this one takes back."""
 

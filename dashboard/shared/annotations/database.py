@@ -90,7 +90,7 @@ class Database:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    """Let readers go on beside one writer, and commit to the disk."""
+    """Let readers continue while one writer writes, and commit to the disk."""
     connection.isolation_level = None  # Database.writing begins the transactions, not the driver
     _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")

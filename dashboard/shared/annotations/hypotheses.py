@@ -47,9 +47,9 @@ class Hypothesis:
     """The model's name when the hypothesis was written."""
     user: UserName
     name: Annotated[Text, Field(min_length=1, max_length=80)]
-    """A person has one hypothesis of each name with a neuron."""
+    """Name of the hypothesis. A person has at most one hypothesis of each name with a neuron."""
     text: Annotated[Text, Field(max_length=MAX_TEXT)]
-    """Empty: deleted."""
+    """The hypothesis; empty if it was deleted."""
     changed: Annotated[datetime, AfterValidator(utc)]
 
 

@@ -1,4 +1,4 @@
-"""Stores for the pages, each opened once a process, in the database that SOLU_ANNOTATIONS names."""
+"""Stores for the pages, each opened once in a process, in the database that SOLU_ANNOTATIONS names."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ _Store = TypeVar("_Store")
 
 
 def open_store(kind: Callable[[Database], _Store]) -> _Store:
-    """Return a store in the database that annotations and all else people write are kept in.
+    """Return a store in the database of annotations, hypotheses, judgements and studies.
 
     Args:
         kind: the store's class, as `AnnotationStore`.

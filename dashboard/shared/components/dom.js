@@ -102,7 +102,7 @@ function drawToken(text) {
   return token;
 }
 
-// Colour of an activation: a class for its sign and a strength up to 1; null below 2% of `scale`, which no eye sees.
+// Colour of an activation: a class for its sign and a strength up to 1; null below 2% of `scale`, which is not visible.
 function tint(value, scale) {
   const strength = scale > 0 ? Math.min(1, Math.abs(value) / scale) : 0;
   return strength > 0.02 ? { sign: value < 0 ? 'neg' : 'pos', strength: strength.toFixed(3) } : null;
@@ -168,7 +168,7 @@ class Tooltip {
   }
 }
 
-// A token's text and a table of what is known of it.
+// A token's text and a table of its values.
 function openTokenTooltip(tooltip, token, text, rows) {
   tooltip.openBeside(token, element('div', 'word', visible(text)), definitions(rows));
 }

@@ -85,7 +85,7 @@ async function request(session, content) {
     }
     if (session.key !== key) return null;
     if (content.undo) content = {};
-    const consequence = content.rating ? 'Your rating is kept in this tab and sent when it is back.' : 'Trying again.';
+    const consequence = content.rating ? 'Your rating is kept in this tab and sent when the server responds.' : 'Trying again.';
     drawNote(session, `The server cannot be reached. ${consequence}`);
     await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY));
     if (session.key !== key) return null;
@@ -119,7 +119,7 @@ function drawResponse(session, { done, total, seconds, card }, content) {
     session.count.textContent = `${done} of ${total}`;
     const ratings = done === 1 ? 'one rating' : `${done} ratings`;
     const time = `Your ${ratings} took ${minutes(seconds)} (minutes and seconds).`;
-    rest(session, 'All rated, thank you', `${time} They are kept; you can close this page.`);
+    rest(session, 'All rated, thank you', `${time} They are saved; you can close this page.`);
     return;
   }
   session.count.textContent = `${done + 1} of ${total}`;
@@ -131,7 +131,7 @@ function drawResponse(session, { done, total, seconds, card }, content) {
   session.snippets.replaceChildren(...drawSnippets(card));
   if (earlier || content.rating || content.undo) enter(session, 'card');
   else if (done === 0) enter(session, 'instruction');
-  else rest(session, 'Welcome back', `You have rated ${done} of ${total}. The clock of the next card starts when you go on.`);
+  else rest(session, 'Welcome back', `You have rated ${done} of ${total}. The clock of the next card starts when you continue.`);
   session.section.scrollIntoView({ block: 'start' });
 }
 

@@ -120,7 +120,7 @@ class Item:
     """One card of a study, and the neuron on it."""
 
     name: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    """Random without the salt."""
+    """Name of the item; it cannot be told from a random one without the salt."""
     kind: Kind
     side: int | None = None
     """Index in the design's sides; None for a check."""
@@ -138,9 +138,9 @@ class LeftOut:
 
     side: int
     n_dead: int
-    """Dead by the rule of `Design.min_firing`."""
+    """Neurons that are dead by the rule of `Design.min_firing`."""
     n_live: int
-    """Not dead."""
+    """Neurons that are not dead."""
     n_short: int
     """Live neurons that were drawn and passed over: too few of their examples have `n_tokens` tokens."""
 

@@ -67,7 +67,7 @@ def to_csv(rows: list[dict[str, Any]], *, blind: bool) -> bytes:
 
 
 def to_json(rows: list[dict[str, Any]]) -> bytes:
-    """Return an array with one rating a line."""
+    """Return an array with one rating in each line."""
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     return f"[\n{lines}\n]\n".encode()
 

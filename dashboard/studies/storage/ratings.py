@@ -30,7 +30,7 @@ class Rating:
     seconds: Annotated[float, Field(ge=0, le=_DAY, allow_inf_nan=False)] = 0.0
     """Time from seeing the card to the verdict, without `hidden_seconds`."""
     hidden_seconds: Annotated[float, Field(ge=0, le=1_000 * _DAY, allow_inf_nan=False)] = 0.0
-    """Time in between during which the page was hidden."""
+    """Time during which the page was hidden or the card was paused."""
     at: datetime | None = None
     """Time of saving, in UTC, by the store's clock."""
 
@@ -61,7 +61,7 @@ class Summary:
     n_items: int
     n_raters: int
     n_ratings: int
-    """Without those taken back."""
+    """Number of ratings, without those that were undone."""
 
 
 def checked_rating(rating: Rating) -> Rating:

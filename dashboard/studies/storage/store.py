@@ -1,6 +1,6 @@
 """The store of studies: a study's plan and cards are written once, its ratings are only ever added.
 
-Each rating is a transaction of its own. Taking one back adds a row, and so does unblinding the study.
+Each rating is one transaction. An undo adds a row, and so does unblinding the study.
 """
 
 import re
@@ -146,7 +146,9 @@ class StudyStore:
         with self._database.writing() as connection:
             self._lock_open(connection, study)
             if RATINGS.latest(connection, **key):
-                raise RatedAlready("this item is rated already: undo that rating first, or go on to the next")
+                raise RatedAlready(
+                    "this item is rated already: undo that rating first, or continue with the next item"
+                )
             RATINGS.append(
                 connection, **key, verdict=checked.verdict, rule=checked.rule, confidence=checked.confidence,
                 seconds=checked.seconds, hidden_seconds=checked.hidden_seconds,

@@ -8,7 +8,7 @@ Forward, for one block of a row:
     m = max x,  s = sum exp(x - m),  mid = x exp(x - m) / s
     r = 1 / sqrt(variance(mid) + eps),  y = (mid - mean(mid)) r weight + bias
 
-Kept for the backward pass: m, 1 / s, s mean(mid) and r, 16 bytes a row and block.
+Kept for the backward pass: m, 1 / s, s mean(mid) and r, 16 bytes for each row and block.
 
 Backward, with g the gradient of y:
 

@@ -50,7 +50,7 @@ def test_every_token_has_the_models_value(place: Place) -> None:
 def test_without_weights_the_rest_is_unknown(place: Place) -> None:
     (place.model.path / WEIGHTS).unlink()
     found = whole_context(place, "top-0")
-    assert "near the peak alone" in found.description
+    assert "Only the values near the peak are known" in found.description
     example = place.cache.neuron(0, 7).top("hook_mid")[0]
     (row,) = found.data["examples"]
     known = [step >= 0 for step in row["activations"]["hook_mid"][2]]

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from analysis.rating import (
     UnblindedRating,
+    compute_results,
     ratings_from_rows,
     read_ratings,
-    results,
     results_to_json,
     summary_sentences,
 )
@@ -46,8 +46,8 @@ def some_study() -> tuple[list[dict[str, object]], bytes]:
 def test_results_are_the_same_from_rows_and_from_the_downloaded_file(tmp_path: Path) -> None:
     rows, data = some_study()
     (tmp_path / "ratings.csv").write_bytes(data)
-    found = results(ratings_from_rows(rows))
-    assert repr(results(read_ratings(tmp_path / "ratings.csv"))) == repr(found)
+    found = compute_results(ratings_from_rows(rows))
+    assert repr(compute_results(read_ratings(tmp_path / "ratings.csv"))) == repr(found)
     assert [s.side for s in found.sides] == ["base", "solu"]
     by_hand = Counter(
         (r["rater"], r["model"]) for r in rows if r["kind"] == "neuron" and r["verdict"] != "not"
@@ -64,9 +64,12 @@ def test_results_are_the_same_from_rows_and_from_the_downloaded_file(tmp_path: P
     (sentence,) = summary_sentences(found)
     assert "2 raters" in sentence
     assert json.loads(results_to_json(found))["sides"][1]["share"]["value"] == found.sides[1].share.value
-    assert [s.side for s in results(ratings_from_rows(rows), ["solu", "base"]).sides] == ["solu", "base"]
+    assert [s.side for s in compute_results(ratings_from_rows(rows), ["solu", "base"]).sides] == [
+        "solu",
+        "base",
+    ]
     with pytest.raises(ValueError, match="found some of base"):
-        results(ratings_from_rows(rows), ["solu"])
+        compute_results(ratings_from_rows(rows), ["solu"])
 
 
 def test_a_model_twice_is_told_apart_by_its_hook() -> None:
@@ -74,7 +77,10 @@ def test_a_model_twice_is_told_apart_by_its_hook() -> None:
     for row in rows:
         if row["model"] == "solu":
             row |= {"model": "base", "hook": "hook_mid"}
-    assert [s.side for s in results(ratings_from_rows(rows)).sides] == ["base hook_mid", "base hook_post"]
+    assert [s.side for s in compute_results(ratings_from_rows(rows)).sides] == [
+        "base hook_mid",
+        "base hook_post",
+    ]
 
 
 def test_the_sample_size_on_the_command_line() -> None:
@@ -86,7 +92,7 @@ def test_the_sample_size_on_the_command_line() -> None:
 
 def test_the_figure_for_a_paper_takes_any_name_and_no_ratings() -> None:
     hostile = "a $x$ <b>"
-    found = results(
+    found = compute_results(
         [
             UnblindedRating(rater, f"{i}", "neuron", i % 3 == 0, 60.0, side=hostile, layer=0, neuron=i)
             for rater in "xy"
@@ -102,4 +108,4 @@ def test_the_figure_for_a_paper_takes_any_name_and_no_ratings() -> None:
     assert drawn.layout.xaxis.ticktext == ("a $x$ &lt;b&gt;<br>9 neurons",)
     assert drawn.data[0].y[0] == found.sides[0].share.value
     assert list(drawn.data[0].marker.color) == [styles[0].colour]
-    assert share_figure_file(results([], ["a", "b"]), styles, "t", "p", "png").startswith(b"\x89PNG")
+    assert share_figure_file(compute_results([], ["a", "b"]), styles, "t", "p", "png").startswith(b"\x89PNG")
