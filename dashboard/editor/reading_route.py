@@ -59,8 +59,8 @@ def read_text(request: ReadingRequest) -> dict[str, Any]:
     Returns:
         `start` and `ends` (offsets of the tokens that are read, in UTF-16 code units), `values` (by hook, an
         activation for each token), `n_read` and `n_all` (numbers of tokens), `n_ctx`, `scale` (the activation
-        of the strongest colour), `original_tokens` (for each token its index among those of `original`, -1 for
-        a new one; empty without `original`) and `pinned` (`scale` and `values` of each pinned neuron).
+        of the strongest colour), `original_tokens` (for each token its index in `original`, -1 for a new one;
+        empty without `original`) and `pinned` (`scale` and `values` of each pinned neuron).
 
     Raises:
         ModelError: there is no such model, or it cannot be run.

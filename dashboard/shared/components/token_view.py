@@ -106,11 +106,11 @@ def token_view_data(
         An example has `pieces` (index of each piece in `texts`), `activations` (by hook: `[low, high,
         steps]`, one step for each piece, -1 where the activation is not known), `peak` (index of a piece),
         `value` (activation at the peak), `position` (of its first token in its document), `begins_context`
-        (True where the model saw only the BOS before it), `source`, `lang`, `licence`, `origin`, `name` (as in an
-        address) and `has_context` (True where the cache holds its whole context). Where they apply, it also
-        has `token_counts` (tokens of each piece, if any has several), `same_as` (index of an earlier example
-        of its group with the same words), `changes` (one for each piece, None where no token follows),
-        `fitting` (indices of the pieces that fit the hypothesis) and `fits` (True if the peak does).
+        (True where the model saw only the BOS before it), `source`, `lang`, `licence`, `origin`, `name` (as
+        in an address) and `has_context` (True where the cache holds its whole context). Where they apply, it
+        also has `token_counts` (tokens of each piece, if any has several), `same_as` (index of an earlier
+        example of its group with the same words), `changes` (one for each piece, None where no token
+        follows), `fitting` (indices of the pieces that fit the hypothesis), `fits` (True if the peak does).
     """
     texts: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
@@ -209,7 +209,7 @@ def _same_words(groups: Sequence[Group]) -> list[int | None]:
 
 
 def _changes(changes: npt.NDArray[np.float32], pieces: Sequence[Piece]) -> list[float | None]:
-    """Return a change for each piece: of its tokens, the one furthest from zero; None without a next token."""
+    """Return the change of each piece, that of its tokens furthest from zero; None without a next token."""
     parts = [changes[p.first : p.first + p.n_tokens] for p in pieces]
     finite = [values[np.isfinite(values)].tolist() for values in parts]
     return [_to_three_digits(max(values, key=abs)) if values else None for values in finite]
