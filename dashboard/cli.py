@@ -99,7 +99,7 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", port: int) -> bool:
 
 
 def main() -> None:
-    """Run a command. An error of our own, whose message says what to do, is shown without a traceback."""
+    """Run a command. Errors of this package, whose messages say what to do, are shown without a traceback."""
     try:
         app()
     except (ValueError, RuntimeError) as error:

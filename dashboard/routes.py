@@ -31,7 +31,7 @@ from dashboard.studies.plan.design import StudyError
 READING_PATH = "api/reading"
 RATING_PATH = "api/rating"
 MAX_BYTES = 12 * MAX_TEXT + 100_000
-"""Of a request: two texts whose code units JSON may write in six bytes each, and the other fields."""
+"""Most bytes of a request: two texts, whose code units take up to six bytes in JSON, and other fields."""
 MAX_RUNNING = 2
 """Requests of one route that are handled at the same time."""
 MAX_WAITING = 64

@@ -41,7 +41,7 @@ def page() -> None:
             st.page_link(EDITOR, label="Open an empty editor", query_params={})
             st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
         return
-    st.query_params.update(place.address.with_(view=None, panel=None).params())
+    st.query_params.update(place.address.of_neuron.params())
     places.remember(place.address)
     draw_heading(place, workspace)
     draw_editor(place, workspace)
@@ -63,7 +63,7 @@ def draw_heading(place: Place, workspace: Workspace) -> None:
             NEURON,
             label="Neuron page",
             icon=":material/adjust:",
-            query_params=place.address.with_(view=None, panel=None).params(),
+            query_params=place.address.of_neuron.params(),
         )
         st.button(
             "Link", icon=":material/link:", on_click=write_text_to_address, args=(workspace,),

@@ -64,7 +64,7 @@ def draw_heading(place: Place) -> None:
     with bar.row:
         st.page_link(
             NEURON, label="Neuron page", icon=":material/adjust:",
-            query_params=place.address.with_(view=None, panel=None).params(),
+            query_params=place.address.of_neuron.params(),
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Keys of the neuron page: what they do, in words, and the targets of those that no button has."""
+"""Keys of the neuron page: what each key does, and the targets of keys without a button."""
 
 from dashboard.shared.address import PANELS, VIEWS
 from dashboard.shared.keyboard import Keys

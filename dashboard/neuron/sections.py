@@ -105,7 +105,7 @@ def view_choice(place: Place) -> None:
         if st.button(
             "Test a hypothesis", key="lab", icon=":material/science:", shortcut="T", type="tertiary"
         ):
-            st.switch_page(LAB, query_params=place.address.with_(view=None, panel=None, beside=None).params())
+            st.switch_page(LAB, query_params=place.address.of_neuron.params())
 
 
 def figures(place: Place, facts: NeuronFacts, key: str, outline: Outline | None = None) -> None:
@@ -140,7 +140,7 @@ def examples(place: Place, facts: NeuronFacts, key: str) -> None:
             "The histogram shows the activations that it has."
         )
         return
-    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    address = place.address.of_neuron.params()
     on_whole = partial(whole_dialog, place)
     if name := token_view(underlined(place, facts), key, urlencode(address), on_whole):
         st.switch_page(EDITOR, query_params=address | {"example": name})
@@ -157,7 +157,7 @@ def whole_dialog(place: Place, name: str) -> None:
         show_error("This context cannot be shown", error)
         return
     st.caption(plain(context.description))
-    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    address = place.address.of_neuron.params()
     st.page_link(
         EDITOR, label="Edit this context", icon=":material/edit_note:",
         query_params=address | {"example": name, "whole": "1"},

@@ -92,6 +92,11 @@ class Address:
         pairs = ((name, getattr(self, name)) for name in names)
         return {name: str(value) for name, value in pairs if value is not None}
 
+    @property
+    def of_neuron(self) -> "Address":
+        """The address of the neuron and hook alone, without view, panel, range and second neuron."""
+        return self.with_(view=None, panel=None, range=None, beside=None)
+
     def with_(self, **changes: Any) -> "Address":
         """Return a copy with `changes`."""
         return replace(self, **changes)

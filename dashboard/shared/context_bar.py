@@ -37,16 +37,16 @@ def widget_key(name: str) -> str:
 
 
 def moved(name: str, then: Callable[[], object] | None = None) -> None:
-    """Write what a widget of the bar says into the address.
+    """Write the value of a widget of the bar into the address.
 
     Args:
         name: the parameter of the address: `model`, `layer`, `neuron`, `hook`, or another of the page's own
             whose widget has the key `widget_key(name)`.
-        then: called afterwards, for what a page keeps in its address besides.
+        then: called afterwards, so that a page can change its other parameters.
     """
     value = str(st.session_state[widget_key(name)])
     params = st.query_params.to_dict()
-    if name == "model":  # its layers, neurons, sources and hooks are others
+    if name == "model":  # another model has other layers, neurons, sources and hooks
         params = {kept: params[kept] for kept in _OF_ANY_MODEL if kept in params}
     for void in _OF_ONE_NEURON:
         params.pop(void, None)
@@ -76,12 +76,12 @@ def context_bar(
 
     Args:
         title: the heading of the page.
-        neuron: show the neuron, and the ways to the previous, the next and a random one.
-        hook: show the choice of the hook; a page that has it elsewhere calls `hook_choice` there.
-        layer: the layer chosen where it is not the place's, as `ALL_LAYERS`.
+        neuron: show the neuron, and buttons for the previous, the next and a random one.
+        hook: show the choice of the hook; a page that shows it elsewhere calls `hook_choice` there.
+        layer: the chosen layer, if it is not that of the place, such as `ALL_LAYERS`.
         all_layers: offer all layers at once, where there are several.
-        shortcuts: let the arrow keys and X lead to other neurons. Not where a component of the page has a
-            text field of its own: Streamlit does not see that the focus is in it.
+        shortcuts: let the arrow keys and X lead to other neurons. Give False if a component of the page has a
+            text field: Streamlit does not see that the focus is in it.
         then: called after every move, as in `moved`.
     """
     chosen = place.layer if layer is None else layer

@@ -42,6 +42,4 @@ class LabAddress:
     def params(self, neuron: Address) -> dict[str, str]:
         """Return query parameters for a neuron, this hypothesis and this part."""
         own = {"hypothesis": self.hypothesis, "part": self.part}
-        return neuron.with_(view=None, panel=None, range=None, beside=None).params() | {
-            name: value for name, value in own.items() if value
-        }
+        return neuron.of_neuron.params() | {name: value for name, value in own.items() if value}

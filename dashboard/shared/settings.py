@@ -8,7 +8,7 @@ MODELS_VARIABLE = "SOLU_MODELS"
 """Environment: more folders with models, separated as in PATH. `solu dashboard --models` sets it."""
 
 DATA_VARIABLE = "SOLU_DATA"
-"""Environment: the folder for labels, studies and kept texts, in place of the user's data folder."""
+"""Environment: the folder for labels, studies and stored texts, in place of the user's data folder."""
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ def builds_allowed(address: str | None, environment: Mapping[str, str] = os.envi
 
 
 def data_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of labels, studies and kept texts: SOLU_DATA, else a folder of the user's."""
+    """Return the folder of labels, studies and stored texts: SOLU_DATA, else the user's data folder."""
     if named := environment.get(DATA_VARIABLE):
         return Path(named).expanduser()
     home = environment.get("XDG_DATA_HOME")

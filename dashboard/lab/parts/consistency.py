@@ -84,7 +84,7 @@ def _examples(place: Place, hypothesis: str) -> None:
             + ("wider one." if examples.share == 0 else "narrower one."),
             icon=":material/info:",
         )
-    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    address = place.address.of_neuron.params()
     if name := token_view(examples.data, key="lab_examples", address=urlencode(address)):
         st.switch_page(EDITOR, query_params=address | {"example": name})
 

@@ -31,7 +31,7 @@ def draw(place: Place, hypothesis: str) -> None:
         ("The text fits, and the neuron is silent", f"{silent}; examples drawn at random",
          counterexamples.silent, "lab_silent"),
     )  # fmt: skip
-    address = place.address.with_(view=None, panel=None, range=None, beside=None).params()
+    address = place.address.of_neuron.params()
     for column, (title, detail, data, key) in zip(st.columns(2, gap="medium"), kinds, strict=True):
         with column:
             st.markdown(f"**{title}**")
