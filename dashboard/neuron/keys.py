@@ -1,7 +1,10 @@
 """Keys of the neuron page: what each key does, and the targets of keys without a button."""
 
+import streamlit as st
+
 from dashboard.shared.address import PANELS, VIEWS
-from dashboard.shared.keyboard import Keys
+from dashboard.shared.keyboard import HELP, Keys, request_key_list
+from dashboard.shared.place import Place
 
 OTHER_HOOK = "h"
 DIGITS = {str(number): ("view", name) for number, name in enumerate(VIEWS, start=1)} | {
@@ -23,3 +26,18 @@ KEYS: Keys = [
     ("Esc", "close what is open"),
     ("?", "this list"),
 ]
+
+
+def follow_key(key: str, place: Place) -> None:
+    """Do what a key without a button does: write the address, or open the list of keys."""
+    if key == HELP:
+        request_key_list()
+        return
+    if key == OTHER_HOOK:
+        parameter = "hook"
+        value = next((hook for hook in place.cache.hooks if hook != place.hook), place.hook)
+    else:
+        parameter, value = DIGITS[key]
+    if parameter != "view" or value in place.views:
+        st.query_params[parameter] = value
+        st.query_params.pop("range", None)

@@ -6,7 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cache.format.schema import CacheError
 from dashboard.neuron import sections
 from dashboard.neuron.components.histogram_view import Outline
-from dashboard.neuron.keys import DIGITS, KEYS, OTHER_HOOK
+from dashboard.neuron.keys import DIGITS, KEYS, OTHER_HOOK, follow_key
 from dashboard.neuron.panels import PANELS
 from dashboard.neuron.service import NeuronFacts, neuron_facts
 from dashboard.shared import places
@@ -16,7 +16,7 @@ from dashboard.shared.components.shortcuts import shortcuts
 from dashboard.shared.components.tour import tour
 from dashboard.shared.context_bar import hook_choice, moved, widget_key
 from dashboard.shared.error_message import show_error
-from dashboard.shared.keyboard import HELP, request_key_list, show_key_list
+from dashboard.shared.keyboard import HELP, show_key_list
 from dashboard.shared.page_paths import MODELS, NEURON
 from dashboard.shared.place import Place
 
@@ -30,20 +30,6 @@ TOUR = [
     "from its range. Below: the effect on the output, similar neurons, your notes.",
     "The address of this page restores everything on it: send it to a colleague. Press ? for the keys.",
 ]
-
-
-def pressed(key: str, place: Place) -> None:
-    """Do what a key without a button does."""
-    if key == HELP:
-        request_key_list()
-    elif key == OTHER_HOOK:
-        st.query_params["hook"] = next((h for h in place.cache.hooks if h != place.hook), place.hook)
-        st.query_params.pop("range", None)
-    else:
-        parameter, value = DIGITS[key]
-        if parameter != "view" or value in place.views:
-            st.query_params[parameter] = value
-            st.query_params.pop("range", None)
 
 
 def panel_choice(place: Place) -> None:
@@ -124,7 +110,7 @@ def page() -> None:
     st.query_params.update(place.address.params())
     places.remember(place.address)
     tour(TOUR, "neuron")
-    shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: pressed(key, place))
+    shortcuts([*DIGITS, HELP, OTHER_HOOK], "keys", lambda key: follow_key(key, place))
     marks = sections.heading(place)
     if other is None or other_facts is None:
         alone(place, facts, marks)
