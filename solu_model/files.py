@@ -1,39 +1,59 @@
 """Atomic writes and checksums of files.
 
 A file or folder is written under a temporary name beside its target and then renamed, so that a killed
-process or a full disk never leaves half of it behind.
+process or a full disk never leaves half of it behind. Each writer has a temporary name of its own; the next
+write of the same target removes what a killed one left.
 """
 
+import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\.([A-Za-z0-9_-]{1,24})\.([0-9]{1,10})\.[0-9a-f]{12}\.(partial|old)")
+"""End of a temporary name: host, process and writer. The host, since folders are shared by machines."""
 
 
 @contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
     """Give a temporary path for a file or folder; rename it to `target` if the block ends without an error.
 
-    After an error the temporary path is removed, and an older `target` is unchanged.
+    After an error the temporary path is removed, and an older `target` is unchanged. A file is on disk before
+    it is renamed, so that after a power cut there is the old one or the new one. Threads and processes may
+    write the same target at once: the last to end has its content there.
     """
-    # The process id keeps two writers of one target apart; the same folder makes the rename atomic.
-    aside = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    # In the folder of the target, since a rename is atomic within a file system only.
+    aside = target.with_name(f"{target.name}{_temporary_suffix()}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove(aside)
+    remove_leftovers(target)
     try:
         yield aside
+        if aside.is_file():
+            _reach_disk(aside)
     except BaseException:
         remove(aside)
         raise
-    if aside.is_dir() and target.is_dir():  # a rename cannot replace a folder that is not empty
-        old = target.with_name(f"{target.name}.{os.getpid()}.old")
-        target.rename(old)
-        aside.rename(target)
-        remove(old)
-    else:
-        aside.replace(target)
+    while aside.is_dir() and not aside.is_symlink():
+        try:
+            aside.rename(target)  # replaces an empty folder, but not one with content
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            old = target.with_name(f"{target.name}{_temporary_suffix()}.old")
+            try:
+                target.rename(old)
+            except FileNotFoundError:
+                continue  # another writer has just moved it away
+            remove(old)
+        else:
+            return
+    aside.replace(target)
 
 
 def remove(path: Path) -> None:
@@ -42,6 +62,49 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what killed processes of this machine left of their writes of `target`.
+
+    A folder that was moved out of the way, when the new one had not come into its place, is put back.
+    """
+    for path in target.parent.iterdir():
+        if not path.name.startswith(target.name):
+            continue
+        match = _LEFTOVER.fullmatch(path.name, len(target.name))
+        if not match or match[1] != _host() or _is_alive(int(match[2])):
+            continue
+        if match[3] == "old" and not target.exists():
+            path.rename(target)
+        else:
+            remove(path)
+
+
+def _temporary_suffix() -> str:
+    return f".{_host()}.{os.getpid()}.{secrets.token_hex(6)}"
+
+
+def _host() -> str:
+    # Short, since a file name has at most 255 bytes.
+    return (
+        re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:24] or "host"
+    )  # a file name has at most 255 bytes
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # of another account; no process number
+        return True
+    return True
+
+
+def _reach_disk(file: Path) -> None:
+    with open(file, "rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def weights_hash(folder: Path) -> str:

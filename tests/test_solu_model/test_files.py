@@ -1,0 +1,108 @@
+"""Atomic writes: the old content or the new one, whoever writes at once and whoever is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from solu_model import files
+from solu_model.files import written_aside
+
+ROOT = Path(__file__).parents[2]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_threads_that_write_one_target_lose_nothing(tmp_path: Path, is_folder: bool) -> None:
+    target = tmp_path / "target"
+
+    def write(content: str) -> None:
+        with written_aside(target) as aside:
+            if is_folder:
+                aside.mkdir()
+            file = aside / "file" if is_folder else aside
+            file.write_text(content[:2])
+            time.sleep(0)  # another thread has its turn
+            file.write_text(content)
+
+    contents = [f"{n:04}" for n in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, contents))
+    assert (target / "file" if is_folder else target).read_text() in contents
+    assert names(tmp_path) == ["target"]
+
+
+def start_a_writer(target: Path) -> subprocess.Popen[str]:
+    """A process that has begun to write `target` and waits."""
+    code = (
+        "import sys, time; from pathlib import Path; from solu_model.files import written_aside\n"
+        "with written_aside(Path(sys.argv[1])) as aside:\n"
+        "    aside.write_text('half'); print('begun', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(target)]
+    writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "begun\n"
+    return writer
+
+
+def test_the_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    target = tmp_path / "model.safetensors"
+    target.write_text("old")
+    writer = start_a_writer(target)
+    with written_aside(target) as aside:
+        aside.write_text("meanwhile")
+    assert len(names(tmp_path)) == 2  # that of the process, which lives
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert target.read_text() == "meanwhile"
+    assert len(names(tmp_path)) == 2
+    with written_aside(target) as aside:
+        aside.write_text("new")
+    assert names(tmp_path) == ["model.safetensors"]
+    assert target.read_text() == "new"
+
+
+def test_only_leftovers_of_this_machine_and_this_target_go(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = files._host()
+    kept = [
+        f"a.elsewhere.{gone.pid}.0123456789ab.partial",  # of another machine
+        f"a.{host}.{os.getpid()}.0123456789ab.partial",  # of a process that lives
+        f"ab.{host}.{gone.pid}.0123456789ab.partial",  # of another target
+        f"a.{host}.{gone.pid}.partial",  # of another form
+    ]
+    for name in [*kept, f"a.{host}.{gone.pid}.0123456789ab.partial"]:
+        (tmp_path / name).write_text("x")
+    with written_aside(target) as aside:
+        aside.write_text("new")
+    assert names(tmp_path) == sorted([*kept, "a"])
+
+
+def test_a_folder_moved_out_of_the_way_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    old = tmp_path / f"cache.{files._host()}.{gone.pid}.0123456789ab.old"
+    old.mkdir()
+    (old / "file").write_text("old")
+    with pytest.raises(RuntimeError, match="full disk"), written_aside(tmp_path / "cache"):
+        raise RuntimeError("full disk")
+    assert names(tmp_path) == ["cache"]
+    assert (tmp_path / "cache" / "file").read_text() == "old"
+
+
+def test_a_long_name_can_be_written(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 190)
+    with written_aside(target) as aside:
+        aside.write_text("new")
+    assert target.read_text() == "new"
