@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cache.checking.consistency import inconsistencies
+from cache.checking.invariants import inconsistencies
 from cache.format.schema import VOCABULARY, CacheError, ModelRecord
 from cache.reader import NeuronCache
 from cache.shards.corpus import CorpusPart, corpus_digest, document_digests, text_digest_v1

@@ -1,6 +1,7 @@
 """Compiled loops that put examples into `example_lists.ExampleLists`.
 
-Every function releases the GIL. Definitions: `identity`, `ranges`, tests/test_cache/test_sampling.py.
+Every function releases the GIL. Definitions: `identity`, `ranges`, and the brute force of
+tests/test_cache/statistics/test_sampling.py.
 """
 
 import numpy as np

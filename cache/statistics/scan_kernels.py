@@ -1,7 +1,7 @@
 """Compiled loops that read a context's activations once, for all counts, sums and extremes.
 
 Every function works on its own neurons and releases the GIL. The definitions, in numpy, are
-`cache.format.histogram.bin_index`, `identity` and tests/test_cache/test_accumulator.py.
+`cache.format.histogram.bin_index`, `identity` and tests/test_cache/statistics/test_accumulator.py.
 
 Rules that these loops follow, each of which made them much faster on some processor (docs/log.md):
 - Indices are unsigned. numba wraps signed indices around, and an access that may wrap is not one vector load.

@@ -200,8 +200,8 @@ def _maxima(place: Place, layer: int) -> npt.NDArray[np.float64]:
         {"file": str(place.cache.path / schema.NEURONS), "layer": layer, "hook": place.hook},
     )
     maxima = np.full(place.cache.d_mlp, np.nan)
-    found = table["max"].to_numpy().astype(np.float64)
-    maxima[table["neuron"].to_numpy()] = np.where(found > 0, found, np.nan)
+    stored = table["max"].to_numpy().astype(np.float64)
+    maxima[table["neuron"].to_numpy()] = np.where(stored > 0, stored, np.nan)
     return maxima
 
 

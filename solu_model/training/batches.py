@@ -67,8 +67,8 @@ class Batches:
             self._order = epoch, torch.randperm(self.tokens.n_rows(self.n_ctx), generator=chance)
         mine = self.n_rows // self.n_parts
         first = at * self.n_rows + self.part * mine
-        found: list[int] = self._order[1][first : first + mine].tolist()
-        return found
+        rows: list[int] = self._order[1][first : first + mine].tolist()
+        return rows
 
     def steps(self, first: int, last: int, device: torch.device) -> Iterator[Tensor]:
         """Yield `[rows, n_ctx]` token ids for each step from `first` to `last`, read one step ahead."""

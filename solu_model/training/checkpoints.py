@@ -43,8 +43,8 @@ def all_checkpoints(folder: Path) -> dict[int, Path]:
 
 def last_checkpoint(folder: Path, at_most: int | None = None) -> Path | None:
     """Return the newest checkpoint in a run's `checkpoints/`, or the newest of at most `at_most` steps."""
-    found = [path for step, path in all_checkpoints(folder).items() if at_most is None or step <= at_most]
-    return found[-1] if found else None
+    eligible = [path for step, path in all_checkpoints(folder).items() if at_most is None or step <= at_most]
+    return eligible[-1] if eligible else None
 
 
 def save_checkpoint(

@@ -56,15 +56,15 @@ def claim(
             )
         _write(file, identity)
         return
-    found = json.loads(file.read_text(encoding="utf-8"))
-    then = replace(recipe, n_tokens=found["recipe"]["n_tokens"])
+    recorded = json.loads(file.read_text(encoding="utf-8"))
+    then = replace(recipe, n_tokens=recorded["recipe"]["n_tokens"])
     expected = identity if change is None else _identity(config, then, data, init_from)
     older = {"recipe": asdict(Recipe(n_tokens=1))}  # defaults of fields that older versions did not write
     differing = [
-        f"{part}.{key} is {there!r} in that run and {value!r} in this command"
+        f"{part}.{key} is {earlier!r} in that run and {value!r} in this command"
         for part, fields in expected.items()
         for key, value in fields.items()
-        if (there := found.get(part, {}).get(key, older.get(part, {}).get(key))) != value
+        if (earlier := recorded.get(part, {}).get(key, older.get(part, {}).get(key))) != value
     ]
     if differing:
         advice = "Give the same settings, or another --out"
@@ -115,9 +115,9 @@ def _extended(out: Path, recipe: Recipe, n_tokens: int) -> int:
         )
     if n_tokens == recipe.n_tokens:  # the same command again, to resume
         return n_tokens
-    there = all_checkpoints(out / "checkpoints")
-    decayed = [path for step, path in there.items() if step > recipe.decay_from()]
-    if decayed and len(decayed) == len(there):
+    checkpoints = all_checkpoints(out / "checkpoints")
+    decayed = [path for step, path in checkpoints.items() if step > recipe.decay_from()]
+    if decayed and len(decayed) == len(checkpoints):
         raise TrainingError(
             f"{out}/checkpoints holds no checkpoint from before the decay, which began after step "
             f"{recipe.decay_from()}: train {n_tokens} tokens in another --out"
@@ -134,10 +134,10 @@ def _shortened(out: Path, recipe: Recipe) -> int:
             f"only a run with the schedule wsd can be decayed at any time, but the run in {out} has "
             f"{recipe.schedule}: leave out --decay-now"
         )
-    there = all_checkpoints(out / "checkpoints")
-    if not there:
+    checkpoints = all_checkpoints(out / "checkpoints")
+    if not checkpoints:
         raise TrainingError(f"{out} has no checkpoint to decay from yet: train without --decay-now first")
-    done = max(there)
+    done = max(checkpoints)
     if done > recipe.decay_from():
         return recipe.n_tokens
     n_steps = done

@@ -193,14 +193,17 @@ def _copy_weights(source: Path, model: SoluForCausalLM) -> None:
     """
     given = load_checkpoint(source)[0].state_dict()
     own = model.state_dict()
-    there, here = ({name: list(w.shape) for name, w in weights.items()} for weights in (given, own))
-    if differing := [name for name in here | there if here.get(name) != there.get(name)]:
+    given_shapes, own_shapes = (
+        {name: list(w.shape) for name, w in weights.items()} for weights in (given, own)
+    )
+    if differing := [n for n in own_shapes | given_shapes if own_shapes.get(n) != given_shapes.get(n)]:
         name = differing[0]
         raise TrainingError(
             f"this run cannot begin with the weights of {source}: expected {name} of shape "
-            f"{here.get(name, 'none')}, found "
-            f"{there.get(name, 'none')} ({len(differing)} parameters differ). Give the run the checkpoint's "
-            "shape (--d-vocab, --d-model, --d-mlp, --n-layers, --n-ctx, --act-fn), or another checkpoint"
+            f"{own_shapes.get(name, 'none')}, found "
+            f"{given_shapes.get(name, 'none')} ({len(differing)} parameters differ). Give the run the "
+            "checkpoint's shape (--d-vocab, --d-model, --d-mlp, --n-layers, --n-ctx, --act-fn), or another "
+            "checkpoint"
         )
     model.load_state_dict(given)
 

@@ -1,7 +1,8 @@
-"""What a hypothesis fits, and what cannot be read, against definitions by sets and characters."""
+"""Tokens that a hypothesis fits: by hand, and against definitions by sets and characters."""
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from analysis.hypothesis import Context, Hypothesis, HypothesisError, parse
 from analysis.hypothesis.language import And, First, Match, Not, Or, Source, Tokens, Within
 
+TEXT = Context([b"The", b" left", " caf\u00e9".encode(), b"1", b"23", b",", b" x", b"\n"], "prose", "en")
 PATTERNS = ["é", "a+", "é|日本", "[^a]b", "😀.", "b$", "^a", "(?:ab)+", "[é日]{2}", "a.*b", "a?"]
 
 leaves = st.one_of(
@@ -91,38 +93,6 @@ def test_a_tree_fits_what_sets_of_tokens_say(tree: Hypothesis, context: Context)
     assert set(np.flatnonzero(parse(str(tree))(context)).tolist()) == expected
 
 
-@given(st.lists(st.sampled_from(['/a/', '/[/', 'token', '"a"', '"', '(', ')', 'not', 'and', 'or', 'within',
-                                 '3', 'of', 'source', 'before', 'after', '/', '\\', ' ', '\n', 'é', '/(/i']),
-                max_size=12))  # fmt: skip
-def test_what_is_no_hypothesis_is_refused_with_a_place_in_it(parts: list[str]) -> None:
-    text = "".join(parts)
-    tree = error = None
-    try:
-        tree = parse(text)
-    except HypothesisError as refused:
-        error = refused
-    if error is None:
-        assert parse(str(tree)) == tree
-    else:
-        assert 0 <= error.position <= len(text)
-        assert str(error)
-
-
-@pytest.mark.parametrize(
-    ("text", "means"),
-    [
-        ("not /a/ within 1 of /b/", "(not /a/) within 1 of /b/"),
-        ("/a/ within 1 of /b/ and /c/", "(/a/ within 1 of /b/) and /c/"),
-        ("/a/ or /b/ and not /c/", "/a/ or (/b/ and (not /c/))"),
-        ("/a/ within 1 of /b/ within 2 of /c/", "(/a/ within 1 of /b/) within 2 of /c/"),
-        ("/a/and/b/or/c/", "(/a/ and /b/) or /c/"),
-        ("\n NOT\t( /a/ Or\n/b/ )  ", "not (/a/ or /b/)"),
-    ],
-)
-def test_what_binds_more_closely(text: str, means: str) -> None:
-    assert parse(text) == parse(means)
-
-
 @pytest.mark.parametrize(
     "pattern", ["(a+)+$", "(a|aa)+$", "(a*)*b", "([a-z]+)*[0-9]", "(.*)(.*)(.*)(.*)b", "(a?){60}a{60}b"]
 )
@@ -138,3 +108,62 @@ def test_patterns_that_never_end_elsewhere_end_soon(pattern: str) -> None:
 def test_a_pattern_too_large_for_the_engine_is_refused() -> None:
     with pytest.raises(HypothesisError, match="cannot be used"):
         parse("/((a{1,100}){1,100}){1,100}/")
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("/[0-9]+/", [3, 4]),
+        ("/1/", [3]),
+        ("/é1/", [2, 3]),  # it ends inside no token, and begins inside one
+        ("before /,/", [4]),
+        ("after /[0-9]+/", [5]),
+        ("before /The/", []),
+        ("after /\\n/", []),
+        ("/LEFT/i", [1]),
+        ("/LEFT/", []),
+        ("/[/,]/", [5]),
+        ('token " left" "23"', [1, 4]),
+        ('token "left"', []),
+        ('source "en" and /x/', [6]),
+        ('source "prose"', list(range(8))),
+        ('source "de"', []),
+        ("not /./", [7]),
+        ("/x/ or /1/ and /2/", [6]),
+        ("(/x/ or /1/) and not /2/", [3, 6]),
+        ("/[a-z]/ within 1 of /,/", [6]),
+        ("/[a-z]/ within 0 of /,/", []),
+        ("NOT /[a-z0-9]/", [5, 7]),
+        ("/a*/", [2]),  # empty matches are none
+        ("/(a+)+$/", []),
+    ],
+)
+def test_tokens_that_fit(text: str, fits: list[int]) -> None:
+    assert np.flatnonzero(parse(text)(TEXT)).tolist() == fits
+    assert parse(text)(Context([])).shape == (0,)
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"ab", b"b1", b"11", b" ", b"\xc3", b"\xa9"]), max_size=20),
+    st.sampled_from(["1+", "ab", "b ", "a|b", "a.*b"]),
+    st.sampled_from(["", "before", "after"]),
+)
+def test_matches_are_those_of_pythons_own_expressions(data: list[bytes], pattern: str, place: str) -> None:
+    text, starts = b"".join(data), np.cumsum([0, *map(len, data)])
+    expected = set()
+    for match in re.finditer(pattern.encode() if "." not in pattern else b"a[^\xa9\xc3]*b", text):
+        touched = [k for k in range(len(data)) if starts[k] < match.end() and match.start() < starts[k + 1]]
+        expected |= {"": set(touched), "before": {touched[0] - 1}, "after": {touched[-1] + 1}}[place]
+    if "." in pattern:
+        pattern = "a[\\x00-\\x7f]*b"
+    found = parse(f"{place} /{pattern}/")(Context(data))
+    assert set(np.flatnonzero(found).tolist()) == {k for k in expected if 0 <= k < len(data)}
+
+
+def test_the_first_tokens_are_those_of_the_context() -> None:
+    assert parse("first 2")(TEXT).tolist() == [True, True] + [False] * 6
+    assert parse("first 0")(TEXT).sum() == 0
+    later = replace(TEXT, start=3)  # a window that begins inside its context
+    assert parse("first 5")(later).tolist() == [True, True] + [False] * 6
+    with pytest.raises(HypothesisError, match="as in first 16"):
+        parse("first")

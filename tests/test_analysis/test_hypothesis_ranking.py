@@ -11,8 +11,16 @@ from hypothesis.extra.numpy import arrays
 
 from analysis.hypothesis import Context, parse
 from analysis.hypothesis.detection import detection_curve
-from analysis.hypothesis.language import Marks
-from analysis.hypothesis.ranking import preceding_text_hypotheses, propose, rank, sort_by_precision
+from analysis.hypothesis.language import Marks, Match
+from analysis.hypothesis.ranking import (
+    POSITION_HYPOTHESES,
+    SIMPLE_HYPOTHESES,
+    preceding_text_hypotheses,
+    propose,
+    rank,
+    sort_by_precision,
+)
+from analysis.patterns import compile_pattern
 
 steps = st.sampled_from([-65504.0, -2.0, -0.0, 0.0, 6e-8, 0.5, 0.50048828125, 3.0, 65504.0])
 
@@ -125,3 +133,48 @@ def test_words_before_firings_come_from_the_half_that_chooses() -> None:
     after_line = np.flatnonzero(parse(found[1])(Context(token_bytes))).tolist()
     assert after_line == [10, 110, 210]
     assert preceding_text_hypotheses(-abs(values), CONTEXTS, token_bytes) == []
+
+
+def test_the_neuron_that_was_planted_is_found() -> None:
+    random = np.random.default_rng(0)
+    marks = random.random(2000) < 0.1
+    layer = random.normal(size=(70, 2000)).astype(np.float16)
+    layer[41] += 3 * marks
+    answers = sort_by_precision([*rank(layer[:32], marks), *rank(layer[32:], marks, first=32)])
+    assert answers[0].neuron == 41
+    assert answers[0].auc > 0.95
+    assert len(answers) == 70
+    candidates = [("/planted/", marks), ("/other/", random.random(2000) < 0.1), ("/none/", marks & False)]
+    found = propose(layer[41], candidates, np.repeat(np.arange(20), 100))
+    assert [p.text for p in found] == ["/planted/", "/other/"]
+    odd = np.repeat(np.arange(20), 100) % 2 == 1
+    assert found[0].average_precision == detection_curve(layer[41][odd], marks[odd]).average_precision
+
+
+def test_what_stands_before_firings_is_proposed() -> None:
+    """The neuron fires after `0x`, of two tokens, and after a line break, in contexts that choose."""
+    words = [b"a", b"0", b"x", b"hit", b" b", b"\n", b"hit", b"/", b"c"]
+    token_bytes, values, contexts = [], [], []
+    for context in range(40):
+        token_bytes += words
+        values += [0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 3.0, 0.0, 9.0 * (context % 2)]  # odd ones do not choose
+        contexts += [context] * len(words)
+    found = preceding_text_hypotheses(np.array(values, dtype=np.float16), np.array(contexts), token_bytes)
+    assert set(found) == {"after /x/", "after /\\n/", "after /0x/", "after / b\\n/"}
+    marks = [parse(text)(Context(words)) for text in found]
+    assert all(m[3] or m[6] for m in marks)
+    assert all(parse(text) for text in (*POSITION_HYPOTHESES, *SIMPLE_HYPOTHESES.values()))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=4), min_size=2, max_size=6))
+def test_whatever_stands_before_a_firing_can_be_read_and_is_that(words: list[str]) -> None:
+    data = [word.encode() for word in words]
+    values = np.zeros(len(data), dtype=np.float16)
+    values[-1] = 1
+    found = preceding_text_hypotheses(values, np.zeros(len(data), dtype=np.int64), data)
+    assert len(found) == min(2, len(data) - 1)
+    for length, text in enumerate(found, start=1):
+        tree = parse(text)
+        assert isinstance(tree, Match)
+        assert compile_pattern(tree.pattern, False).fullmatch(b"".join(data[-1 - length : -1]))
+        assert "\n" not in text

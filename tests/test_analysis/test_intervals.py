@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis.hypothesis import Context, Level, measure_consistency
 from analysis.hypothesis.consistency import Consistency, consistency_from_contexts
 from analysis.hypothesis.language import Marks
-from analysis.intervals import Z_95, Estimate, weighted_mean, wilson
+from analysis.intervals import Z_95, Estimate, difference, weighted_mean, wilson
 from cache.format.schema import Provenance
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
@@ -148,3 +148,34 @@ def test_nothing_above_0_gives_no_estimate() -> None:
     assert consistency_from_contexts(np.ones(1), np.ones(1, bool), np.zeros(1, int), []).levels == []
     empty = np.zeros(0)
     assert consistency_from_contexts(empty, empty > 0, empty.astype(int), RANGES).levels[0].n_sampled == 0
+
+
+def test_wilsons_interval_is_that_of_the_textbook() -> None:
+    found = wilson(81, 263)  # Newcombe 1998, table I, method 3
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    assert wilson(0, 20).low == 0
+    assert round(wilson(0, 20).high, 4) == 0.1611
+    assert wilson(5, 5).high == 1
+    assert math.isnan(wilson(0, 0).value)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    random = np.random.default_rng(5)
+    shares, counts, n = [0.2, 0.5, 0.7], [600, 300, 100], [60, 80, 50]
+    truth = float(np.average(shares, weights=counts))
+    one = whole = apart = 0
+    for _ in range(1000):
+        found = [wilson(int(random.binomial(k, p)), k) for k, p in zip(n, shares, strict=True)]
+        one += found[0].low <= shares[0] <= found[0].high
+        joined = weighted_mean(found, counts)
+        whole += joined.low <= truth <= joined.high
+        change = difference(found[2], found[1])
+        apart += change.low <= shares[2] - shares[1] <= change.high
+    assert [0.93 <= hits / 1000 <= 0.97 for hits in (one, whole, apart)] == [True] * 3
+
+
+def test_a_level_that_nobody_looked_at_may_hold_anything() -> None:
+    sure = Estimate(1.0, 1.0, 1.0)
+    found = weighted_mean([sure, wilson(0, 0)], [3, 1])
+    assert (found.value, found.low, found.high) == (0.875, 0.75, 1.0)
+    assert math.isnan(weighted_mean([], []).value)

@@ -31,7 +31,7 @@ from solu_model.model import SoluForCausalLM
 from solu_model.text.documents import read_documents
 from solu_model.text.tokenizer import encode_texts, train_tokenizer
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 SOLU = [sys.executable, "-c", "from dashboard.cli import main; main()"]
 
 

@@ -37,41 +37,41 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     if st.session_state.get(_RECOMPUTED) != place.address:
         return
     try:
-        found = recomputed(place)
+        examples = recomputed(place)
     except ModelError as error:
         show_error("The model cannot be run", error)
         return
-    if found:
-        _compare(found)
+    if examples:
+        _compare(examples)
     else:
         st.info("There is no example to run.")
 
 
-def _compare(found: list[Recomputed]) -> None:
-    whole = [f for f in found if f.whole]
-    n_agree = sum(f.agrees for f in whole)
+def _compare(examples: list[Recomputed]) -> None:
+    whole = [e for e in examples if e.whole]
+    n_agree = sum(e.agrees for e in whole)
     if whole:
-        largest = max(abs(f.difference) for f in whole)
+        largest = max(abs(e.difference) for e in whole)
         verdict = (
             f"{n_agree} of {len(whole)} examples with all the text before them agree to within {TOLERANCE:g} "
             f"of the stored value; the largest difference is {largest:.2g}."
         )
         (st.info if n_agree == len(whole) else st.error)(verdict)
-    if len(whole) < len(found):
-        largest = max(abs(f.difference) for f in found if not f.whole)
+    if len(whole) < len(examples):
+        largest = max(abs(e.difference) for e in examples if not e.whole)
         st.caption(
-            f"For {len(found) - len(whole)} examples the cache does not keep the text before the window, "
+            f"For {len(examples) - len(whole)} examples the cache does not keep the text before the window, "
             f"which the model saw when the cache was built. This explains their difference, up to "
             f"{number(largest)}."
         )
     st.dataframe(
         pd.DataFrame(
             {
-                "example": range(1, len(found) + 1),
-                "stored": [f.stored for f in found],
-                "recomputed": [f.again for f in found],
-                "difference": [f.difference for f in found],
-                "text before": ["whole" if f.whole else "cut" for f in found],
+                "example": range(1, len(examples) + 1),
+                "stored": [e.stored for e in examples],
+                "recomputed": [e.again for e in examples],
+                "difference": [e.difference for e in examples],
+                "text before": ["whole" if e.whole else "cut" for e in examples],
             }
         ),
         key="recomputed_table",

@@ -28,7 +28,7 @@ from tests.test_cache import synthetic
 from tests.test_cache.synthetic import corpus_of, state_of
 from tests.test_cache.test_law import bytes_of
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 TOKENS = [bytes([65 + i]) for i in range(synthetic.V)]
 SMALL = Sizes(5, 2, Window(6, 3), Window(4, 1), 60)
 OPTIONS = {"top_k": 5, "range_samples": 2, "sample_tokens": 60}

@@ -27,7 +27,7 @@ from solu_model.text.tokenizer import train_tokenizer
 from tests.test_cache import synthetic
 from tests.test_cache.synthetic import corpus_of, state_of
 
-GOLDEN_V1 = Path(__file__).parent.parent / "golden/cache_v1"
+GOLDEN_V1 = Path(__file__).parents[2] / "golden/cache_v1"
 
 
 @pytest.fixture

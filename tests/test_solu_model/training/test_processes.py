@@ -18,9 +18,9 @@ from solu_model.text.token_file import TokenFile
 from solu_model.training import TrainingError, last_checkpoint, read_metrics, train
 from solu_model.training.batches import Batches
 from solu_model.training.processes import Layout
-from tests.test_solu_model.training_worker import CONFIG, RECIPE, gradients
+from tests.test_solu_model.training.worker import CONFIG, RECIPE, gradients
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LAYOUTS = {"replicas": (2, 1, 1), "shards": (2, 2, 1), "tensor": (2, 1, 2), "shards of tensor": (4, 2, 2)}
 """Processes, and how many of them are shards and tensor parallel parts."""
 
@@ -31,7 +31,7 @@ def start(
     """`torchrun` with so many workers that train."""
     said = {"shard": shard, "tensor": tensor, "corpus": str(corpus), "out": str(out), "gradients": gradients}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
-    command += ["-m", "tests.test_solu_model.training_worker", json.dumps(said)]
+    command += ["-m", "tests.test_solu_model.training.worker", json.dumps(said)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 

@@ -17,7 +17,7 @@ from solu_model.model import SoluForCausalLM
 from tests.oracle import layouts
 from tests.oracle.layouts import SMALL, Layout, write_checkpoint
 
-GOLDEN = load_file(Path(__file__).parents[1] / "golden" / "transformerlens.safetensors")
+GOLDEN = load_file(Path(__file__).parents[2] / "golden" / "transformerlens.safetensors")
 BY_NAME = {layout.name: layout for layout in SMALL}
 ONE, OLD, GELU = (BY_NAME[n] for n in ("SoLU_1L512W_C4_Code", "SoLU_2L_v10_old", "GELU_1L512W_C4_Code"))
 

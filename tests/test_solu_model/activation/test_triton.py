@@ -14,7 +14,7 @@ import torch
 
 ON_GPU = torch.cuda.is_available()
 INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 if not ON_GPU and not INTERPRETING:
 
@@ -32,7 +32,7 @@ else:
     from solu_model import exp_ln, solu, solu_ln
     from solu_model.activation import op, reference
     from solu_model.activation.cuda import backend as cuda
-    from tests.test_solu_model.activation_cases import EPS, INPUTS, ROUNDING, compare
+    from tests.test_solu_model.activation.cases import EPS, INPUTS, ROUNDING, compare
 
     FUNCTIONS = {"solu_ln": solu_ln, "exp_ln": exp_ln}
     DEVICE = "cuda" if ON_GPU else "cpu"

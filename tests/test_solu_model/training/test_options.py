@@ -21,7 +21,7 @@ from solu_model.training import PRESETS, Recipe, TrainingError, read_metrics, tr
 from solu_model.training.held_out import CONTEXTS_A_SOURCE, held_out_losses, held_out_sample
 from solu_model.training.loop import loss_and_gradients, optimizers_of
 from solu_model.training.muon import Muon, orthogonalise
-from tests.test_solu_model.test_training import CONFIG, RECIPE
+from tests.test_solu_model.training.test_training import CONFIG, RECIPE
 
 MUON = replace(RECIPE, optimizer="muon", held_out_every=20)
 

@@ -18,7 +18,7 @@ from solu_model.loading.checkpoints import load_tokenizer
 from solu_model.text.documents import read_documents
 from solu_model.text.tokenizer import train_tokenizer
 
-GOLDEN_V1 = Path(__file__).parent.parent / "golden/cache_v1"
+GOLDEN_V1 = Path(__file__).parents[2] / "golden/cache_v1"
 
 
 @pytest.fixture

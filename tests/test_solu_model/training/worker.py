@@ -1,4 +1,4 @@
-"""One of the processes that `torchrun` starts: `-m tests.test_solu_model.training_worker ARGUMENTS`.
+"""One of the processes that `torchrun` starts: `-m tests.test_solu_model.training.worker ARGUMENTS`.
 
 It trains, and where asked writes loss and gradients of one step, and what was communicated in it, to a file.
 """

@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.test_solu_model.fsdp_worker import model_and_tokens
+from tests.test_solu_model.activation.fsdp_worker import model_and_tokens
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORLD = 2
 
 
@@ -21,7 +21,7 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("torch came without gloo, which processes on CPUs communicate with")
     result = tmp_path / "result.pt"
-    command = [sys.executable, "-m", "tests.test_solu_model.fsdp_worker"]
+    command = [sys.executable, "-m", "tests.test_solu_model.activation.fsdp_worker"]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import solu_model
 from solu_model.activation import reference
 from solu_model.activation.cpu import threads as cpu_threads
-from tests.test_solu_model.activation_cases import (
+from tests.test_solu_model.activation.cases import (
     ARITHMETIC,
     EPS,
     INPUTS,

@@ -16,7 +16,7 @@ from solu_model.activation.cpu import threads as cpu_threads
 from solu_model.config import SoluConfig
 from solu_model.model import SoluForCausalLM
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=["openmp", "pool"])

@@ -1,4 +1,4 @@
-"""A process of a test with a sharded model: `python -m tests.test_solu_model.fsdp_worker`.
+"""A process of a test with a sharded model: `python -m tests.test_solu_model.activation.fsdp_worker`.
 
 Arguments: rank, world size, a file for the rendezvous, a file for rank 0 to write loss and gradients to.
 """

@@ -20,7 +20,7 @@ from solu_model.training import Recipe, Stopped, TrainingError, read_metrics, tr
 from solu_model.training import loop as training_loop
 from solu_model.training.checkpoints import all_checkpoints
 from solu_model.training.snapshots import snapshot_steps
-from tests.test_solu_model.test_training import CONFIG, RECIPE
+from tests.test_solu_model.training.test_training import CONFIG, RECIPE
 
 WSD = replace(RECIPE, schedule="wsd", optimizer="muon", decay_share=0.25, snapshots=1)
 """40 steps, of which the last 10 decay."""
