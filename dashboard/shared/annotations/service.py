@@ -9,7 +9,7 @@ from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
-from dashboard.shared.user_name import user_name
+from dashboard.shared.user_name import required_user_name, user_name
 
 _HEADING = 60  # characters of a label beside a title
 
@@ -81,7 +81,5 @@ def save(place: Place, **changes: Any) -> Annotation | None:
     Raises:
         AnnotationError: the user has no name yet, or the database cannot be written.
     """
-    user = user_name()
-    if not user:
-        raise AnnotationError("annotations are saved under a name: enter yours first")
+    user = required_user_name("annotations")
     return store().save(key_of(place), place.model.name, user, **changes)
