@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis.formatting import shorten
 from dashboard.shared import places
 from dashboard.shared.annotations.content import Annotation, AnnotationError, Key
 from dashboard.shared.annotations.open_store import open_store
@@ -68,8 +69,7 @@ def heading_marks(place: Place) -> str:
         return ""
     star = "★" if any(a.content.star for a in annotations) else ""
     label = next((a.content.label for a in annotations if a.content.label), "")
-    short = label if len(label) <= _HEADING else label[: _HEADING - 1] + "…"
-    return " ".join(filter(None, [star, plain(short)]))
+    return " ".join(filter(None, [star, plain(shorten(label, _HEADING))]))
 
 
 def save(place: Place, **changes: Any) -> Annotation | None:
