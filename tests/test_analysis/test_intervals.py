@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis.hypothesis import Context, Level, measure_consistency
 from analysis.hypothesis.consistency import Consistency, consistency_from_contexts
 from analysis.hypothesis.language import Marks
-from analysis.intervals import Z_95, Estimate, weighted_mean, wilson
+from analysis.intervals import UNKNOWN, Z_95, Estimate, format_estimate, weighted_mean, wilson
 from cache.format.schema import Provenance
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
@@ -148,3 +148,9 @@ def test_nothing_above_0_gives_no_estimate() -> None:
     assert consistency_from_contexts(np.ones(1), np.ones(1, bool), np.zeros(1, int), []).levels == []
     empty = np.zeros(0)
     assert consistency_from_contexts(empty, empty > 0, empty.astype(int), RANGES).levels[0].n_sampled == 0
+
+
+def test_an_estimate_is_written_with_its_interval() -> None:
+    assert format_estimate(Estimate(0.6, 0.47, 0.71), "{:.0%}".format) == "60% (47% to 71%)"
+    assert format_estimate(Estimate(6, 4.7, 7.1), "{:.0f}".format, " points") == "6 points (5 to 7 points)"
+    assert format_estimate(UNKNOWN, "{:.3f}".format) == "–"
