@@ -43,6 +43,11 @@ def _exponent(value: float) -> int:
     return 0 if value == 0 else math.floor(math.log10(abs(value)))
 
 
+def shorten(text: str, length: int) -> str:
+    """Return text of at most `length` characters; in place of a longer rest stands an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def visible(text: str, *, spaces: bool = True) -> str:
     """Return text on one line, with marks and escapes (`\\u200b`) in place of characters that cannot be seen.
 

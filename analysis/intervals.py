@@ -6,7 +6,7 @@ and Zhang, Computational Statistics & Data Analysis 53, 2009).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,19 @@ class Estimate:
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 """The estimate from an empty sample."""
+
+
+def format_estimate(estimate: Estimate, number_text: Callable[[float], str], unit: str = "") -> str:
+    """Format an estimate with its interval, as 60% (47 to 71%); NaN becomes a dash.
+
+    Args:
+        number_text: formats each of the three numbers.
+        unit: stands after the value and after the interval.
+    """
+    if math.isnan(estimate.value):
+        return "–"
+    value, low, high = map(number_text, (estimate.value, estimate.low, estimate.high))
+    return f"{value}{unit} ({low} to {high}{unit})"
 
 
 def wilson(n_hits: float, n_sampled: float, n_all: float = math.inf) -> Estimate:

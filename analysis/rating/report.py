@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis.formatting import number
-from analysis.intervals import Estimate
+from analysis.intervals import Estimate, format_estimate
 from analysis.rating.results import Comparison, Results
 
 ALPHA = 0.05
@@ -19,11 +19,8 @@ def format_percent(value: float) -> str:
 
 
 def format_interval(estimate: Estimate, unit: str = "%") -> str:
-    """Format a share with its interval, as 60% (47 to 71%); NaN becomes a dash."""
-    if math.isnan(estimate.value):
-        return "–"
-    value, low, high = (f"{100 * v:.0f}" for v in (estimate.value, estimate.low, estimate.high))
-    return f"{value}{unit} ({low} to {high}{unit})"
+    """Format a share in whole percent with its interval, as 60% (47 to 71%); NaN becomes a dash."""
+    return format_estimate(estimate, lambda value: f"{100 * value:.0f}", unit)
 
 
 def format_p_value(p: float) -> str:

@@ -15,8 +15,8 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar, widget_key
-from dashboard.shared.error_message import show_error
-from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
+from dashboard.shared.error_message import show_address_error, show_error
+from dashboard.shared.page_paths import EDITOR, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.running.running_model import checkpoint_version, running_model_at
 
@@ -36,10 +36,7 @@ def page() -> None:
             whole=st.query_params.get("whole") == "1",
         )
     except (AddressError, ModelError, CacheError) as error:
-        show_error("This address opens no text", error)
-        with st.container(horizontal=True):
-            st.page_link(EDITOR, label="Open an empty editor", query_params={})
-            st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
+        show_address_error("This address opens no text", error, EDITOR, "Open an empty editor")
         return
     st.query_params.update(place.address.of_neuron.params())
     places.remember(place.address)

@@ -10,10 +10,10 @@ from dashboard.shared import places
 from dashboard.shared.address import AddressError
 from dashboard.shared.catalog import ModelError
 from dashboard.shared.context_bar import context_bar, moved, widget_key
-from dashboard.shared.error_message import show_error
+from dashboard.shared.error_message import show_address_error
 from dashboard.shared.lab_address import SESSION_KEY, LabAddress
 from dashboard.shared.messages import plain
-from dashboard.shared.page_paths import LAB, MODELS, NEURON
+from dashboard.shared.page_paths import LAB, NEURON
 from dashboard.shared.place import Place
 from dashboard.shared.provenance import provenance_line
 
@@ -27,10 +27,7 @@ def page() -> None:
         lab = requested_address()
         place = places.find_place(places.requested_address())
     except (AddressError, ModelError, CacheError) as error:
-        show_error("This address opens no hypothesis", error)
-        with st.container(horizontal=True):
-            st.page_link(LAB, label="Open an empty lab", query_params={})
-            st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
+        show_address_error("This address opens no hypothesis", error, LAB, "Open an empty lab")
         return
     st.query_params.update(lab.params(place.address))
     places.remember(place.address)

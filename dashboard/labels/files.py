@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from analysis.formatting import shorten
 from analysis.spreadsheet import escape_formula, unescape_formula
 from dashboard.shared.annotations.content import Annotation, AnnotationError, checked
 
@@ -84,9 +85,8 @@ def _from_csv(text: str) -> list[Annotation]:
     try:
         header = next(reader, [])
         if sorted(header) != sorted(COLUMNS):
-            raise AnnotationError(
-                f"line 1: expected the columns {', '.join(COLUMNS)}; found {_short(header)}"
-            )
+            names = shorten(", ".join(header) or "nothing", 200)
+            raise AnnotationError(f"line 1: expected the columns {', '.join(COLUMNS)}; found {names}")
         line = reader.line_num + 1  # of the next row's beginning: a note may hold line breaks
         for cells in reader:
             if cells and len(cells) != len(header):
@@ -139,8 +139,3 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
         "content": {name: row[name] for name in ("label", "note", "star", "verdict")},
         **{name: row[name] for name in ("model", "user", "changed")},
     }
-
-
-def _short(names: Sequence[str]) -> str:
-    text = ", ".join(names) or "nothing"
-    return text if len(text) <= 200 else text[:200] + "…"

@@ -15,9 +15,9 @@ from dashboard.shared.catalog import ModelError
 from dashboard.shared.components.shortcuts import shortcuts
 from dashboard.shared.components.tour import tour
 from dashboard.shared.context_bar import hook_choice, moved, widget_key
-from dashboard.shared.error_message import show_error
+from dashboard.shared.error_message import show_address_error
 from dashboard.shared.keyboard import HELP, show_key_list
-from dashboard.shared.page_paths import MODELS, NEURON
+from dashboard.shared.page_paths import NEURON
 from dashboard.shared.place import Place
 
 TOUR = [
@@ -102,10 +102,7 @@ def page() -> None:
         other = places.find_beside(place)
         other_facts = None if other is None else neuron_facts(other)
     except (AddressError, ModelError, CacheError) as error:
-        show_error("This address shows no neuron", error)
-        with st.container(horizontal=True):
-            st.page_link(NEURON, label="Open a neuron to begin with", query_params={})
-            st.page_link(MODELS, label="See the models", icon=":material/folder_open:")
+        show_address_error("This address shows no neuron", error, NEURON, "Open a neuron to begin with")
         return
     st.query_params.update(place.address.params())
     places.remember(place.address)

@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from dashboard.shared.annotations.content import AnnotationError
 from dashboard.shared.annotations.hypotheses import Hypothesis, HypothesisStore
 from dashboard.shared.annotations.open_store import open_store
 from dashboard.shared.annotations.service import key_of
@@ -10,7 +9,7 @@ from dashboard.shared.lab_address import LabAddress
 from dashboard.shared.messages import plain
 from dashboard.shared.page_paths import LAB
 from dashboard.shared.place import Place
-from dashboard.shared.user_name import user_name
+from dashboard.shared.user_name import required_user_name, user_name
 
 
 def store() -> HypothesisStore:
@@ -39,9 +38,7 @@ def save(place: Place, name: str, text: str) -> Hypothesis:
         AnnotationError: the user has no name yet, a part has the wrong length, or the database cannot be
             written.
     """
-    user = user_name()
-    if not user:
-        raise AnnotationError("hypotheses are saved under a name: enter yours first")
+    user = required_user_name("hypotheses")
     return store().save(key_of(place), place.model.name, user, name, text)
 
 

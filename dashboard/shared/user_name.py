@@ -29,6 +29,21 @@ def user_name() -> str:
     return next((name for text in candidates if (name := _valid(text))), "")
 
 
+def required_user_name(kind: str) -> str:
+    """Return the name of this session's user, under which something is about to be saved.
+
+    Args:
+        kind: of what is saved, as `annotations`.
+
+    Raises:
+        AnnotationError: the user has no name yet.
+    """
+    user = user_name()
+    if not user:
+        raise AnnotationError(f"{kind} are saved under a name: enter yours first")
+    return user
+
+
 def set_user_name(name: str) -> str:
     """Set the name of this session's user, and return it as it will be saved. An empty name unsets it.
 

@@ -1,6 +1,6 @@
 """Numbers and shares as text."""
 
-from analysis.formatting import number, share
+from analysis.formatting import number, share, shorten
 
 
 def test_numbers_are_short_and_readable() -> None:
@@ -9,3 +9,7 @@ def test_numbers_are_short_and_readable() -> None:
     assert share(0.02) == "2.00%"
     assert share(3.3e-6) == "3.30 in a million"
     assert share(0.0) == "0.00%"
+
+
+def test_a_text_too_long_ends_with_an_ellipsis() -> None:
+    assert [shorten(text, 4) for text in ("", "abcd", "abcde")] == ["", "abcd", "abc…"]

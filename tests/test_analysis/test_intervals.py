@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from analysis.hypothesis import Context, Level, measure_consistency
 from analysis.hypothesis.consistency import Consistency, consistency_from_contexts
 from analysis.hypothesis.language import Marks
-from analysis.intervals import Z_95, Estimate, difference, weighted_mean, wilson
+from analysis.intervals import (
+    UNKNOWN,
+    Z_95,
+    Estimate,
+    difference,
+    format_estimate,
+    weighted_mean,
+    wilson,
+)
 from cache.format.schema import Provenance
 from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, RangeSample
@@ -179,3 +187,9 @@ def test_a_level_that_nobody_looked_at_may_hold_anything() -> None:
     found = weighted_mean([sure, wilson(0, 0)], [3, 1])
     assert (found.value, found.low, found.high) == (0.875, 0.75, 1.0)
     assert math.isnan(weighted_mean([], []).value)
+
+
+def test_an_estimate_is_written_with_its_interval() -> None:
+    assert format_estimate(Estimate(0.6, 0.47, 0.71), "{:.0%}".format) == "60% (47% to 71%)"
+    assert format_estimate(Estimate(6, 4.7, 7.1), "{:.0f}".format, " points") == "6 points (5 to 7 points)"
+    assert format_estimate(UNKNOWN, "{:.3f}".format) == "–"

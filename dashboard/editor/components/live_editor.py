@@ -21,7 +21,7 @@ _SCRIPTS = (
 _mount = st.components.v2.component(
     "solu_live_editor",
     html="""<section class="editor">
-<div class="bar"><div class="legend"></div><div class="choices" hidden></div></div>
+<div class="toolbar"><div class="legend"></div><div class="choices" hidden></div></div>
 <div class="original" hidden></div>
 <label class="label" for="text">Your text</label>
 <div class="paper"><div class="layer" aria-hidden="true" dir="auto"></div>

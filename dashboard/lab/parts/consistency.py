@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.formatting import number, share
 from analysis.hypothesis import Consistency
-from analysis.intervals import Estimate, difference
+from analysis.intervals import difference, format_estimate
 from dashboard.lab.charts import HookLevels, consistency_figure
 from dashboard.lab.sample_activations import largest_ready_sample
 from dashboard.lab.service import consistency_by_hook, histogram_bars, marked_examples
@@ -113,8 +113,9 @@ def _panel(place: Place, hook: str, result: Consistency, title: str) -> HookLeve
 def _sentences(results: Mapping[str, Consistency]) -> list[str]:
     """State the results in words, a sentence for each line."""
     lines = [
-        f"**At {hook}**, of all tokens above 0: {_format(c.overall)} fit. "
-        f"Low activation: {_format(c.mean_share(LOW, MIDDLE))}; high: {_format(c.mean_share(MIDDLE, HIGH))}."
+        f"**At {hook}**, of all tokens above 0: {format_estimate(c.overall, share)} fit. "
+        f"Low activation: {format_estimate(c.mean_share(LOW, MIDDLE), share)}; "
+        f"high: {format_estimate(c.mean_share(MIDDLE, HIGH), share)}."
         for hook, c in results.items()
     ]
     if len(results) == 2:
@@ -143,11 +144,6 @@ def _table(result: Consistency) -> pd.DataFrame:
             "tokens": [f"{v.count:,}" for v in result.levels],
             "examined": [f"{v.n_sampled:,}" for v in result.levels],
             "fit": [f"{v.n_fit:,}" for v in result.levels],
-            "share, 95% interval": [_format(v.share) for v in result.levels],
+            "share, 95% interval": [format_estimate(v.share, share) for v in result.levels],
         }
     ).set_index("activation")
-
-
-def _format(estimate: Estimate) -> str:
-    """Format a share with its interval, in percent."""
-    return f"{share(estimate.value)} ({share(estimate.low)} to {share(estimate.high)})"

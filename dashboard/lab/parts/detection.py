@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.formatting import number, share
 from analysis.hypothesis.detection import Detection
-from analysis.intervals import Estimate
+from analysis.intervals import format_estimate
 from dashboard.lab.charts import FitCounts, distributions_figure, precision_recall_figure
 from dashboard.lab.sample_form import sample_or_form
 from dashboard.lab.sample_marks import mark_sample
@@ -65,18 +65,14 @@ def draw(place: Place, hypothesis: str) -> None:
 
 def _numbers(result: Detection) -> None:
     curve, best = result.curve, result.curve.best
+    number_text = "{:.3f}".format
     st.markdown(
         f"Fits: {result.n_fit:,} tokens, {share(result.base_rate)} of all.  \n"
-        f"Average precision **{_format(result.average_precision)}**, "
-        f"area under ROC **{_format(result.auc)}**.  \n"
+        f"Average precision **{format_estimate(result.average_precision, number_text)}**, "
+        f"area under ROC **{format_estimate(result.auc, number_text)}**.  \n"
         f"Best threshold {number(float(curve.values[best]))}: "
         f"precision {share(float(curve.precision[best]))}, recall {share(float(curve.recall[best]))}."
     )
-
-
-def _format(estimate: Estimate) -> str:
-    """Format a number between 0 and 1 with its interval."""
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def _curve_figure(result: Detection) -> go.Figure:

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from analysis.formatting import shorten
 from dashboard.neuron.service import NeuronFacts
 from dashboard.shared.annotations import service as annotations
 from dashboard.shared.annotations.content import VERDICTS, Annotation, AnnotationError, Content, Key, Revision
@@ -17,6 +18,9 @@ from dashboard.shared.user_name import ask_name, remember_name, set_user_name, u
 
 _SHOWN = 50
 """Maximum number of changes shown in the history."""
+
+_LENGTH = 60
+"""Maximum number of characters of a label or note shown in the history."""
 
 _OUTCOME = "notes_outcome"
 """Session state: the outcome of the last change."""
@@ -142,8 +146,9 @@ def _change(revision: Revision) -> str:
         parts.append(f"verdict: {new.verdict or 'none'}")
     for name, before, after in (("label", old.label, new.label), ("note", old.note, new.note)):
         if before != after:
-            was = f", before: {_short(before)}" if before else ""
-            parts.append(f"{name}: {_short(after) or 'removed'}{was}")
+            is_now = f"“{shorten(after, _LENGTH)}”" if after else "removed"
+            was = f", before: “{shorten(before, _LENGTH)}”" if before else ""
+            parts.append(f"{name}: {is_now}{was}")
     undone = "undone. " if revision.undoes else ""
     return plain(f"{a.changed:%Y-%m-%d %H:%M} UTC · {a.user} · {undone}{'; '.join(parts)}")
 
@@ -169,7 +174,3 @@ def _outcome(place: Place) -> _Outcome | None:
 
 def _clock() -> str:
     return f"{datetime.now(UTC):%H:%M:%S} UTC"
-
-
-def _short(text: str) -> str:
-    return f"“{text}”" if 0 < len(text) <= 60 else f"“{text[:60]}…”" if text else ""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis.formatting import shorten
 from dashboard.shared import places
 from dashboard.shared.annotations.content import Annotation, AnnotationError, Key
 from dashboard.shared.annotations.open_store import open_store
@@ -9,7 +10,7 @@ from dashboard.shared.annotations.store import AnnotationStore
 from dashboard.shared.catalog import ModelFolder
 from dashboard.shared.messages import plain
 from dashboard.shared.place import Place
-from dashboard.shared.user_name import user_name
+from dashboard.shared.user_name import required_user_name, user_name
 
 _HEADING = 60  # characters of a label beside a title
 
@@ -68,8 +69,7 @@ def heading_marks(place: Place) -> str:
         return ""
     star = "★" if any(a.content.star for a in annotations) else ""
     label = next((a.content.label for a in annotations if a.content.label), "")
-    short = label if len(label) <= _HEADING else label[: _HEADING - 1] + "…"
-    return " ".join(filter(None, [star, plain(short)]))
+    return " ".join(filter(None, [star, plain(shorten(label, _HEADING))]))
 
 
 def save(place: Place, **changes: Any) -> Annotation | None:
@@ -81,7 +81,5 @@ def save(place: Place, **changes: Any) -> Annotation | None:
     Raises:
         AnnotationError: the user has no name yet, or the database cannot be written.
     """
-    user = user_name()
-    if not user:
-        raise AnnotationError("annotations are saved under a name: enter yours first")
+    user = required_user_name("annotations")
     return store().save(key_of(place), place.model.name, user, **changes)

@@ -83,7 +83,7 @@ function drawHead(data, example, k, rank) {
   origin.title = example.origin;
   head.append(origin);
   if (data.address) {
-    const edit = element('a', 'act edit', 'edit');
+    const edit = element('a', 'option act edit', 'edit');
     edit.href = `editor?${data.address}&example=${example.name}`;
     edit.setAttribute('aria-label', `Edit the text of example ${k + 1}`);
     head.append(edit);
@@ -94,13 +94,13 @@ function drawHead(data, example, k, rank) {
   }
   head.append(actionButton('copy', 'copy', `Copy the text of example ${k + 1}`));
   if ('same_as' in example) {
-    head.append(button('again', `same words as example ${rank - (k - example.same_as) + 1}: show`));
+    head.append(button('option again', `same words as example ${rank - (k - example.same_as) + 1}: show`));
   }
   return head;
 }
 
 function actionButton(name, label, description) {
-  const node = button(`act ${name}`, label);
+  const node = button(`option act ${name}`, label);
   node.setAttribute('aria-label', description);
   return node;
 }

@@ -26,7 +26,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 _mount = st.components.v2.component(
     "solu_token_view",
-    html='<section class="view">\n<div class="bar"></div><ol class="list"></ol>'
+    html='<section class="view">\n<div class="toolbar"></div><ol class="list"></ol>'
     '<div class="tip" id="tip" role="tooltip" hidden></div></section>',
     css=style(_HERE, "token_view.css"),
     js=script(_HERE, "token_view_options.js", "token_view_readout.js", "token_view.js"),

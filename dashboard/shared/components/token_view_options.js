@@ -26,7 +26,7 @@ function drawBar(view) {
   for (const name of Object.keys(CONTEXTS)) view.contextChoice.append(optionButton(view, name, 'context', name));
   const breaks = element('div', 'choices');
   breaks.append(optionButton(view, 'hide line breaks', 'breaks', 'hide', 'show'));
-  view.root.querySelector('.bar').append(view.legend, view.contextChoice, breaks);
+  view.root.querySelector('.toolbar').append(view.legend, view.contextChoice, breaks);
 }
 
 // A button that gives a setting a value or, pressed again, its `other` value.
@@ -44,7 +44,7 @@ function optionButton(view, label, setting, value, other = value) {
 // The style sheet hides what is outside the context: no example is drawn again.
 function applyOptions(view) {
   Object.assign(view.list.dataset, { context: options.context, breaks: options.breaks });
-  for (const node of view.root.querySelectorAll('.option')) {
+  for (const node of view.root.querySelectorAll('.choices .option')) {
     setPressed(node, options[node.dataset.setting] === node.dataset.value);
   }
 }
