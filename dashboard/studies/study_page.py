@@ -24,7 +24,7 @@ def invitation(study: Summary) -> None:
     here = urlsplit(st.context.url or "")
     path = here.path.rsplit("/", 1)[0] + "/rate"
     st.markdown(
-        "Send this address to raters. Each rater enters a name and sees the neurons in another order:"
+        "Send this address to raters. Each rater enters a name and sees the neurons in a different order:"
     )
     st.code(
         urlunsplit((here.scheme, here.netloc, path, urlencode({"study": study.id}), "")),

@@ -73,7 +73,7 @@ def test_by_command(copy, tiny_model, corpus):
     arguments = ["contexts", str(copy), "--model", str(tiny_model), "--data", str(corpus), "--everything"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "contexts kept" in done.output
+    assert "contexts added" in done.output
     assert NeuronCache.open(copy).contexts_kept.kinds == ("top", "bottom", "range")
     assert list(cache_problems(copy)) == []
 
