@@ -13,11 +13,12 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
-_LEFTOVER = re.compile(r"\.([A-Za-z0-9_-]{1,24})\.([0-9]{1,10})\.[0-9a-f]{12}\.(partial|old)")
-"""End of a temporary name: host, process and writer. The host, since folders are shared by machines."""
+_LEFTOVER = re.compile(r"\.([0-9a-f]{12})\.([0-9]{1,10})\.[0-9a-f]{12}\.(partial|old)")
+"""End of a temporary name: system (`_system`), process and writer."""
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what killed processes of this machine left of their writes of `target`.
+    """Remove what killed processes of this system left of their writes of `target`.
 
     A folder that was moved out of the way, when the new one had not come into its place, is put back.
     """
@@ -73,23 +74,31 @@ def remove_leftovers(target: Path) -> None:
         if not path.name.startswith(target.name):
             continue
         match = _LEFTOVER.fullmatch(path.name, len(target.name))
-        if not match or match[1] != _host() or _is_alive(int(match[2])):
+        if not match or match[1] != _system() or _is_alive(int(match[2])):
             continue
-        if match[3] == "old" and not target.exists():
-            path.rename(target)
-        else:
-            remove(path)
+        # Another writer may be at the same leftover, or it may be of another account: neither stops this one.
+        with suppress(OSError):
+            if match[3] == "old" and not target.exists():
+                path.rename(target)
+            else:
+                remove(path)
 
 
 def _temporary_suffix() -> str:
-    return f".{_host()}.{os.getpid()}.{secrets.token_hex(6)}"
+    return f".{_system()}.{os.getpid()}.{secrets.token_hex(6)}"
 
 
-def _host() -> str:
-    # Short, since a file name has at most 255 bytes.
-    return (
-        re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:24] or "host"
-    )  # a file name has at most 255 bytes
+@cache
+def _system() -> str:
+    """Name the system whose processes `_is_alive` sees.
+
+    Machines and containers may share a folder, and have the same host name.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux alone has these
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:12]
 
 
 def _is_alive(process: int) -> bool:

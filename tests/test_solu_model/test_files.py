@@ -71,18 +71,18 @@ def test_the_next_write_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
-def test_only_leftovers_of_this_machine_and_this_target_go(tmp_path: Path) -> None:
+def test_only_leftovers_of_this_system_and_this_target_go(tmp_path: Path) -> None:
     target = tmp_path / "a"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    host = files._host()
+    system = files._system()
     kept = [
-        f"a.elsewhere.{gone.pid}.0123456789ab.partial",  # of another machine
-        f"a.{host}.{os.getpid()}.0123456789ab.partial",  # of a process that lives
-        f"ab.{host}.{gone.pid}.0123456789ab.partial",  # of another target
-        f"a.{host}.{gone.pid}.partial",  # of another form
+        f"a.0123456789ab.{gone.pid}.0123456789ab.partial",  # of another machine or container
+        f"a.{system}.{os.getpid()}.0123456789ab.partial",  # of a process that lives
+        f"ab.{system}.{gone.pid}.0123456789ab.partial",  # of another target
+        f"a.{system}.{gone.pid}.partial",  # of another form
     ]
-    for name in [*kept, f"a.{host}.{gone.pid}.0123456789ab.partial"]:
+    for name in [*kept, f"a.{system}.{gone.pid}.0123456789ab.partial"]:
         (tmp_path / name).write_text("x")
     with written_aside(target) as aside:
         aside.write_text("new")
@@ -92,7 +92,7 @@ def test_only_leftovers_of_this_machine_and_this_target_go(tmp_path: Path) -> No
 def test_a_folder_moved_out_of_the_way_by_a_killed_process_comes_back(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    old = tmp_path / f"cache.{files._host()}.{gone.pid}.0123456789ab.old"
+    old = tmp_path / f"cache.{files._system()}.{gone.pid}.0123456789ab.old"
     old.mkdir()
     (old / "file").write_text("old")
     with pytest.raises(RuntimeError, match="full disk"), written_aside(tmp_path / "cache"):
@@ -105,4 +105,23 @@ def test_a_long_name_can_be_written(tmp_path: Path) -> None:
     target = tmp_path / ("x" * 190)
     with written_aside(target) as aside:
         aside.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_writers_that_meet_at_a_leftover_do_not_fail(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    target = tmp_path / "target"
+
+    def write(_: int) -> None:
+        with written_aside(target) as aside:
+            aside.write_text("new")
+
+    for turn in range(30):
+        left = tmp_path / f"target.{files._system()}.{gone.pid}.{turn:012x}.partial"
+        left.mkdir()
+        for name in "abcdef":
+            (left / name).write_text("x")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(8)))
     assert target.read_text() == "new"
