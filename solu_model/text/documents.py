@@ -6,13 +6,14 @@ in its column `text`; the columns `source`, `lang`, `licence` (or `license`) and
 file is one document. `CorpusOptions` selects other columns, splits of a data set, and documents within a file.
 """
 
+import errno
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from solu_model.text.corpus.document import CorpusError, CorpusOptions, Document, corpus_names
+from solu_model.text.corpus.document import CorpusError, CorpusOptions, Document, corpus_names, printable
 from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
 from solu_model.text.corpus.hub import hub_documents, hub_name
 from solu_model.text.corpus.lines import cut, read_csv, read_json, read_text
@@ -110,7 +111,8 @@ def read_file(file: CorpusFile, options: CorpusOptions) -> Iterator[Document]:
     # Without the folders above, which are private to a machine.
     (origin,) = corpus_names([file.path], CorpusOptions())
     if file.kind == "text":
-        source = origin.rpartition("/")[2].partition(".")[0] if file.compression else _stem(origin)
+        stem = Path(printable(file.path.name)).stem
+        source = Path(stem).stem if file.compression else stem
         for text in read_text(file, options.separator):
             yield Document(text, source=source, origin=origin)
         return
@@ -151,10 +153,13 @@ def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = CorpusOpt
 
 
 def _is_local(path: str | Path) -> bool:
+    """Return True for a path on disk, also one that may not be opened; False for what may be a hub's."""
     try:
         return Path(path).exists()
     except ValueError:  # a NUL
         return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
 
 
 def _read_path(path: str | Path, options: CorpusOptions) -> Iterator[Document]:
@@ -175,12 +180,8 @@ def _parts(document: Document) -> Iterator[Document]:
             yield Document(text, document.source, document.lang, document.licence, document.origin)
 
 
-def _stem(origin: str) -> str:
-    return Path(origin).stem
-
-
 def _no_text(paths: Sequence[str | Path]) -> CorpusError:
     return CorpusError(
-        f"no text in {', '.join(map(str, paths)) or 'an empty list of paths'}: "
+        f"no text in {', '.join(printable(path) for path in paths)[:500] or 'an empty list of paths'}: "
         "expected at least one document that is not empty"
     )

@@ -74,7 +74,7 @@ def hub_rows(hub: HubName, options: CorpusOptions) -> Any:
     """
     from datasets import concatenate_datasets, load_dataset
 
-    shown = f"{hub.name}:{hub.config}" if hub.config else hub.name
+    shown = (f"{hub.name}:{hub.config}" if hub.config else hub.name)[:200]
     try:
         splits = load_dataset(hub.name, hub.config, revision=options.revision, streaming=True)
     except Exception as error:  # as above
