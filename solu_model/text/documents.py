@@ -1,45 +1,62 @@
 """Read a corpus: documents with their provenance.
 
-A corpus is one or more paths: a file, a folder, or the name of a data set on the Hugging Face hub (`NAME` or
-`NAME:CONFIG`). Files are Parquet, Arrow, JSON, JSON lines, CSV, or text, also compressed. The text of a table is
-in its column `text`; the columns `source`, `lang`, `licence` (or `license`) and `origin` are optional. A text
-file is one document. `CorpusOptions` selects other columns, splits of a data set, and documents within a file.
+A corpus is one or more paths: a file, a folder, or the name of a data set on the Hugging Face hub (`NAME`
+or `NAME:CONFIG`). Files are Parquet, Arrow, JSON, JSON lines, CSV, or text, also compressed. The text of a
+table is in its column `text`; the columns `source`, `lang`, `licence` (or `license`) and `origin` are
+optional. A text file is one document. `CorpusOptions` selects another column, a split of a data set, and
+documents within a file.
 """
 
 import errno
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from solu_model.text.corpus.document import CorpusError, CorpusOptions, Document, corpus_names, printable
+from solu_model.text.corpus.document import (
+    DEFAULT_OPTIONS,
+    MAX_CHARACTERS,
+    CorpusError,
+    CorpusOptions,
+    Document,
+    corpus_names,
+    printable,
+)
 from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
 from solu_model.text.corpus.hub import hub_documents, hub_name
 from solu_model.text.corpus.lines import cut, read_csv, read_json, read_text
 from solu_model.text.corpus.rows import row_document
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "CorpusError",
     "CorpusOptions",
     "Document",
     "check_corpus",
     "corpus_bytes",
+    "corpus_files",
     "corpus_names",
+    "in_batches",
+    "is_local",
     "read_documents",
     "read_file",
 ]
+
+_Item = TypeVar("_Item")
 
 _log = logging.getLogger(__name__)
 
 _ROWS_LOOKED_AT = 3
 _SECONDS_OF_LOOKING = 10.0
 _LONG_FILE = 2**24  # bytes of a text file that is probably not one document
+_CHARACTERS_AT_ONCE = 2 * MAX_CHARACTERS
 _UNPACKED = 3  # bytes of text in a byte of a compressed file, about
 
 
 def read_documents(
-    paths: Sequence[str | Path], options: CorpusOptions = CorpusOptions()
+    paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS
 ) -> Iterator[Document]:
     """Read all documents that are not empty, path by path, and files within a path in name order.
 
@@ -66,7 +83,7 @@ def read_documents(
         raise _no_text(paths)
 
 
-def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = CorpusOptions()) -> None:
+def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> None:
     """Open every file of a corpus and look at its first rows, and log what is left out.
 
     A wrong file is so refused before any work is done. Looking ends after some seconds; the files that are
@@ -75,9 +92,9 @@ def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = CorpusOpt
     Raises:
         CorpusError: a path, or what was seen of a file, cannot be read; or there is no text at all.
     """
-    found = [find_files(Path(path), options) for path in paths if _is_local(path)]
+    found = [find_files(Path(path), options) for path in paths if is_local(path)]
     for path in paths:
-        if not _is_local(path):
+        if not is_local(path):
             hub_name(str(path))
     for line in (*(note for one in found for note in one.notes), *left_out_lines(found)):
         _log.warning("%s", line)
@@ -109,7 +126,7 @@ def read_file(file: CorpusFile, options: CorpusOptions) -> Iterator[Document]:
     if file.n_bytes == 0:
         return
     # Without the folders above, which are private to a machine.
-    (origin,) = corpus_names([file.path], CorpusOptions())
+    (origin,) = corpus_names([file.path], DEFAULT_OPTIONS)
     if file.kind == "text":
         stem = Path(printable(file.path.name)).stem
         source = Path(stem).stem if file.compression else stem
@@ -121,18 +138,38 @@ def read_file(file: CorpusFile, options: CorpusOptions) -> Iterator[Document]:
 
         documents = table_documents(file, options, "", origin)
     else:
-        rows = (read_json if file.kind == "json" else read_csv)(file, options)
+        rows = read_json(file) if file.kind == "json" else read_csv(file, options)
         documents = (row_document(row, file.shown, options, "", origin) for row in rows)
     for document in documents:
         yield from _parts(document)
 
 
-def corpus_files(paths: Sequence[str | Path], options: CorpusOptions = CorpusOptions()) -> list[Found]:
+def in_batches(items: Iterable[_Item], most: int, text: Callable[[_Item], str]) -> Iterator[list[_Item]]:
+    """Yield items in groups to tokenize together: at most `most`, and fewer where their texts are long.
+
+    Tokenizing takes about 100 bytes of memory for each character of a group.
+    """
+    group: list[_Item] = []
+    n_characters = 0
+    for item in items:
+        n_characters += len(text(item))
+        if group and n_characters > _CHARACTERS_AT_ONCE:
+            yield group
+            group, n_characters = [], len(text(item))
+        group.append(item)
+        if len(group) == most:
+            yield group
+            group, n_characters = [], 0
+    if group:
+        yield group
+
+
+def corpus_files(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> list[Found]:
     """Return the files of each path that is on disk."""
-    return [find_files(Path(path), options) for path in paths if _is_local(path)]
+    return [find_files(Path(path), options) for path in paths if is_local(path)]
 
 
-def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = CorpusOptions()) -> int | None:
+def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> int | None:
     """Return the approximate number of bytes of text in a corpus; None if part of it is not on disk.
 
     It is meant for progress bars: the size of a Parquet file is that of its uncompressed column of text, the
@@ -140,7 +177,7 @@ def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = CorpusOpt
     """
     from solu_model.text.corpus.tables import parquet_text_bytes
 
-    if not all(map(_is_local, paths)):
+    if not all(map(is_local, paths)):
         return None
     total = 0
     for found in corpus_files(paths, options):
@@ -152,7 +189,7 @@ def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = CorpusOpt
     return total
 
 
-def _is_local(path: str | Path) -> bool:
+def is_local(path: str | Path) -> bool:
     """Return True for a path on disk, also one that may not be opened; False for what may be a hub's."""
     try:
         return Path(path).exists()
@@ -163,7 +200,7 @@ def _is_local(path: str | Path) -> bool:
 
 
 def _read_path(path: str | Path, options: CorpusOptions) -> Iterator[Document]:
-    if not _is_local(path):
+    if not is_local(path):
         for document in hub_documents(str(path), options):
             yield from _parts(document)
         return

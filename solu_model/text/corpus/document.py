@@ -54,12 +54,16 @@ class CorpusOptions:
     @property
     def described(self) -> str:
         """The options that are not the default ones, such as `column content, split test`; may be empty."""
-        default = CorpusOptions()
+        default = DEFAULT_OPTIONS
         return ", ".join(
             f"{name} {printable(value)}"
             for name in ("column", "revision", "separator", "split")
             if (value := getattr(self, name)) != getattr(default, name)
         )
+
+
+DEFAULT_OPTIONS = CorpusOptions()
+"""All text of a corpus; of a data set with splits, `train`."""
 
 
 def printable(name: str | Path) -> str:

@@ -1,8 +1,8 @@
 """Find the files of a corpus path: kinds, links, splits, and what is left out.
 
 A path is never a pattern. Hidden files and folders are not looked at. A linked folder is followed, and what
-links reach twice is read once. Of a data set as fetched from a hub or written by `datasets`, the data files are
-taken and the files that describe it are left out.
+links reach twice is read once. Of a data set as fetched from a hub or written by `datasets`, the data files
+are taken and the files that describe it are left out.
 """
 
 import json
@@ -44,6 +44,10 @@ _ARCHIVES = {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar"}
 _CARDS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
 # Beside tables, these describe them; among text files alone they are texts like the others.
 _COMPANIONS = {"readme", "license", "licence", "notice", "citation", "copying", "changelog"}
+
+_METADATA = re.compile(
+    rb"\n(configs|dataset_info|license|language|task_categories|pretty_name|size_categories|tags):"
+)
 
 _CANONICAL = {
     name: canonical
@@ -103,6 +107,8 @@ class Found:
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Choices that were made, each a sentence."""
+    is_partial: bool = False
+    """True if the search ended before all of the folder was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> F
     Args:
         path: a file or a folder.
         options: the split to choose.
-        most: number of files after which the search of a folder ends; None: it is complete.
+        most: number of entries of a folder after which the search ends; None: it is complete.
 
     Raises:
         CorpusError: there is no text, or no such split.
@@ -132,7 +138,9 @@ def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> F
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{shown} cannot be opened ({_reason(error)}): expected a file or a folder") from error
+        raise CorpusError(
+            f"{shown} cannot be opened ({_reason(error)}): expected a file or a folder"
+        ) from error
     found = Found(shown)
     if not stat.S_ISDIR(status.st_mode):
         found.files = [_given_file(path, status)]
@@ -170,7 +178,8 @@ def _given_file(path: Path, status: os.stat_result) -> CorpusFile:
     kind, compression = kind_of(path.name)
     if not stat.S_ISREG(status.st_mode):
         raise CorpusError(
-            f"{printable(path)} is not a regular file: expected one that can be read several times; save it first"
+            f"{printable(path)} is not a regular file: expected one that can be read several times; save it "
+            "first"
         )
     if kind is None:
         raise CorpusError(f"cannot read {printable(path)}: expected a file that ends in {FORMATS}")
@@ -184,7 +193,7 @@ def _walk(root: Path, found: Found, most: int | None) -> list[_Entry]:
     folders: list[tuple[Path, tuple[str, ...], bool]] = [(root, (), False)]
     linked: list[tuple[Path, tuple[str, ...], bool]] = []
     visited: set[str] = set()
-    n_hidden = 0
+    n_hidden = n_seen = 0
     while folders or linked:
         folder, parts, is_linked = folders.pop() if folders else linked.pop(0)
         real = os.path.realpath(folder)
@@ -217,7 +226,9 @@ def _walk(root: Path, found: Found, most: int | None) -> list[_Entry]:
                 entries.append(_Entry(Path(child.path), below, status.st_size, through_link))
             else:
                 found.left_out.append(LeftOut(_joined(below), "not a regular file"))
-        if most is not None and len(entries) >= most:
+        n_seen += len(children)
+        if most is not None and n_seen >= most:
+            found.is_partial = True
             break
     if n_hidden:
         found.notes.append(f"{found.path}: {n_hidden:,} hidden files or folders are not looked at")
@@ -245,7 +256,7 @@ def _any_linked(entries: list[_Entry]) -> bool:
 
 def _files(entries: list[_Entry], found: Found, options: CorpusOptions) -> list[CorpusFile]:
     """Return the files that hold text; name the others."""
-    listed = _saved_data_sets(entries)
+    listed = {} if found.is_partial else _saved_data_sets(entries)
     divided = {entry.parts[:-1] for entry in entries if entry.parts[-1] == "dataset_dict.json"}
     has_tables = any(kind_of(e.parts[-1])[0] not in (None, "text") and not _is_card(e) for e in entries)
     files = []
@@ -263,9 +274,7 @@ def _files(entries: list[_Entry], found: Found, options: CorpusOptions) -> list[
             else:
                 reason = f"ends in {printable(suffix)[:20]}" if suffix else "has no suffix"
                 reason += ", which is no kind of text that is read"
-        elif _is_card(entry) or (has_tables and Path(name).stem.lower() in _COMPANIONS and kind == "text"):
-            reason = "describes the data set"
-        elif kind == "text" and Path(name).stem.lower() == "readme" and _has_metadata(entry.path):
+        elif _is_card(entry) or (kind == "text" and _is_companion(entry, has_tables)):
             reason = "describes the data set"
         elif name.lower().endswith(".json") and _is_lone_object(entry, options.column):
             reason = f"one JSON object without {options.column!r}, which describes something"
@@ -278,14 +287,18 @@ def _files(entries: list[_Entry], found: Found, options: CorpusOptions) -> list[
         # `datasets` saves each split of a divided data set in a folder of its name, which may be any.
         is_divided = saved is not None and entry.parts[:-2] in divided
         split = entry.parts[-2] if is_divided else _split_of(entry.parts)
-        files.append(
-            CorpusFile(entry.path, kind, entry.n_bytes, _joined(entry.parts), compression, split)
-        )
+        files.append(CorpusFile(entry.path, kind, entry.n_bytes, _joined(entry.parts), compression, split))
     return files
 
 
 def _is_card(entry: _Entry) -> bool:
     return entry.parts[-1].lower() in _CARDS
+
+
+def _is_companion(entry: _Entry, has_tables: bool) -> bool:
+    """Return True for a README and the like beside tables, or a README with a data set's metadata."""
+    stem = Path(entry.parts[-1]).stem.lower()
+    return (has_tables and stem in _COMPANIONS) or (stem == "readme" and _has_metadata(entry.path))
 
 
 def _has_metadata(file: Path) -> bool:
@@ -295,8 +308,7 @@ def _has_metadata(file: Path) -> bool:
             head = stream.read(4096)
     except OSError:
         return False
-    keys = rb"(configs|dataset_info|license|licence|language|task_categories|pretty_name|size_categories|tags)"
-    return head.startswith((b"---\n", b"---\r\n")) and re.search(rb"\n" + keys + rb":", head) is not None
+    return head.startswith((b"---\n", b"---\r\n")) and _METADATA.search(head) is not None
 
 
 def _is_lone_object(entry: _Entry, column: str) -> bool:
@@ -338,7 +350,8 @@ def _saved_data_sets(entries: list[_Entry]) -> dict[tuple[str, ...], set[str]]:
             )
         if missing := sorted(files - names[folder]):
             raise CorpusError(
-                f"{shown} names {printable(missing[0])[:80]}, which is not in its folder: copy the whole folder"
+                f"{shown} names {printable(missing[0])[:80]}, which is not in its folder: copy the whole "
+                "folder"
             )
         saved[folder] = files
     return saved
@@ -407,14 +420,16 @@ def _chosen(found: Found, options: CorpusOptions) -> Found:
                 )
                 return found
             raise CorpusError(
-                f"{found.path} has the splits {listed}, but no {options.preferred[0]}: choose one with --split "
-                "NAME, or --split all"
+                f"{found.path} has the splits {listed}, but no {options.preferred[0]}: choose one with "
+                "--split NAME, or --split all"
             )
         wanted = {split for split in counts if _family(split) == first}
         # A file whose name tells no split is read: it may be part of the text, and is named otherwise.
         kept = [file for file in found.files if file.split is None or _canonical(file.split) in wanted]
         chosen = ", ".join(sorted(wanted))
-        found.notes.append(f"{found.path}: of the splits {listed}, {chosen} is read (--split chooses another)")
+        found.notes.append(
+            f"{found.path}: of the splits {listed}, {chosen} is read (--split chooses another)"
+        )
     kept_paths = {file.path for file in kept}
     for file in found.files:
         if file.path not in kept_paths:

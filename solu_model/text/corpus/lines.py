@@ -105,7 +105,7 @@ def cut(text: str) -> Iterator[str]:
 
 
 def cut_position(text: str, start: int = 0) -> int:
-    """Return the end of the part that begins at `start`, of a text with more than MAX_CHARACTERS from there."""
+    """Return the end of the part that begins at `start`; more than MAX_CHARACTERS follow it."""
     end, least = start + MAX_CHARACTERS, start + MAX_CHARACTERS // 2
     if (line := text.rfind("\n", least, end)) >= 0:
         return line + 1
@@ -126,7 +126,7 @@ def _cut_stream(pieces: Iterator[str]) -> Iterator[str]:
         yield held
 
 
-def read_json(file: CorpusFile, options: CorpusOptions) -> Iterator[Row]:
+def read_json(file: CorpusFile) -> Iterator[Row]:
     """Yield the rows of a JSON file: one a line, or the elements of an array, or values one after another.
 
     Raises:
@@ -170,8 +170,8 @@ class _Lines:
             self.number += 1
             if len(line) >= _MOST_ROW:
                 raise CorpusError(
-                    f"{self._file.shown}, line {self.number:,} has more than {_MOST_ROW >> 20} MB: expected a "
-                    "row of JSON a line, or an array of rows"
+                    f"{self._file.shown}, line {self.number:,} has more than {_MOST_ROW >> 20} MB: expected "
+                    "a row of JSON a line, or an array of rows"
                 )
             if not line.isspace():
                 return line
@@ -192,7 +192,7 @@ def _decode_json(line: bytes) -> Any:
 
 
 def _array_rows(file: CorpusFile, lines: _Lines, first: bytes) -> Iterator[Row]:
-    """Yield the values of a JSON file that are not one a line: the elements of arrays, or indented objects."""
+    """Yield the values of a JSON file that are not one a line: elements of arrays, or indented objects."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     number, n_rows = lines.number, 0  # line of the first character held
     text, content, at = "", first, 0

@@ -71,9 +71,7 @@ def as_name(value: Any) -> str:
     return str(value)
 
 
-def missing_column(
-    place: CorpusFile | str, options: CorpusOptions, names: Sequence[object]
-) -> CorpusError:
+def missing_column(place: CorpusFile | str, options: CorpusOptions, names: Sequence[object]) -> CorpusError:
     """Return the error of a table without the column of text; it names the columns that there are."""
     shown = place if isinstance(place, str) else place.shown
     texts = [printable(str(name))[:40] for name in names]
@@ -81,8 +79,8 @@ def missing_column(
     more = f" and {len(texts) - _MOST_COLUMNS:,} more" if len(texts) > _MOST_COLUMNS else ""
     usual = next((name for name in _USUAL if name in texts), texts[0] if texts else "NAME")
     return CorpusError(
-        f"{shown} has no text in its column {options.column!r}: expected a string, found columns {listed}{more}. "
-        f"Choose one with --column, e.g. --column {usual}"
+        f"{shown} has no text in its column {options.column!r}: expected a string, found columns "
+        f"{listed}{more}. Choose one with --column, e.g. --column {usual}"
     )
 
 

@@ -50,10 +50,9 @@ def seekable(file: CorpusFile) -> Iterator[Any]:
     import pyarrow as pa
 
     if file.compression is None:
-        with explained(file):
-            # As bytes: pyarrow encodes a string as UTF-8, and takes some for addresses of stores.
-            with pa.OSFile(os.fsencode(file.path)) as stream:
-                yield stream
+        # As bytes: pyarrow encodes a string as UTF-8, and takes some for addresses of stores.
+        with explained(file), pa.OSFile(os.fsencode(file.path)) as stream:
+            yield stream
         return
     with TemporaryFile() as unpacked:
         with opened(file) as stream:
@@ -73,7 +72,9 @@ def explained(file: CorpusFile) -> Iterator[None]:
     except CorpusError:
         raise
     except PermissionError as error:
-        raise CorpusError(f"{file.shown} may not be read by this account: change its mode or owner") from error
+        raise CorpusError(
+            f"{file.shown} may not be read by this account: change its mode or owner"
+        ) from error
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         kind = f"{file.kind} in {file.compression}" if file.compression else file.kind
         raise CorpusError(

@@ -269,9 +269,7 @@ def test_a_path_that_is_nothing_is_refused(path, message, monkeypatch):
 
 def test_left_out_files_are_named_in_a_bounded_list():
     files = Found("corpus", left_out=[LeftOut(f"{n}.png", "a picture") for n in range(10_000)])
-    assert left_out_lines([files]) == [
-        "left out of corpus: 0.png, 1.png, 2.png and 9,997 more (a picture)"
-    ]
+    assert left_out_lines([files]) == ["left out of corpus: 0.png, 1.png, 2.png and 9,997 more (a picture)"]
 
 
 def test_documents_are_in_name_order(tmp_path):

@@ -46,7 +46,9 @@ def write(file: Path, values: list[str]) -> Path:
     elif kind == ".json":
         packed.write_text(json.dumps([{"text": v} for v in values], indent=1))
     elif kind in (".jsonl", ".ndjson"):
-        packed.write_text("".join(json.dumps({"text": v}, ensure_ascii=False) + "\n" for v in values), "utf-8")
+        packed.write_text(
+            "".join(json.dumps({"text": v}, ensure_ascii=False) + "\n" for v in values), "utf-8"
+        )
     else:
         mark = "\t" if kind == ".tsv" else ","
         rows = [f'1{mark}"{v.replace(chr(34), chr(34) * 2)}"\r\n' for v in values]
@@ -67,7 +69,13 @@ def write(file: Path, values: list[str]) -> Path:
 @pytest.mark.parametrize("compression", ["", ".gz", ".bz2", ".xz", ".zst"])
 @pytest.mark.parametrize("kind", [".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv"])
 def test_texts_come_out_as_they_are(tmp_path, kind, compression):
-    values = [*DATES, 'two\nlines, "quoted"\tand\r\nmore', "naïve 漢字 🙂", " spaces ", "\u2028\x85 in a line"]
+    values = [
+        *DATES,
+        'two\nlines, "quoted"\tand\r\nmore',
+        "naïve 漢字 🙂",
+        " spaces ",
+        "\u2028\x85 in a line",
+    ]
     assert texts(write(tmp_path / f"a{kind}{compression}", values)) == values
 
 
@@ -117,7 +125,9 @@ def test_json_in_every_layout(tmp_path, suffix, content, expected):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
-    values=st.lists(st.text(max_size=30), max_size=8), piece=st.integers(1, 40), indent=st.sampled_from([None, 1])
+    values=st.lists(st.text(max_size=30), max_size=8),
+    piece=st.integers(1, 40),
+    indent=st.sampled_from([None, 1]),
 )
 def test_an_array_read_in_pieces_of_any_size_is_the_array(tmp_path, values, piece, indent):
     rows = [{"n": n * 1.5, "text": value} for n, value in enumerate(values)]
@@ -131,7 +141,9 @@ def test_an_array_read_in_pieces_of_any_size_is_the_array(tmp_path, values, piec
         except CorpusError as error:
             assert "no text in" in str(error)
             found = []
-    assert found == [value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in expected if value]
+    assert found == [
+        value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in expected if value
+    ]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +231,9 @@ def test_a_string_of_a_table_that_is_not_utf8_is_named_by_its_row(tmp_path):
     broken = pa.array([b"a"] * 300 + [b"\xff"]).view(pa.binary()).cast(pa.binary())
     column = pa.Array.from_buffers(pa.string(), 301, broken.buffers())
     pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
-    with pytest.raises(CorpusError, match="a.parquet, row 301: invalid start byte at byte 0 of column 'text'"):
+    with pytest.raises(
+        CorpusError, match="a.parquet, row 301: invalid start byte at byte 0 of column 'text'"
+    ):
         texts(tmp_path)
 
 
@@ -230,7 +244,9 @@ def test_schemas_that_differ_between_files_do_not_matter(tmp_path):
     assert texts(tmp_path) == ["a", "b"]
 
 
-@pytest.mark.parametrize(("content", "column"), [(b"a;text\n1;x\n", "text"), (b"\xef\xbb\xbftext,b\nx,1\n", "text")])
+@pytest.mark.parametrize(
+    ("content", "column"), [(b"a;text\n1;x\n", "text"), (b"\xef\xbb\xbftext,b\nx,1\n", "text")]
+)
 def test_csv_as_spreadsheets_write_it(tmp_path, content, column):
     (tmp_path / "a.csv").write_bytes(content)
     assert texts(tmp_path, column=column) == ["x"]
