@@ -18,6 +18,7 @@ from dashboard.shared.annotations.content import VARIABLE as ANNOTATIONS_VARIABL
 from dashboard.shared.settings import BUILDS_VARIABLE
 from dashboard.studies.cli import app as study_app
 from solu_model.commands.convert import convert
+from solu_model.commands.data import data
 from solu_model.commands.evaluate import evaluate
 from solu_model.commands.info import info
 from solu_model.commands.multiplier import multiplier
@@ -27,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="SoLU Explorer: train, cache and browse neurons."
 )
 app.command()(train)
+app.command()(data)
 app.command()(evaluate)
 app.command()(info)
 app.command()(multiplier)

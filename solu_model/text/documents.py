@@ -31,6 +31,7 @@ from solu_model.text.corpus.rows import row_document
 
 __all__ = [
     "DEFAULT_OPTIONS",
+    "UNPACKED",
     "CorpusError",
     "CorpusOptions",
     "Document",
@@ -38,10 +39,12 @@ __all__ = [
     "corpus_bytes",
     "corpus_files",
     "corpus_names",
+    "corpus_notes",
     "in_batches",
     "is_local",
     "read_documents",
     "read_file",
+    "text_bytes",
 ]
 
 _Item = TypeVar("_Item")
@@ -52,7 +55,8 @@ _ROWS_LOOKED_AT = 3
 _SECONDS_OF_LOOKING = 10.0
 _LONG_FILE = 2**24  # bytes of a text file that is probably not one document
 _CHARACTERS_AT_ONCE = 2 * MAX_CHARACTERS
-_UNPACKED = 3  # bytes of text in a byte of a compressed file, about
+UNPACKED = 3
+"""Bytes of text in a byte of a compressed file, about."""
 
 
 def read_documents(
@@ -96,7 +100,7 @@ def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_O
     for path in paths:
         if not is_local(path):
             hub_name(str(path))
-    for line in (*(note for one in found for note in one.notes), *left_out_lines(found)):
+    for line in (*corpus_notes(found, options), *left_out_lines(found)):
         _log.warning("%s", line)
     files = [file for one in found for file in one.files]
     end, has_text = time.monotonic() + _SECONDS_OF_LOOKING, len(found) < len(paths)
@@ -107,14 +111,26 @@ def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_O
         has_text |= any(document.text for document in islice(read_file(file, options), _ROWS_LOOKED_AT))
     if not has_text and all(file.n_bytes == 0 for file in files):
         raise _no_text(paths)
-    for file in files:
-        if file.kind == "text" and options.separator is None and file.n_bytes > _LONG_FILE:
-            _log.warning(
-                "%s is one document of %d MB, read in parts of a million characters. If it holds many "
-                "documents, give what stands between them: --separator '<|endoftext|>'",
-                file.shown, file.n_bytes >> 20,
-            )  # fmt: skip
-            break
+
+
+def corpus_notes(found: Sequence[Found], options: CorpusOptions) -> list[str]:
+    """Return a sentence for each choice that was made in finding files, and for each likely mistake."""
+    notes = [note for one in found for note in one.notes]
+    files = [file for one in found for file in one.files]
+    texts = [file for file in files if file.kind == "text" and file.n_bytes > 0]
+    long = [file for file in texts if file.n_bytes > _LONG_FILE]
+    if long and options.separator is None:
+        notes.append(
+            f"{long[0].shown} is one document of {long[0].n_bytes >> 20} MB, read in parts of a million "
+            "characters. If it holds many documents, give what stands between them: --separator "
+            "'<|endoftext|>'"
+        )
+    if texts and options.separator is not None and texts[0].compression is None:
+        with open(texts[0].path, "rb") as stream:
+            head = stream.read(MAX_CHARACTERS)
+        if options.separator.encode("utf-8", "replace") not in head:
+            notes.append(f"{texts[0].shown}: the separator does not occur in its first {len(head):,} bytes")
+    return notes
 
 
 def read_file(file: CorpusFile, options: CorpusOptions) -> Iterator[Document]:
@@ -175,18 +191,18 @@ def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_O
     It is meant for progress bars: the size of a Parquet file is that of its uncompressed column of text, the
     size of any other file its size on disk, or thrice that if it is compressed.
     """
-    from solu_model.text.corpus.tables import parquet_text_bytes
-
     if not all(map(is_local, paths)):
         return None
-    total = 0
-    for found in corpus_files(paths, options):
-        for file in found.files:
-            if file.kind == "parquet" and file.compression is None:
-                total += parquet_text_bytes(file, options.column)
-            else:
-                total += file.n_bytes * (1 if file.compression is None else _UNPACKED)
-    return total
+    return sum(text_bytes(file, options) for found in corpus_files(paths, options) for file in found.files)
+
+
+def text_bytes(file: CorpusFile, options: CorpusOptions) -> int:
+    """Return the approximate number of bytes of text in a file."""
+    if file.kind == "parquet" and file.compression is None:
+        from solu_model.text.corpus.tables import parquet_text_bytes
+
+        return parquet_text_bytes(file, options.column)
+    return file.n_bytes * (1 if file.compression is None else UNPACKED)
 
 
 def is_local(path: str | Path) -> bool:

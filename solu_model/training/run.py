@@ -121,7 +121,8 @@ def train(
         def prepare() -> None:
             if packed is None and not (out / "tokens").is_dir():
                 check_corpus(data, text)
-            check_corpus(held_out, held_out_text)
+            if held_out:
+                check_corpus(held_out, held_out_text)
             claim(out, config, recipe, data, init_from, change, text)
             vocabulary = _tokenizer(out, config, recipe, data, text, tokenizer or init_from)
             _token_file(out, vocabulary, recipe, data, text, packed, progress=progress)

@@ -66,6 +66,16 @@ def hub_documents(path: str, options: CorpusOptions) -> Iterator[Document]:
         yield row_document(Row(number, "row", row), path, options, source=path, origin=path)
 
 
+def hub_columns(path: str, options: CorpusOptions) -> dict[str, str]:
+    """Return the type of each column of a data set of a hub; empty if it does not say.
+
+    Raises:
+        CorpusError: as for `hub_documents`.
+    """
+    features = hub_rows(hub_name(path), options).features or {}
+    return {str(name): str(getattr(feature, "dtype", "")) for name, feature in features.items()}
+
+
 def hub_rows(hub: HubName, options: CorpusOptions) -> Any:
     """Open a data set of a hub for streaming.
 

@@ -270,8 +270,12 @@ def _refuse_json(file: CorpusFile, line: int, error: Exception) -> NoReturn:
     ) from error
 
 
-def read_csv(file: CorpusFile, options: CorpusOptions) -> Iterator[Row]:
+def read_csv(file: CorpusFile, options: CorpusOptions | None) -> Iterator[Row]:
     """Yield the rows of a file of comma- or tab-separated values, whose first line names the columns.
+
+    Args:
+        file: the file.
+        options: the column of text, which must be there; None: there may be any columns.
 
     Raises:
         CorpusError: there is no column of text, or a row cannot be read; the message names its line.
@@ -285,11 +289,13 @@ def read_csv(file: CorpusFile, options: CorpusOptions) -> Iterator[Row]:
         # Semicolons are what spreadsheets write where the comma is the decimal sign.
         marks = "\t,;" if ".tsv" in file.name.lower() else ",;\t"
         headers = {mark: next(csv.reader([header], delimiter=mark), []) for mark in marks}
-        mark = next((mark for mark in marks if options.column in headers[mark]), marks[0])
+        mark = max(marks, key=lambda mark: len(headers[mark]))
+        if options is not None:
+            mark = next((mark for mark in marks if options.column in headers[mark]), mark)
         names = headers[mark]
-        if options.column not in names:
+        if options is not None and options.column not in names:
             raise missing_column(file, options, names)
-        n_least = names.index(options.column) + 1
+        n_least = 1 if options is None else names.index(options.column) + 1
         reader = csv.reader(chain([header], lines), delimiter=mark)
         try:
             next(reader)

@@ -43,17 +43,17 @@ def parquet_text_bytes(file: CorpusFile, column: str) -> int:
     return total
 
 
-def table_shape(file: CorpusFile) -> tuple[int, list[str]]:
-    """Return the number of rows and the columns, each with its type, of a Parquet or Arrow file."""
+def parquet_rows(file: CorpusFile) -> int:
+    """Return the number of rows of a Parquet file."""
     with seekable(file) as stream:
-        if file.kind == "parquet":
-            table = pq.ParquetFile(stream)
-            schema, n_rows = table.schema_arrow, table.metadata.num_rows
-        else:
-            reader = _arrow_reader(stream)
-            schema = reader.schema
-            n_rows = sum(batch.num_rows for batch in _each_batch(reader))
-    return n_rows, [f"{field.name} ({field.type})" for field in schema]
+        return int(pq.read_metadata(stream).num_rows)
+
+
+def table_columns(file: CorpusFile) -> dict[str, str]:
+    """Return the type of each column of a Parquet or Arrow file."""
+    with seekable(file) as stream:
+        schema = pq.read_schema(stream) if file.kind == "parquet" else _arrow_reader(stream).schema
+        return {field.name: str(field.type)[:60] for field in schema}
 
 
 def _parquet_batches(file: CorpusFile, stream: Any, options: CorpusOptions) -> Iterator[pa.RecordBatch]:
