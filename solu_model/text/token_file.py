@@ -13,6 +13,7 @@ document and the start of the next, with a BOS between them.
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -166,14 +167,14 @@ def _pack(
     stream_path = folder / "tokens.bin"
     stream_path.touch()
     bar = tqdm(unit="B", unit_scale=True, desc="tokenizing", initial=packed.n_bytes, disable=not progress)
+    most = math.inf if max_tokens is None else max_tokens
     rows: list[dict[str, Any]] = []
     last_saved = time.monotonic()
     with open(stream_path, "r+b") as stream, bar:
         stream.truncate(packed.n_tokens * dtype.itemsize)  # what came after the last save is packed again
         stream.seek(0, os.SEEK_END)
-        for batch in in_batches(documents, _BATCH, lambda document: document.text):
-            if max_tokens is not None and packed.n_tokens >= max_tokens:
-                break
+        wanted = documents if packed.n_tokens < most else iter(())
+        for batch in in_batches(wanted, _BATCH, lambda document: document.text):
             for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
                 np.array([bos, *ids], dtype=dtype).tofile(stream)
                 n_bytes = len(document.text.encode())
@@ -194,8 +195,10 @@ def _pack(
                 packed.digest = _chained(packed.digest, document)
                 bar.update(n_bytes)
                 # Between two documents, so that the end does not depend on where packing was interrupted.
-                if max_tokens is not None and packed.n_tokens >= max_tokens:
+                if packed.n_tokens >= most:
                     break
+            if packed.n_tokens >= most:
+                break
             if time.monotonic() - last_saved > _SECONDS_PER_SAVE:
                 _save(stream, rows, folder, packed)
                 last_saved = time.monotonic()
