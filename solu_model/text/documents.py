@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from solu_model.files import printable
 from solu_model.text.corpus.document import (
     DEFAULT_OPTIONS,
     MAX_CHARACTERS,
@@ -22,7 +23,6 @@ from solu_model.text.corpus.document import (
     CorpusOptions,
     Document,
     corpus_names,
-    printable,
 )
 from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
 from solu_model.text.corpus.hub import hub_documents, hub_name

@@ -32,10 +32,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from solu_model.config import SoluConfig
-from solu_model.files import written_aside
+from solu_model.files import printable, written_aside
 from solu_model.loading.checkpoints import load_checkpoint, load_tokenizer
 from solu_model.model import SoluForCausalLM
-from solu_model.text.corpus.document import printable
 from solu_model.text.corpus.identity import corpus_differences, identify_corpus
 from solu_model.text.documents import (
     DEFAULT_OPTIONS,

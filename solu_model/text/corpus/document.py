@@ -1,14 +1,13 @@
 """A document with its provenance, the options that select text, and the names of corpora."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from solu_model.files import printable
+
 MAX_CHARACTERS = 2**20
 """Longest text of a document. A longer one is read as several documents, so that memory stays bounded."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class CorpusError(ValueError):
@@ -64,16 +63,6 @@ class CorpusOptions:
 
 DEFAULT_OPTIONS = CorpusOptions()
 """All text of a corpus; of a data set with splits, `train`."""
-
-
-def printable(name: str | Path) -> str:
-    """Return a name as it can be shown: control characters and bytes that are not UTF-8 are escaped."""
-    # A byte that is not UTF-8 is a lone surrogate in a string of Python; such a string cannot be written.
-    try:
-        text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a surrogate of no file name
-        text = str(name).encode("utf-8", "backslashreplace").decode()
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def corpus_names(paths: Sequence[str | Path], options: CorpusOptions) -> list[str]:

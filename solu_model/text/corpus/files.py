@@ -15,7 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from solu_model.text.corpus.document import CorpusError, CorpusOptions, printable
+from solu_model.files import printable
+from solu_model.text.corpus.document import (
+    CorpusError,
+    CorpusOptions,
+)
 
 Kind = Literal["text", "json", "csv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd", "bz2", "xz"]

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from solu_model.text.corpus.document import CorpusError, CorpusOptions, Document, printable
+from solu_model.files import printable
+from solu_model.text.corpus.document import (
+    CorpusError,
+    CorpusOptions,
+    Document,
+)
 from solu_model.text.corpus.rows import PROVENANCE, Row, missing_column, row_document
 
 _NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")

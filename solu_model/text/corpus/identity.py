@@ -9,13 +9,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from solu_model.files import sha256_of
+from solu_model.files import printable, sha256_of
 from solu_model.text.corpus.document import (
     DEFAULT_OPTIONS,
     CorpusError,
     CorpusOptions,
     corpus_names,
-    printable,
 )
 from solu_model.text.documents import corpus_files, is_local
 

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solu_model.text.corpus.document import CorpusError, CorpusOptions, Document, printable
+from solu_model.files import printable
+from solu_model.text.corpus.document import (
+    CorpusError,
+    CorpusOptions,
+    Document,
+)
 from solu_model.text.corpus.files import CorpusFile
 
 PROVENANCE = ("source", "lang", "licence", "license", "origin")

@@ -8,7 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from solu_model.text.corpus.document import MAX_CHARACTERS, CorpusError, CorpusOptions, Document, printable
+from solu_model.files import printable
+from solu_model.text.corpus.document import (
+    MAX_CHARACTERS,
+    CorpusError,
+    CorpusOptions,
+    Document,
+)
 from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
 from solu_model.text.corpus.hub import hub_columns, hub_documents, hub_name
 from solu_model.text.corpus.lines import read_csv, read_json

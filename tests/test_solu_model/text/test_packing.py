@@ -111,5 +111,5 @@ def test_a_token_file_of_an_earlier_version_names_no_text(documents, tokenizer, 
     packed = write_token_file(iter(documents), tokenizer, tmp_path / "t", progress=False)
     assert packed.corpus() is None
     (packed.path / "corpus.json").write_text("{")
-    with pytest.raises(ValueError, match="corpus.json is damaged"):
+    with pytest.raises(ValueError, match=r"corpus.json is damaged"):
         TokenFile(packed.path).corpus()

@@ -52,7 +52,7 @@ def test_a_corpus_that_changed_is_refused_and_a_copy_is_not(texts, tmp_path, cap
 
 def test_other_options_are_another_run(texts, tmp_path):
     trained(texts, tmp_path / "run")
-    with pytest.raises(TrainingError, match="separator "):
+    with pytest.raises(TrainingError, match=r"separator "):
         trained(texts, tmp_path / "run", text=CorpusOptions(separator="\n"))
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_file_is_refused_before_anything_is_written(texts, tmp_path):
         trained(texts, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
     (texts / "zz.jsonl").unlink()
-    with pytest.raises(CorpusError, match="held/out does not exist"):
+    with pytest.raises(CorpusError, match=r"held/out does not exist"):
         trained(texts, tmp_path / "run", held_out=["./held/out"])
     assert not (tmp_path / "run" / "run.json").exists()
 

@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from solu_model.text.corpus.files import CorpusFile, Found, LeftOut, find_files, left_out_lines
-from solu_model.text.documents import CorpusError, CorpusOptions, Document, check_corpus, read_documents
+from solu_model.text.documents import (
+    DEFAULT_OPTIONS,
+    CorpusError,
+    CorpusOptions,
+    Document,
+    check_corpus,
+    read_documents,
+)
 
 
 def write(folder: Path, **texts: str) -> None:
@@ -27,11 +34,11 @@ def write(folder: Path, **texts: str) -> None:
             file.write_text(text, encoding="utf-8")
 
 
-def texts(path: Path, options: CorpusOptions = CorpusOptions()) -> list[str]:
+def texts(path: Path, options: CorpusOptions = DEFAULT_OPTIONS) -> list[str]:
     return [document.text for document in read_documents([path], options)]
 
 
-def found(path: Path, options: CorpusOptions = CorpusOptions()) -> Found:
+def found(path: Path, options: CorpusOptions = DEFAULT_OPTIONS) -> Found:
     return find_files(path, options)
 
 
@@ -62,7 +69,7 @@ def test_names_that_are_not_utf8_are_read_and_shown_escaped(tmp_path):
     for line in left_out_lines([found(folder)]):
         line.encode()
     (folder / name).write_text("{")
-    with pytest.raises(CorpusError, match="run.xff/caf.xe9.jsonl, line 1 is not JSON") as raised:
+    with pytest.raises(CorpusError, match=r"run.xff/caf.xe9.jsonl, line 1 is not JSON") as raised:
         texts(folder)
     str(raised.value).encode()
 
@@ -134,7 +141,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path):
         server.bind(str(tmp_path / "c.txt"))
     assert texts(tmp_path) == ["a"]
     assert reasons(tmp_path) == {"b.txt": "not a regular file", "c.txt": "not a regular file"}
-    with pytest.raises(CorpusError, match="not a regular file: expected one that can be read several times"):
+    with pytest.raises(CorpusError, match=r"not a regular file: expected one that can be read several times"):
         texts(tmp_path / "b.txt")
 
 
@@ -167,7 +174,7 @@ def test_of_a_fetched_data_set_the_data_of_one_split_is_read(tmp_path, caplog):
     assert "of the splits test, train, validation, train is read (--split chooses another)" in caplog.text
     assert "README.md" in caplog.text
     assert "data/test-00000-of-00001.parquet (of the split test)" in caplog.text
-    with pytest.raises(CorpusError, match="has no split extra: it has test, train, validation"):
+    with pytest.raises(CorpusError, match=r"has no split extra: it has test, train, validation"):
         texts(tmp_path, CorpusOptions(split="extra"))
 
 
@@ -176,8 +183,8 @@ def test_of_a_fetched_data_set_the_data_of_one_split_is_read(tmp_path, caplog):
     [
         (["wiki.train.txt", "wiki.valid.txt", "wiki.test.txt"], ["wiki.train.txt"]),
         (["TinyStories-train.txt", "TinyStories-valid.txt"], ["TinyStories-train.txt"]),
-        (["c4-train.00000-of-01024.jsonl", "c4-validation.00000-of-00008.jsonl"], ["c4-train.00000-of-01024.jsonl"]),
-        (["train_sft-00000-of-00001.jsonl", "test_sft-00000-of-00001.jsonl"], ["train_sft-00000-of-00001.jsonl"]),
+        (["c4-train.00000-of-01.jsonl", "c4-validation.00000-of-01.jsonl"], ["c4-train.00000-of-01.jsonl"]),
+        (["train_a-00000-of-00001.jsonl", "test_a-00000-of-00001.jsonl"], ["train_a-00000-of-00001.jsonl"]),
         (["train/a.txt", "dev/a.txt"], ["train/a.txt"]),
         (["train.jsonl", "test.jsonl", "extra.jsonl"], ["extra.jsonl", "train.jsonl"]),
         # Not splits: nothing is left out.
@@ -194,7 +201,7 @@ def test_splits_are_told_by_the_usual_names(tmp_path, names, kept):
 
 def test_splits_without_train_must_be_chosen(tmp_path):
     write(tmp_path, test__txt="t", dev__txt="d")
-    with pytest.raises(CorpusError, match="has the splits test, validation, but no train: choose one"):
+    with pytest.raises(CorpusError, match=r"has the splits test, validation, but no train: choose one"):
         texts(tmp_path)
     assert texts(tmp_path, CorpusOptions(split="dev")) == ["d"]
 
@@ -213,7 +220,7 @@ def test_one_json_object_without_text_describes_something(tmp_path):
     (tmp_path / "one.json").write_text('{\n "text": "one"\n}')
     assert texts(tmp_path) == ["a", "one"]
     assert reasons(tmp_path)["report.json"].startswith("one JSON object without 'text'")
-    with pytest.raises(CorpusError, match="found columns loss"):  # asked for by name
+    with pytest.raises(CorpusError, match=r"found columns loss"):  # asked for by name
         texts(tmp_path / "report.json")
 
 
@@ -238,10 +245,10 @@ def test_saved_data_sets_are_read(tmp_path):
     names = json.loads(state.read_text())
     names["_data_files"] = [{"filename": "../divided/train/data-00000-of-00001.arrow"}]
     state.write_text(json.dumps(names))
-    with pytest.raises(CorpusError, match="which is not in its folder: copy the whole folder"):
+    with pytest.raises(CorpusError, match=r"which is not in its folder: copy the whole folder"):
         texts(tmp_path / "one")
     state.write_text("[" * 100_000)
-    with pytest.raises(CorpusError, match="state.json is damaged"):
+    with pytest.raises(CorpusError, match=r"state.json is damaged"):
         texts(tmp_path / "one")
 
 

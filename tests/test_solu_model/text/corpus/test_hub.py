@@ -46,7 +46,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     monkeypatch.setattr(datasets, "load_dataset", from_folder)
     datasets.disable_progress_bars()
-    yield folder
+    return folder
 
 
 def texts(path: str, **options: str) -> list[str]:
@@ -81,7 +81,7 @@ def test_what_a_hub_lacks_is_refused_with_what_there_is(hub, path, options, mess
 
 def test_a_stream_that_breaks_says_how_far_it_came(hub, monkeypatch):
     rows = datasets.IterableDataset.from_generator(lambda: broken_rows())
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: {"train": rows})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": rows})
     with pytest.raises(CorpusError, match=r"some/name: reading stopped after row 2 .*download the data set"):
         texts("some/name")
 
@@ -93,9 +93,9 @@ def broken_rows() -> Iterator[dict[str, str]]:
 
 
 def test_a_data_set_is_only_opened_when_it_is_read(hub, monkeypatch):
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: pytest.fail("no need to open it"))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("no need to open it"))
     check_corpus(["some/name:english"])
-    with pytest.raises(CorpusError, match="does not exist"):
+    with pytest.raises(CorpusError, match=r"does not exist"):
         check_corpus(["./some/name"])
 
 

@@ -6,6 +6,7 @@ import json
 import lzma
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +17,17 @@ from hypothesis import strategies as st
 
 from solu_model.text.corpus import document as limits
 from solu_model.text.corpus import lines
+from solu_model.text.corpus.files import find_files
 from solu_model.text.corpus.lines import cut
-from solu_model.text.documents import CorpusError, CorpusOptions, Document, check_corpus, read_documents
+from solu_model.text.documents import (
+    DEFAULT_OPTIONS,
+    CorpusError,
+    CorpusOptions,
+    Document,
+    check_corpus,
+    read_documents,
+    read_file,
+)
 
 DATES = ["2024-01-31", "2024-01-31T00:00:00Z", "12:30:00", "007", "1e5", "1.50", "null", "NaN", "true", "[1]"]
 
@@ -106,9 +116,9 @@ def test_a_damaged_file_is_one_error_that_names_it(tmp_path, kind, compression):
         (b'\xef\xbb\xbf \n[\n "a", "b"\n]\n', ["a", "b"]),
         (b'"a"\n"b"\n', ["a", "b"]),
         (b'{\n "text": "a"\n}\n{\n "text": "b"\n}\n', ["a", "b"]),
-        (b'{"text": 7}\n{"text": 1.50}\n{"text": true}\n{"text": null}\n{"text": "x"}', ["7", "1.50", "true", "x"]),
+        (b'{"text": 7}\n{"text": 1.50}\n{"text": true}\n{"text": null}', ["7", "1.50", "true"]),
         (b'{"text": "\\ud83d"}\n{"text": "\\ud83d\\ude42\\udc00!"}', ["\ufffd", "\U0001f642\ufffd!"]),
-        (b'{"text": "a", "extra": 1}\n{"text": "b", "extra": {"x": [1]}}\n{"text": "c", "extra": "2024-01-01"}', ["a", "b", "c"]),
+        (b'{"text": "a", "n":1}\n{"text": "b", "n": {"x": [1]}}\n{"n": "2024-01-01", "text": "c"}', [*"abc"]),
         (b"[]", []),
         (b"\n\n", []),
     ],
@@ -119,7 +129,7 @@ def test_json_in_every_layout(tmp_path, suffix, content, expected):
     if expected:
         assert texts(file) == expected
     else:
-        with pytest.raises(CorpusError, match="no text in"):
+        with pytest.raises(CorpusError, match=r"no text in"):
             texts(file)
 
 
@@ -136,11 +146,8 @@ def test_an_array_read_in_pieces_of_any_size_is_the_array(tmp_path, values, piec
     expected = [row["text"] for row in json.loads(file.read_bytes())]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "_PIECE", piece)
-        try:
-            found = texts(file)
-        except CorpusError as error:
-            assert "no text in" in str(error)
-            found = []
+        (found_file,) = find_files(file, DEFAULT_OPTIONS).files
+        found = [d.text for d in read_file(found_file, DEFAULT_OPTIONS) if d.text]
     assert found == [
         value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in expected if value
     ]
@@ -151,7 +158,7 @@ def test_an_array_read_in_pieces_of_any_size_is_the_array(tmp_path, values, piec
     [
         ("a.jsonl", b'{"text": "a"}\n{"text": "b"\n', "a.jsonl, line 2 is not JSON"),
         ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "a.jsonl, line 2 has no text in its column 'text'"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": {"b": 1}}\n', "line 2: expected text in column 'text', found an object"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": {"b": 1}}\n', "line 2: expected text .*, found an object"),
         ("a.jsonl", b'{"text": ["a", "b"]}\n', "line 1: .*found a list of 2 values"),
         ("a.jsonl", b'{"text": [1, 2, 3]}\n', "a list of 3 numbers; these are token ids"),
         ("a.jsonl", b'{"text": "a"}\n12\n', "line 2: expected an object, found '12'"),
@@ -162,8 +169,8 @@ def test_an_array_read_in_pieces_of_any_size_is_the_array(tmp_path, values, piec
         ("a.json", b'[{"text": "a"},\n\n{"text": oops}, ' + b"1," * 1000, "line 3 is not JSON"),
         ("a.csv", b"id,text\n1,a\n2\n", "a.csv, line 3 has 1 columns, expected 2"),
         ("a.csv", b'id,text\n1,a\n2,"b\n', "no text in|quotation"),
-        ("a.csv", b"id,content\n1,a\n", "found columns id, content. Choose one with --column, e.g. --column content"),
-        ("a.txt", "caf\xe9".encode("latin-1"), "not UTF-8 .unexpected end of data at byte 3|not UTF-8 .invalid"),
+        ("a.csv", b"id,content\n1,a\n", "found columns id, content. .*, e.g. --column content"),
+        ("a.txt", "caf\xe9".encode("latin-1"), "not UTF-8 .unexpected end of data at byte 3"),
         ("a.txt", "ab".encode("utf-16"), "begins as UTF-16 does.*iconv -f UTF-16"),
         ("a.txt", ("ab" * 50).encode("utf-16-le"), "full of NUL bytes"),
         ("a.txt.gz", b"no gzip", "cannot read .*a.txt.gz as text in gzip"),
@@ -218,11 +225,11 @@ def test_tables_with_text_of_every_type(tmp_path, kind, column, expected):
 def test_tables_without_text_are_refused_by_their_schema(tmp_path):
     ids = pa.table({"input_ids": [[1, 2]], "content": ["a"], "bytes": [b"\xff"]})
     pq.write_table(ids, tmp_path / "a.parquet")
-    with pytest.raises(CorpusError, match="found columns input_ids, content, bytes. .* --column content"):
+    with pytest.raises(CorpusError, match=r"found columns input_ids, content, bytes. .* --column content"):
         texts(tmp_path)
-    with pytest.raises(CorpusError, match="list<element: int64>; these are token ids of some tokenizer"):
+    with pytest.raises(CorpusError, match=r"list<element: int64>; these are token ids of some tokenizer"):
         texts(tmp_path, column="input_ids")
-    with pytest.raises(CorpusError, match="a.parquet, row 1: .* bytes that are not UTF-8"):
+    with pytest.raises(CorpusError, match=r"a.parquet, row 1: .* bytes that are not UTF-8"):
         texts(tmp_path, column="bytes")
     assert texts(tmp_path, column="content") == ["a"]
 
@@ -232,7 +239,7 @@ def test_a_string_of_a_table_that_is_not_utf8_is_named_by_its_row(tmp_path):
     column = pa.Array.from_buffers(pa.string(), 301, broken.buffers())
     pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
     with pytest.raises(
-        CorpusError, match="a.parquet, row 301: invalid start byte at byte 0 of column 'text'"
+        CorpusError, match=r"a.parquet, row 301: invalid start byte at byte 0 of column 'text'"
     ):
         texts(tmp_path)
 
@@ -256,7 +263,7 @@ def test_a_wrong_file_is_found_before_the_first_document(tmp_path):
     for n in range(20):
         (tmp_path / f"{n:02d}.jsonl").write_text('{"text": "fine"}\n')
     (tmp_path / "99.jsonl").write_text('{"body": "x"}\n')
-    with pytest.raises(CorpusError, match="99.jsonl, line 1 has no text"):
+    with pytest.raises(CorpusError, match=r"99.jsonl, line 1 has no text"):
         check_corpus([tmp_path])
     (tmp_path / "99.jsonl").write_text("")
     check_corpus([tmp_path])
@@ -264,9 +271,9 @@ def test_a_wrong_file_is_found_before_the_first_document(tmp_path):
 
 def test_a_corpus_without_text_is_refused_at_the_start(tmp_path):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(CorpusError, match="no text in"):
+    with pytest.raises(CorpusError, match=r"no text in"):
         check_corpus([tmp_path])
-    with pytest.raises(CorpusError, match="neither|may not be read|cannot be opened|does not exist"):
+    with pytest.raises(CorpusError, match=r"neither|may not be read|cannot be opened|does not exist"):
         check_corpus([tmp_path / "nowhere"])
 
 
@@ -274,7 +281,7 @@ def test_a_corpus_without_text_is_refused_at_the_start(tmp_path):
 def short_documents(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Documents of at most 50 characters."""
     monkeypatch.setattr(lines, "MAX_CHARACTERS", 50)
-    yield 50
+    return 50
 
 
 STORIES = "Once upon a time.\nThe end.\n<|endoftext|>\nTwice.\n<|endoftext|>\n\n<|endoftext|>\nThrice."
@@ -299,10 +306,8 @@ def test_a_text_file_read_in_pieces_of_any_size(tmp_path, short_documents, parts
     (tmp_path / "a.txt").write_bytes(content.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "_PIECE", piece)
-        from solu_model.text.documents import find_files, read_file
-
-        (file,) = find_files(tmp_path / "a.txt", CorpusOptions()).files
-        whole = [d.text for d in read_file(file, CorpusOptions())]
+        (file,) = find_files(tmp_path / "a.txt", DEFAULT_OPTIONS).files
+        whole = [d.text for d in read_file(file, DEFAULT_OPTIONS)]
         divided = [d.text for d in read_file(file, CorpusOptions(separator=separator))]
     assert "".join(whole) == content
     assert whole == ([] if not content else list(cut(content)))
@@ -317,7 +322,7 @@ def test_parts_of_a_long_document_join_to_it(text):
         parts = list(cut(text))
     assert "".join(parts) == text
     assert all(25 <= len(part) <= 50 for part in parts[:-1])
-    for part, after in zip(parts, parts[1:], strict=False):
+    for part, after in pairwise(parts):
         assert part.endswith("\n") or after.startswith(" ") or len(part) == 50
 
 
@@ -348,5 +353,5 @@ def test_memory_is_flat_for_a_large_text_file(tmp_path, caplog):
 
 @pytest.mark.parametrize("options", [{"separator": ""}, {"column": ""}, {"split": ""}])
 def test_empty_options_are_refused(options):
-    with pytest.raises(CorpusError, match="is not empty"):
+    with pytest.raises(CorpusError, match=r"is not empty"):
         CorpusOptions(**options)
