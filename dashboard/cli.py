@@ -1,5 +1,6 @@
 """The `solu` command: every package's commands under one name."""
 
+import io
 import os
 import signal
 import subprocess
@@ -102,6 +103,8 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", port: int) -> bool:
 
 def main() -> None:
     """Run a command. Errors of this package, whose messages say what to do, are shown without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold bytes that are not UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, RuntimeError) as error:

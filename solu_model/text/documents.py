@@ -9,7 +9,9 @@ documents within a file.
 
 import errno
 import logging
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -117,6 +119,13 @@ def corpus_notes(found: Sequence[Found], options: CorpusOptions) -> list[str]:
     """Return a sentence for each choice that was made in finding files, and for each likely mistake."""
     notes = [note for one in found for note in one.notes]
     files = [file for one in found for file in one.files]
+    if len(found) > 1:
+        times = Counter(os.path.realpath(file.path) for file in files)
+        if twice := [name for name, n in times.items() if n > 1]:
+            notes.append(
+                f"{len(twice):,} files are given more than once and read each time, such as "
+                f"{printable(twice[0])}"
+            )
     texts = [file for file in files if file.kind == "text" and file.n_bytes > 0]
     long = [file for file in texts if file.n_bytes > _LONG_FILE]
     if long and options.separator is None:

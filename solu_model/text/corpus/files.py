@@ -43,7 +43,7 @@ COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "
 FORMATS = f"{', '.join(KINDS)}, each also with {', '.join(COMPRESSIONS)}"
 """Suffixes of the files that can be read, for messages."""
 
-_MOST_OBJECT = 2**20  # bytes of a JSON file that may be one object
+_MOST_OBJECT = 2**25  # bytes of a JSON file that may be one object
 _ARCHIVES = {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar"}
 _CARDS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
 # Beside tables, these describe them; among text files alone they are texts like the others.
@@ -320,7 +320,11 @@ def _is_lone_object(entry: _Entry, column: str) -> bool:
     if entry.n_bytes > _MOST_OBJECT:
         return False
     try:
-        value = json.loads(entry.path.read_bytes())
+        with open(entry.path, "rb") as stream:
+            head = stream.read(4096)
+            if not head.lstrip().startswith(b"{") or json.dumps(column).encode() in head:
+                return False
+            value = json.loads(head + stream.read())
     except (OSError, ValueError, RecursionError):
         return False  # rows, or damaged: reading the file will tell
     return isinstance(value, dict) and column not in value

@@ -101,3 +101,8 @@ def test_a_separator_and_a_column_are_as_for_other_commands(tmp_path):
     record = json.loads(shown(tmp_path, "--json", "--separator", r"\n\n", "--column", "content"))
     assert record["n_documents"] == 4
     assert "the separator does not occur" in shown(tmp_path, "--separator", "###", "--column", "content")
+
+
+def test_files_given_twice_are_named(tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    assert "1 files are given more than once and read each time" in shown(tmp_path, tmp_path / "a.txt")
