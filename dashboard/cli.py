@@ -1,5 +1,6 @@
 """The `solu` command: every package's commands under one name."""
 
+import io
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from dashboard.shared.annotations.content import VARIABLE as ANNOTATIONS_VARIABL
 from dashboard.shared.settings import BUILDS_VARIABLE
 from dashboard.studies.cli import app as study_app
 from solu_model.commands.convert import convert
+from solu_model.commands.data import data
 from solu_model.commands.evaluate import evaluate
 from solu_model.commands.info import info
 from solu_model.commands.multiplier import multiplier
@@ -27,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="SoLU Explorer: train, cache and browse neurons."
 )
 app.command()(train)
+app.command()(data)
 app.command()(evaluate)
 app.command()(info)
 app.command()(multiplier)
@@ -100,6 +103,8 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", port: int) -> bool:
 
 def main() -> None:
     """Run a command. Errors of this package, whose messages say what to do, are shown without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold bytes that are not UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, RuntimeError) as error:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from solu_model.protocols import NeuronModel, OutputPath
     from solu_model.text.contexts import Context, document_contexts
     from solu_model.text.display_pieces import Piece, display_pieces
-    from solu_model.text.documents import CorpusError, Document, read_documents
+    from solu_model.text.documents import CorpusError, CorpusOptions, Document, read_documents
     from solu_model.text.token_bytes import vocabulary_bytes
     from solu_model.text.tokenizer import encode_texts, tokenizer_hash, train_tokenizer
 
@@ -70,7 +70,7 @@ _NAMES_BY_MODULE = {
     "protocols": ("NeuronModel", "OutputPath"),
     "text.contexts": ("Context", "document_contexts"),
     "text.display_pieces": ("Piece", "display_pieces"),
-    "text.documents": ("CorpusError", "Document", "read_documents"),
+    "text.documents": ("CorpusError", "CorpusOptions", "Document", "read_documents"),
     "text.token_bytes": ("vocabulary_bytes",),
     "text.tokenizer": ("encode_texts", "tokenizer_hash", "train_tokenizer"),
 }
@@ -81,6 +81,7 @@ __all__ = [
     "CheckpointError",
     "Context",
     "CorpusError",
+    "CorpusOptions",
     "Document",
     "Loss",
     "NeuronModel",

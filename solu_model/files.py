@@ -19,6 +19,7 @@ from pathlib import Path
 
 _LEFTOVER = re.compile(r"\.([0-9a-f]{12})\.([0-9]{1,10})\.[0-9a-f]{12}\.(partial|old)")
 """End of a temporary name: system (`_system`), process and writer."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @contextmanager
@@ -114,6 +115,25 @@ def _is_alive(process: int) -> bool:
 def _reach_disk(file: Path) -> None:
     with open(file, "rb") as stream:
         os.fsync(stream.fileno())
+
+
+def printable(name: str | Path) -> str:
+    """Return a name as it can be shown: control characters and bytes that are not UTF-8 are escaped."""
+    # A byte that is not UTF-8 is a lone surrogate in a string of Python; such a string cannot be written.
+    try:
+        text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate of no file name
+        text = str(name).encode("utf-8", "backslashreplace").decode()
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def is_utf8(name: str | Path) -> bool:
+    """Return False for a name with bytes that are not UTF-8, which pyarrow and tokenizers cannot open."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def weights_hash(folder: Path) -> str:

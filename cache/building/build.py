@@ -24,6 +24,7 @@ from cache.shards.state import BuildState
 from cache.storage.disk import NotWritten, check_target
 from cache.writing.cache_folder import write_cache
 from solu_model.files import remove
+from solu_model.text.documents import check_corpus
 from solu_model.text.token_bytes import vocabulary_bytes
 from solu_model.text.tokenizer import tokenizer_hash
 
@@ -71,9 +72,10 @@ def build_cache(
     """
     options = options or Options()
     check_target(out)  # first, since the model may take minutes to load
+    check_corpus(data, options.text)
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = _state_file(out)
-    corpus = Corpus(data, options.sample, options.seed)
+    corpus = Corpus(data, options.sample, options.seed, text=options.text)
     state = read_corpus(engine, corpus, saved, progress=progress, report=report, stop=stop)
     try:
         manifest = write_complete_state(state, engine.tokenizer, out)
@@ -101,9 +103,10 @@ def build_shard(
     Arguments and errors are those of `build_cache`.
     """
     options = options or Options()
+    check_corpus(data, options.text)
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = _state_file(out)
-    corpus = Corpus(data, options.sample, options.seed, part)
+    corpus = Corpus(data, options.sample, options.seed, part, options.text)
     state = read_corpus(engine, corpus, saved, progress=progress)
     save_state(state, out)
     remove(saved)  # last: a kill between the two costs nothing

@@ -4,7 +4,7 @@ No other module of the package runs a model.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from solu_model.loading.adapters import load_neuron_model
 from solu_model.loading.checkpoints import CheckpointError
 from solu_model.protocols import NeuronModel
 from solu_model.text.contexts import Context
+from solu_model.text.documents import CorpusOptions
 from solu_model.text.tokenizer import tokenizer_hash
 
 
@@ -58,6 +59,8 @@ class Options:
     """`cpu` or `cuda`; where None a GPU if there is one."""
     save_every: float = 180.0
     """Seconds between saved states."""
+    text: CorpusOptions = field(default_factory=CorpusOptions)
+    """The part of the corpus paths that is text."""
 
 
 class Engine:

@@ -32,7 +32,7 @@ class Progress:
     def __init__(
         self, corpus: Corpus, n_tokens: int, n_bytes: int, *, bar: bool, report: Path | None
     ) -> None:
-        on_disk = corpus_bytes(corpus.paths)  # None for a hub name, whose size is not known
+        on_disk = corpus_bytes(corpus.paths, corpus.text)  # None for a hub name, whose size is not known
         self._total = max(int(on_disk * corpus.sample / corpus.part.n), n_bytes) if on_disk else None
         self._n_tokens, self._n_bytes = n_tokens, n_bytes
         self._first_token, self._first_byte = n_tokens, n_bytes

@@ -38,7 +38,7 @@ from cache.shards.shard_file import load_merged, save_state
 from cache.storage import stores
 from solu_model.files import remove
 from solu_model.loading.checkpoints import load_tokenizer
-from solu_model.text.documents import corpus_bytes
+from solu_model.text.documents import check_corpus, corpus_bytes
 
 PLAN = "plan.json"
 
@@ -132,7 +132,7 @@ def build_on_ray(
         earlier = _read_plan(job.shards)
         plan = Plan(
             settings=settings,
-            names=Corpus(data).names,
+            names=Corpus(data, text=options.text).names,
             corpus_bytes=n_bytes,
             n_shards=n_shards or (earlier.n_shards if earlier else SHARDS_PER_SLOT * n_slots),
         )
@@ -172,8 +172,9 @@ def _remote(ray: Any, task: Callable[..., Any], resources: dict[str, int]) -> An
 def describe(job: Job) -> tuple[Settings, int | None]:
     """Return the settings of all shards, and the bytes of text on disk (a Ray task)."""
     with _in_driver_folder(job):
+        check_corpus(job.data, job.options.text)
         engine = Engine(Path(job.model), job.options, tokenizer_path=job.tokenizer)
-        return engine.settings, corpus_bytes(job.data)
+        return engine.settings, corpus_bytes(job.data, job.options.text)
 
 
 def read_shard(job: Job, plan: Plan, k: int) -> int:
@@ -187,7 +188,7 @@ def read_shard(job: Job, plan: Plan, k: int) -> int:
                 f"worker ({differing}): install the same on all of them"
             )
         part = CorpusPart(k, plan.n_shards)
-        corpus = Corpus(job.data, job.options.sample, job.options.seed, part)
+        corpus = Corpus(job.data, job.options.sample, job.options.seed, part, job.options.text)
         with stores.staged(job.file(k, k + 1)) as file:
             # If this worker dies, its successor resumes from here, provided that it sees this disk.
             saved = file.with_name(file.name + ".state")

@@ -14,6 +14,7 @@ from cache.shards.settings import Settings
 from cache.shards.shard_file import load_state
 from cache.storage.checksums import damaged_files
 from cache.writing.contexts import context_problems
+from solu_model.text.documents import CorpusOptions, check_corpus
 
 _MAX_PARTS = 64
 """Most parts of a division of the text that is tried, to name a part that is missing or counted twice."""
@@ -24,6 +25,7 @@ def cache_problems(
     *,
     model: Path | None = None,
     data: Sequence[str | Path] = (),
+    text: CorpusOptions | None = None,
     tokenizer: str | None = None,
     progress: bool = False,
 ) -> Iterator[str]:
@@ -33,6 +35,7 @@ def cache_problems(
         path: the folder of the cache.
         model: the checkpoint that it should be built from; not compared if None.
         data: the text that it should be built from; not compared if empty.
+        text: the part of `data` that is text, as in the build.
         tokenizer: a tokenizer in place of the checkpoint's own.
         progress: draw progress bars.
     """
@@ -43,6 +46,9 @@ def cache_problems(
         yield from _damaged(path, progress) if path.is_dir() else ()
         return
     manifest = cache.manifest
+    text = text or CorpusOptions()
+    if data:
+        check_corpus(data, text)
     if manifest.version >= 2:
         yield from _damaged(path, progress)
     yield from inconsistencies(cache, progress=progress)
@@ -55,7 +61,7 @@ def cache_problems(
         yield from _vocabulary_problems(cache, tokenizer or model or "")
     corpus = manifest.corpus
     if data and manifest.version == 1:
-        digest, n = text_digest_v1(data, corpus.sample, corpus.seed)
+        digest, n = text_digest_v1(data, corpus.sample, corpus.seed, text)
         if (digest, n) != (corpus.sha256, corpus.n_documents):
             yield (
                 f"the text is not the one that was read: {n:,} documents of digest {digest[:12]}, expected "
@@ -63,7 +69,7 @@ def cache_problems(
             )
     elif data:
         yield from _text_problems(
-            data, corpus.sample, corpus.seed, corpus.sha256, corpus.n_documents, progress
+            data, text, corpus.sample, corpus.seed, corpus.sha256, corpus.n_documents, progress
         )
 
 
@@ -72,6 +78,7 @@ def shard_problems(
     *,
     model: Path | None = None,
     data: Sequence[str | Path] = (),
+    text: CorpusOptions | None = None,
     tokenizer: str | None = None,
     progress: bool = False,
 ) -> Iterator[str]:
@@ -79,12 +86,15 @@ def shard_problems(
 
     Args:
         files: the shards.
-        model, data, tokenizer, progress: as in `cache_problems`.
+        model, data, text, tokenizer, progress: as in `cache_problems`.
     """
     settings: Settings | None = None
     files_of: dict[str, dict[int, Path]] = {}  # by division of a corpus, then by part
     digest = n_documents = 0
     damaged = False
+    text = text or CorpusOptions()
+    if data:
+        check_corpus(data, text)
     for file in tqdm(files, desc="shards", unit="shard", disable=None if progress else True, leave=False):
         try:
             state = load_state(file)  # each takes as much memory as a build, so none is kept
@@ -117,7 +127,7 @@ def shard_problems(
         yield f"the same text was divided in different ways, into {numbers} parts: some is counted twice"
     if data and settings is not None and not damaged:
         expected = corpus_digest(digest)
-        yield from _text_problems(data, settings.sample, settings.seed, expected, n_documents, progress)
+        yield from _text_problems(data, text, settings.sample, settings.seed, expected, n_documents, progress)
 
 
 def _damaged(path: Path, progress: bool) -> Iterator[str]:
@@ -162,7 +172,13 @@ def _vocabulary_problems(cache: NeuronCache, tokenizer: str | Path) -> Iterator[
 
 
 def _text_problems(
-    data: Sequence[str | Path], sample: float, seed: int, sha256: str, n_documents: int, progress: bool
+    data: Sequence[str | Path],
+    text: CorpusOptions,
+    sample: float,
+    seed: int,
+    sha256: str,
+    n_documents: int,
+    progress: bool,
 ) -> Iterator[str]:
     """Compare the documents that were counted with the text; where they differ, guess the part in question.
 
@@ -171,7 +187,7 @@ def _text_problems(
     """
     digests = list(
         tqdm(
-            document_digests(data, sample, seed),
+            document_digests(data, sample, seed, text),
             desc="text",
             unit=" documents",
             disable=None if progress else True,

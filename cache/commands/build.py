@@ -7,6 +7,14 @@ import typer
 from rich.console import Console
 
 from cache.commands.inspect import list_neurons
+from solu_model.commands.options import (
+    ColumnOption,
+    DataOption,
+    RevisionOption,
+    SeparatorOption,
+    SplitOption,
+    corpus_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,18 +24,17 @@ if TYPE_CHECKING:
 
 def build(
     model: Annotated[Path, typer.Option(help="A checkpoint folder.")],
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data", help="Parquet, JSON lines or text: a file, a folder or a hub name. Repeatable."
-        ),
-    ],
+    data: DataOption,
     out: Annotated[
         str,
         typer.Option(
             help="Folder to write, or a URL (s3://...). The dashboard looks for caches in MODEL/neurons."
         ),
     ],
+    split: SplitOption = None,
+    column: ColumnOption = "text",
+    separator: SeparatorOption = None,
+    revision: RevisionOption = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
@@ -124,6 +131,7 @@ def build(
         batch_size=batch_size,
         device=device,
         save_every=save_every,
+        text=corpus_options(split, column, separator, revision),
     )
     if engine == "ray":
         from cache.building.ray_engine import build_on_ray

@@ -7,6 +7,13 @@ import typer
 from rich.console import Console
 
 from cache.commands.inspect import folder_size
+from solu_model.commands.options import (
+    ColumnOption,
+    RevisionOption,
+    SeparatorOption,
+    SplitOption,
+    corpus_options,
+)
 
 if TYPE_CHECKING:
     from cache.format.schema import Kind
@@ -16,6 +23,10 @@ def contexts(
     path: Annotated[Path, typer.Argument(help="A cache folder.")],
     model: Annotated[str, typer.Option(help="The checkpoint it was built from, for its tokenizer.")],
     data: Annotated[list[str], typer.Option("--data", help="The text it was built from. Repeatable.")],
+    split: SplitOption = None,
+    column: ColumnOption = "text",
+    separator: SeparatorOption = None,
+    revision: RevisionOption = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
@@ -32,7 +43,8 @@ def contexts(
     from solu_model.loading.checkpoints import load_tokenizer
 
     kinds: tuple[Kind, ...] = ("top", "bottom", "range") if everything else ("top",)
-    n = add_contexts(path, data, load_tokenizer(tokenizer or model), kinds=kinds, n_ranks=ranks)
+    text = corpus_options(split, column, separator, revision)
+    n = add_contexts(path, data, load_tokenizer(tokenizer or model), kinds=kinds, n_ranks=ranks, text=text)
     Console().print(f"{n:,} contexts added to {path}")
 
 

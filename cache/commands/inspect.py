@@ -7,6 +7,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from solu_model.commands.options import (
+    ColumnOption,
+    RevisionOption,
+    SeparatorOption,
+    SplitOption,
+    corpus_options,
+)
+
 if TYPE_CHECKING:
     from cache.reader import NotFinite
 
@@ -20,6 +28,10 @@ def verify(
         list[str] | None,
         typer.Option("--data", help="The text that it should be built from; it is read again. Repeatable."),
     ] = None,
+    split: SplitOption = None,
+    column: ColumnOption = "text",
+    separator: SeparatorOption = None,
+    revision: RevisionOption = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
@@ -28,12 +40,17 @@ def verify(
     from cache.checking.verify import cache_problems, shard_problems
 
     console, errors = Console(), Console(stderr=True)
+    text = corpus_options(split, column, separator, revision)
     if len(paths) == 1 and not paths[0].is_file():
         name = str(paths[0])
-        problems = cache_problems(paths[0], model=model, data=data or [], tokenizer=tokenizer, progress=True)
+        problems = cache_problems(
+            paths[0], model=model, data=data or [], text=text, tokenizer=tokenizer, progress=True
+        )
     else:
         name = f"{len(paths)} shard{'s' * (len(paths) > 1)}"
-        problems = shard_problems(paths, model=model, data=data or [], tokenizer=tokenizer, progress=True)
+        problems = shard_problems(
+            paths, model=model, data=data or [], text=text, tokenizer=tokenizer, progress=True
+        )
     n_problems = 0
     for problem in problems:
         n_problems += 1

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from cache.format.schema import CacheError, Provenance
 from cache.statistics.identity import chosen, document_digest, token_hashes
-from solu_model.text.documents import read_documents
+from solu_model.text.documents import CorpusOptions, corpus_names, in_batches, read_documents
 from solu_model.text.tokenizer import encode_texts
 
 _DOCUMENTS_AT_ONCE = 64
-"""Documents that are tokenized together."""
+"""Most documents that are tokenized together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class Corpus:
     """Share of the documents that is read; each is chosen by its name and the seed alone."""
     seed: int = 0
     part: CorpusPart = field(default_factory=CorpusPart)
+    text: CorpusOptions = field(default_factory=CorpusOptions)
+    """The part of the paths that is text."""
 
     def __post_init__(self) -> None:
         if not 0 < self.sample <= 1:
@@ -69,8 +71,8 @@ class Corpus:
 
     @property
     def names(self) -> list[str]:
-        """The last two parts of each path, in name order: without the folders of this machine."""
-        return sorted({"/".join(Path(p).parts[-2:]) for p in self.paths})
+        """Names of the paths and of the text selected from them, in name order: see `corpus_names`."""
+        return sorted(set(corpus_names(self.paths, self.text)))
 
     def documents(
         self, tokenizer: PreTrainedTokenizerFast, skip: int = 0, only: Container[int] | None = None
@@ -86,7 +88,7 @@ class Corpus:
         for text, provenance, digest in islice(chosen_texts, skip):
             no_tokens = np.empty(0, np.int64)
             yield TokenizedDocument(_id(digest), digest, len(text.encode()), provenance, no_tokens)
-        while batch := list(islice(chosen_texts, _DOCUMENTS_AT_ONCE)):
+        for batch in in_batches(chosen_texts, _DOCUMENTS_AT_ONCE, lambda row: row[0]):
             encoded = encode_texts(tokenizer, [text for text, _, _ in batch])
             for (text, provenance, digest), ids in zip(batch, encoded, strict=True):
                 tokens = np.array(ids, dtype=np.int64)
@@ -94,7 +96,7 @@ class Corpus:
 
     def _chosen_texts(self) -> Iterator[tuple[str, Provenance, int]]:
         """Yield text, provenance and digest of each document in this part and sample."""
-        for document in read_documents(self.paths):
+        for document in read_documents(self.paths, self.text):
             digest = document_digest(document.text.encode(), document.source, document.origin)
             name = _id(digest)
             # By name, not by order: any division and order of the files chooses the same documents.
@@ -169,21 +171,25 @@ def corpus_digest(total: int) -> str:
     return f"{total % 2**256:064x}"
 
 
-def document_digests(paths: Sequence[str | Path], sample: float, seed: int) -> Iterator[int]:
+def document_digests(
+    paths: Sequence[str | Path], sample: float, seed: int, text: CorpusOptions
+) -> Iterator[int]:
     """Yield the digest of every document that a build reads, from the text itself."""
-    for _, _, digest in Corpus(paths, sample, seed)._chosen_texts():
+    for _, _, digest in Corpus(paths, sample, seed, text=text)._chosen_texts():
         yield digest
 
 
-def text_digest_v1(paths: Sequence[str | Path], sample: float, seed: int) -> tuple[str, int]:
+def text_digest_v1(
+    paths: Sequence[str | Path], sample: float, seed: int, text: CorpusOptions
+) -> tuple[str, int]:
     """Return the digest of a corpus as version 1 defined it, and its number of documents.
 
     Documents were chosen by a random generator in the order read, and their texts hashed in that order.
     """
     chance, digest, n = Random(seed), hashlib.sha256(), 0
-    for document in read_documents(paths):
+    for document in read_documents(paths, text):
         if chance.random() < sample:
-            text = document.text.encode()
-            digest.update(len(text).to_bytes(8, "little") + text)
+            content = document.text.encode()
+            digest.update(len(content).to_bytes(8, "little") + content)
             n += 1
     return digest.hexdigest(), n

@@ -161,9 +161,13 @@ def _store(location: Location) -> tuple[Any, str]:
         CacheError: no file system knows the location, or it is the root of its store.
     """
     from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
 
     try:
-        store, root = url_to_fs(str(location) if "://" in str(location) else os.path.abspath(location))  # noqa: PTH100
+        if "://" in str(location):
+            store, root = url_to_fs(str(location))
+        else:  # not by `url_to_fs`, which takes `a::b` for a chain of addresses
+            store, root = LocalFileSystem(), os.path.abspath(location)  # noqa: PTH100
     except (ValueError, ImportError) as error:
         raise CacheError(
             f"{location} is in no store that can be reached ({error}): expected a path, or a URL that fsspec "

@@ -25,6 +25,7 @@ from cache.storage.checksums import renew_checksum
 from cache.storage.disk import atomic_write
 from cache.writing.cache_folder import COMPRESSION
 from solu_model.text.contexts import document_contexts
+from solu_model.text.documents import CorpusOptions, check_corpus
 from solu_model.text.tokenizer import tokenizer_hash
 
 _CONTEXTS_PER_GROUP = 128
@@ -41,6 +42,7 @@ def add_contexts(
     *,
     kinds: Sequence[Kind] = ("top",),
     n_ranks: int | None = None,
+    text: CorpusOptions | None = None,
     progress: bool = True,
 ) -> int:
     """Add the whole contexts of examples to a cache, in place of any that it has.
@@ -53,6 +55,7 @@ def add_contexts(
         tokenizer: the tokenizer that the cache was built with.
         kinds: kinds of the examples: strongest, weakest, sampled.
         n_ranks: number of examples of each neuron, hook and kind (and range); all where None.
+        text: the part of `data` that is text, as in the build.
         progress: draw a progress bar.
 
     Returns:
@@ -75,7 +78,9 @@ def add_contexts(
         )
     n_ranks = n_ranks or max(manifest.top_k, manifest.range_samples or 0)
     wanted = contexts_of(cache, kinds, n_ranks)
-    corpus = Corpus(data, manifest.corpus.sample, manifest.corpus.seed)
+    text = text or CorpusOptions()
+    check_corpus(data, text)
+    corpus = Corpus(data, manifest.corpus.sample, manifest.corpus.seed, text=text)
     documents = corpus.documents(tokenizer, only={document for document, _ in wanted})
     n_documents = len({document for document, _ in wanted})
     tokens: dict[ContextName, npt.NDArray[np.int32]] = {}

@@ -113,8 +113,9 @@ def layer_quantiles(cache: Path, hook: str) -> LayerQuantiles:
         for name in QUANTITIES
     )
     table = table_of(
-        f"SELECT layer, {columns} FROM read_parquet($file) WHERE hook = $hook GROUP BY layer ORDER BY layer",  # noqa: S608
-        {"file": str(cache / schema.NEURONS), "hook": hook},
+        f"SELECT layer, {columns} FROM read_parquet($file, hive_partitioning = false) "  # noqa: S608
+        "WHERE hook = $hook GROUP BY layer ORDER BY layer",
+        {"file": cache / schema.NEURONS, "hook": hook},
     )
     missing = [np.nan] * len(_QUANTILES)
     return {

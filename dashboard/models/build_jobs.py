@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import Literal, TypeVar
@@ -26,7 +25,8 @@ from cache.format.schema import MANIFEST
 from dashboard.shared.catalog import NEURONS
 from dashboard.shared.settings import REPOSITORY
 from solu_model.files import remove, written_aside
-from solu_model.text.documents import SUFFIXES
+from solu_model.text.corpus.files import FORMATS, find_files, kind_of
+from solu_model.text.documents import CorpusError, CorpusOptions
 
 _NICE = 10  # lower priority than the dashboard
 _OUTPUT_SHOWN = 2_000  # characters at the end of a build's output
@@ -94,7 +94,6 @@ def check_text_path(text: str) -> Path:
     Raises:
         BuildError: the path is not absolute, does not exist, or has no text.
     """
-    formats = ", ".join(SUFFIXES)
     try:
         path = Path(text.strip()).expanduser()
         is_file, is_folder = path.is_file(), path.is_dir()
@@ -106,13 +105,14 @@ def check_text_path(text: str) -> Path:
         raise BuildError(f"expected an absolute path, such as /data/text, found {text.strip()!r}")
     if not is_file and not is_folder:
         raise BuildError(
-            f"{path} does not exist on this server: expected a file or a folder with text ({formats})"
+            f"{path} does not exist on this server: expected a file or a folder with text ({FORMATS})"
         )
-    if is_file and path.suffix not in SUFFIXES:
-        raise BuildError(f"{path.name} has an unknown format: expected one of {formats}")
-    entries = islice(path.rglob("*"), _MAX_ENTRIES) if is_folder else iter([path])
-    if not any(entry.suffix in SUFFIXES for entry in entries):
-        raise BuildError(f"{path} contains no text: expected files in one of {formats}")
+    if is_file and kind_of(path.name)[0] is None:
+        raise BuildError(f"{path.name} has an unknown format: expected one of {FORMATS}")
+    try:
+        find_files(path, CorpusOptions(), most=_MAX_ENTRIES)
+    except CorpusError as error:
+        raise BuildError(str(error)) from error
     return path
 
 

@@ -125,13 +125,14 @@ def _rows(file: Path, held: frozenset[str], chosen: pa.Table, strongest: pa.Tabl
     table = table_of(
         f"""
         SELECT layer, neuron, {_STATE} AS state, max, density, kurtosis, skewness, {source}
-        FROM read_parquet($file, file_row_number = true) JOIN strongest USING (layer)
+        FROM read_parquet($file, file_row_number = true, hive_partitioning = false)
+        JOIN strongest USING (layer)
         JOIN (SELECT unnest($rows) AS file_row_number, unnest(range(len($rows))) AS place)
             USING (file_row_number)
         ORDER BY place
         """,  # noqa: S608 our own words; values are bound
         {
-            "file": str(file),
+            "file": file,
             "rows": chosen["row"].to_pylist(),
             "dead_share": DEAD_SHARE,
             "always_on": ALWAYS_ON,
@@ -156,7 +157,7 @@ def _from(
 ) -> tuple[str, dict[str, Value]]:
     """Return the FROM and WHERE clauses of a query, and the values that they name."""
     conditions = ["hook = $hook"]
-    values: dict[str, Value] = {"file": str(file), "hook": query.hook}
+    values: dict[str, Value] = {"file": file, "hook": query.hook}
     if query.layer is not None:
         conditions.append("layer = $layer")
         values["layer"] = query.layer
@@ -179,7 +180,8 @@ def _from(
         values["source"] = query.source
     join = "JOIN matches USING (layer, neuron)" if with_search else ""
     return (
-        f"FROM read_parquet($file, file_row_number = true) JOIN strongest USING (layer) {join} "
+        "FROM read_parquet($file, file_row_number = true, hive_partitioning = false) "
+        f"JOIN strongest USING (layer) {join} "
         f"WHERE {' AND '.join(conditions)}"
     ), values
 
@@ -192,15 +194,15 @@ def _finite(column: str) -> str:
 def _strongest(file: Path, hook: str) -> pa.Table:
     """Return the strongest activation of each layer at a hook: columns `layer` and `strongest`."""
     status = file.stat()
-    return _read_strongest(str(file), (status.st_mtime_ns, status.st_size), hook)
+    return _read_strongest(file, (status.st_mtime_ns, status.st_size), hook)
 
 
 @lru_cache(64)
-def _read_strongest(file: str, stamp: tuple[int, int], hook: str) -> pa.Table:  # noqa: ARG001 part of the key
+def _read_strongest(file: Path, stamp: tuple[int, int], hook: str) -> pa.Table:  # noqa: ARG001 part of the key
     return table_of(
         """
         SELECT layer, max(max) FILTER (WHERE isfinite(max))::DOUBLE AS strongest
-        FROM read_parquet($file) WHERE hook = $hook GROUP BY layer
+        FROM read_parquet($file, hive_partitioning = false) WHERE hook = $hook GROUP BY layer
         """,
         {"file": file, "hook": hook},
     )

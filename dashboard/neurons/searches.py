@@ -196,8 +196,9 @@ def _name(place: Place, token: int) -> str:
 def _maxima(place: Place, layer: int) -> npt.NDArray[np.float64]:
     """Return the maximum of each neuron of a layer in the corpus, `[M]`; NaN where it is not above 0."""
     table = table_of(
-        "SELECT neuron, max FROM read_parquet($file) WHERE layer = $layer AND hook = $hook",
-        {"file": str(place.cache.path / schema.NEURONS), "layer": layer, "hook": place.hook},
+        "SELECT neuron, max FROM read_parquet($file, hive_partitioning = false) "
+        "WHERE layer = $layer AND hook = $hook",
+        {"file": place.cache.path / schema.NEURONS, "layer": layer, "hook": place.hook},
     )
     maxima = np.full(place.cache.d_mlp, np.nan)
     stored = table["max"].to_numpy().astype(np.float64)

@@ -37,7 +37,7 @@ def peaks_among(folder: Path, tokens: Iterable[int], hook: str, layer: int | Non
     Raises:
         CacheError: the cache is damaged.
     """
-    values: dict[str, Value] = {"file": str(folder / schema.NEURONS), "hook": hook}
+    values: dict[str, Value] = {"file": folder / schema.NEURONS, "hook": hook}
     of_layer = "hook = $hook"
     if layer is not None:
         of_layer += " AND layer = $layer"
@@ -45,7 +45,7 @@ def peaks_among(folder: Path, tokens: Iterable[int], hook: str, layer: int | Non
     sql = f"""
         WITH peaks AS (
             SELECT layer, neuron, len(peak_tokens) AS n, unnest(peak_tokens) AS token
-            FROM read_parquet($file) WHERE {of_layer}
+            FROM read_parquet($file, hive_partitioning = false) WHERE {of_layer}
         )
         SELECT layer, neuron, count(*) / any_value(n) AS match FROM peaks SEMI JOIN wanted USING (token)
         GROUP BY layer, neuron

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.format.schema import MANIFEST
+from solu_model.files import is_utf8, printable
 
 WEIGHTS = "model.safetensors"
 NEURONS = "neurons"
@@ -69,12 +70,14 @@ class ModelFolder:
     @property
     def build_command(self) -> str:
         """Command that builds its cache."""
-        return f"solu cache build --model {self.path} --data PATH --out {self.cache}"
+        return f"solu cache build --model {printable(self.path)} --data PATH --out {printable(self.cache)}"
 
     @cached_property
     def problems(self) -> list[Problem]:
         """Missing and damaged files, the most basic first."""
         problems = []
+        if not is_utf8(self.path):
+            problems.append(Problem("its path is not UTF-8, which its libraries need: rename the folder"))
         if not self.config:
             problems.append(
                 Problem("config.json is missing or no JSON object: copy the whole checkpoint folder again")
@@ -109,12 +112,12 @@ def find_models(roots: Sequence[Path]) -> list[ModelFolder]:
         folders += [p for p in inside if p.resolve() not in {f.resolve() for f in folders}]
     models: list[ModelFolder] = []
     for folder in folders:
-        name, taken = folder.name, {m.name for m in models}
+        own_name, taken = printable(folder.name), {m.name for m in models}
+        name, number = own_name, 2
         if name in taken:
-            name = f"{folder.parent.name}/{folder.name}"
-        number = 2
+            name = f"{printable(folder.parent.name)}/{own_name}"
         while name in taken:
-            name, number = f"{folder.name} ({number})", number + 1
+            name, number = f"{own_name} ({number})", number + 1
         models.append(
             ModelFolder(
                 name,

@@ -164,9 +164,9 @@ def _rows(
         return pa.table({"layer": [], "neuron": [], "rank": []})
     per_part = cache.manifest.neurons_per_part
     assert per_part is not None  # the manifest's own check, from version 2 on
-    files = {str(cache.path / kind / schema.part_name(*key, per_part)) for key in neurons}
+    files = {cache.path / kind / schema.part_name(*key, per_part) for key in neurons}
     return table_of(
-        f"SELECT layer, neuron, {columns} FROM read_parquet($files) "  # noqa: S608 our own words
+        f"SELECT layer, neuron, {columns} FROM read_parquet($files, hive_partitioning = false) "  # noqa: S608 our own words
         "JOIN (SELECT unnest($layers) AS layer, unnest($neurons) AS neuron) USING (layer, neuron) "
         f"WHERE hook = $hook AND {condition}",
         {

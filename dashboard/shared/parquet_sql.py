@@ -3,6 +3,7 @@
 A layer may have millions of rows: DuckDB reads only the columns and row groups that a statement needs.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,11 @@ import pyarrow.parquet as pq
 
 from cache.format.schema import CacheError
 
-Value = str | int | float | bool | None | Sequence[str] | Sequence[int] | Sequence[float]
+_MAGIC = re.compile(r"[*?\[]")
+
+Value = (
+    str | int | float | bool | None | Path | Sequence[str] | Sequence[int] | Sequence[float] | Sequence[Path]
+)
 
 
 @cache
@@ -38,8 +43,9 @@ def table_of(sql: str, values: Mapping[str, Value], tables: Mapping[str, pa.Tabl
 
     Args:
         sql: a statement of this program. Input from outside must be a parameter `$name`, never part of the
-        text.
-        values: parameters by name.
+        text. `read_parquet` must be told `hive_partitioning = false`: a folder called `layer=3` would else
+        overwrite the column `layer`.
+        values: parameters by name. A file is a `Path`: as a string, `[1]` in its name would be a pattern.
         tables: tables in memory that the statement names.
 
     Raises:
@@ -49,11 +55,20 @@ def table_of(sql: str, values: Mapping[str, Value], tables: Mapping[str, pa.Tabl
         for name, table in (tables or {}).items():
             connection.register(name, table)
         try:
-            return connection.execute(sql, dict(values)).to_arrow_table()
+            return connection.execute(sql, {n: _parameter(v) for n, v in values.items()}).to_arrow_table()
         except duckdb.Error as error:
             raise CacheError(
                 f"a file of the cache cannot be read ({error}): copy the cache again or build it again"
             ) from error
+
+
+def _parameter(value: Value) -> Value:
+    """Return a parameter as DuckDB takes it: a path as the pattern that it alone matches."""
+    if isinstance(value, Path):
+        return _MAGIC.sub(r"[\g<0>]", str(value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_parameter(item) for item in value]  # type: ignore[return-value] # as many types as before
+    return value
 
 
 def column_names(file: Path) -> frozenset[str]:

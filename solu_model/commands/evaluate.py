@@ -2,23 +2,34 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from solu_model.commands.options import ModelOption, TokenizerOption
+from solu_model.commands.options import (
+    ColumnOption,
+    ModelOption,
+    OptionalDataOption,
+    RevisionOption,
+    SeparatorOption,
+    SplitOption,
+    TokenizerOption,
+    corpus_options,
+)
+
+if TYPE_CHECKING:
+    from solu_model.text.documents import CorpusOptions
 
 
 def evaluate(
     model: ModelOption,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data", help="Text to measure the loss on: a file, a folder or a hub name. Repeatable."
-        ),
-    ] = None,
+    data: OptionalDataOption = None,
+    split: SplitOption = None,
+    column: ColumnOption = "text",
+    separator: SeparatorOption = None,
+    revision: RevisionOption = None,
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -40,7 +51,8 @@ def evaluate(
     if (tasks is None) == (data is None):
         raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
     if data is not None:
-        _evaluate_text(model, data, tokenizer_path, max_documents, out)
+        text = corpus_options(split, column, separator, revision)
+        _evaluate_text(model, data, text, tokenizer_path, max_documents, out)
     elif sets is None:
         raise typer.BadParameter("expected the folder with the files of the tasks", param_hint="--sets")
     else:
@@ -48,15 +60,21 @@ def evaluate(
 
 
 def _evaluate_text(
-    model: str, data: list[str], tokenizer_path: str | None, max_documents: int | None, out: Path | None
+    model: str,
+    data: list[str],
+    text: "CorpusOptions",
+    tokenizer_path: str | None,
+    max_documents: int | None,
+    out: Path | None,
 ) -> None:
     from solu_model.evaluation.held_out_loss import evaluate as run
     from solu_model.files import written_aside
     from solu_model.loading.checkpoints import load_with_tokenizer
-    from solu_model.text.documents import read_documents
+    from solu_model.text.documents import check_corpus, read_documents
 
+    check_corpus(data, text)
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
-    losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
+    losses = run(network, tokenizer, read_documents(data, text), max_documents=max_documents)
     table = Table("source", "tokens", "nats per token", "bits per byte")
     for source, loss in sorted(losses.items()):
         table.add_row(

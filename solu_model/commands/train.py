@@ -8,12 +8,23 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.console import Console
 
-from solu_model.commands.options import DataOption
+from solu_model.commands.options import (
+    ColumnOption,
+    DataOption,
+    RevisionOption,
+    SeparatorOption,
+    SplitOption,
+    corpus_options,
+)
 
 
 def train(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="The run's folder. The same command resumes a run that stopped.")],
+    split: SplitOption = None,
+    column: ColumnOption = "text",
+    separator: SeparatorOption = None,
+    revision: RevisionOption = None,
     preset: Annotated[str, typer.Option(help="Model and recipe.")] = "solu-1l",
     tokens: Annotated[int | None, typer.Option(help="Tokens to train on, in place of the preset's.")] = None,
     d_vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to learn.")] = None,
@@ -156,7 +167,8 @@ def train(
     }
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     run(
-        config, recipe, data, out, tokenizer=tokenizer_path, packed=packed, init_from=init_from,
+        config, recipe, data, out, text=corpus_options(split, column, separator, revision),
+        tokenizer=tokenizer_path, packed=packed, init_from=init_from,
         held_out=held_out or (), change="extend" if extend else "decay-now" if decay_now else None,
         layout=Layout(shard, tensor), tensorboard=tensorboard,
     )  # fmt: skip

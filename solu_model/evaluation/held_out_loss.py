@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from solu_model.model import SoluForCausalLM
 from solu_model.text.contexts import Context, batches_by_length, document_contexts, pad_batch
-from solu_model.text.documents import Document
+from solu_model.text.documents import Document, in_batches
 from solu_model.text.tokenizer import encode_texts
 
 
@@ -71,7 +71,7 @@ def evaluate(
 
     def contexts() -> Iterator[Context]:
         stream = islice(documents, max_documents)
-        while batch := list(islice(stream, 256)):
+        for batch in in_batches(stream, 256, lambda document: document.text):
             for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
                 size = len(document.text.encode())
                 for key in ("", document.source):

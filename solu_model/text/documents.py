@@ -1,176 +1,249 @@
 """Read a corpus: documents with their provenance.
 
-A corpus is one or more paths: a Parquet, JSON-lines or text file, a folder of such files, or the name of a
-data set on the Hugging Face hub. Parquet and JSON-lines files need a column `text`; the columns `source`,
-`lang`, `licence` and `origin` are optional. A text file is one document. `datasets` does the reading.
+A corpus is one or more paths: a file, a folder, or the name of a data set on the Hugging Face hub (`NAME`
+or `NAME:CONFIG`). Files are Parquet, Arrow, JSON, JSON lines, CSV, or text, also compressed. The text of a
+table is in its column `text`; the columns `source`, `lang`, `licence` (or `license`) and `origin` are
+optional. A text file is one document. `CorpusOptions` selects another column, a split of a data set, and
+documents within a file.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import errno
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-# Name of the builder of `datasets` for each suffix.
-_BUILDERS = {
-    ".parquet": "parquet",
-    ".jsonl": "json",
-    ".json": "json",
-    ".txt": "text",
-    ".md": "text",
-}
+from solu_model.files import printable
+from solu_model.text.corpus.document import (
+    DEFAULT_OPTIONS,
+    MAX_CHARACTERS,
+    CorpusError,
+    CorpusOptions,
+    Document,
+    corpus_names,
+)
+from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
+from solu_model.text.corpus.hub import hub_documents, hub_name
+from solu_model.text.corpus.lines import cut, read_csv, read_json, read_text
+from solu_model.text.corpus.rows import row_document
 
-SUFFIXES = tuple(_BUILDERS)
-"""Suffixes of the files that hold text."""
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "UNPACKED",
+    "CorpusError",
+    "CorpusOptions",
+    "Document",
+    "check_corpus",
+    "corpus_bytes",
+    "corpus_files",
+    "corpus_names",
+    "corpus_notes",
+    "in_batches",
+    "is_local",
+    "read_documents",
+    "read_file",
+    "text_bytes",
+]
+
+_Item = TypeVar("_Item")
+
+_log = logging.getLogger(__name__)
+
+_ROWS_LOOKED_AT = 3
+_SECONDS_OF_LOOKING = 10.0
+_LONG_FILE = 2**24  # bytes of a text file that is probably not one document
+_CHARACTERS_AT_ONCE = 2 * MAX_CHARACTERS
+UNPACKED = 3
+"""Bytes of text in a byte of a compressed file, about."""
 
 
-class CorpusError(ValueError):
-    """A corpus cannot be read. The message states what was expected, the value received and the fix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text and its provenance; unknown provenance is an empty string."""
-
-    text: str
-    source: str = ""
-    """Kind of text, e.g. `code_rust`."""
-    lang: str = ""
-    """Language code, e.g. `en`."""
-    licence: str = ""
-    """Name of the licence of the text."""
-    origin: str = ""
-    """The exact place, e.g. `package==version:file`."""
-
-
-def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
+def read_documents(
+    paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS
+) -> Iterator[Document]:
     """Read all documents that are not empty, path by path, and files within a path in name order.
+
+    A document of more than `MAX_CHARACTERS` is read as several, so that memory stays bounded.
 
     Args:
         paths: files, folders, or names of data sets on a hub.
+        options: the part of them that is read.
 
     Yields:
         Documents. Reading is lazy: errors in a file are raised when it is reached.
 
     Raises:
         CorpusError: a path is not a file, a folder with text, or a data set; a file is damaged, is not UTF-8
-            or has no `text` column; or there is no text at all.
+            or has no column of text; or there is no text at all.
     """
     is_empty = True
     for path in paths:
-        for document in _read_path(path):
+        for document in _read_path(path, options):
             if document.text:
                 is_empty = False
                 yield document
     if is_empty:
-        raise CorpusError(
-            f"no text in {', '.join(map(str, paths)) or 'an empty list of paths'}: "
-            "expected at least one document that is not empty"
+        raise _no_text(paths)
+
+
+def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> None:
+    """Open every file of a corpus and look at its first rows, and log what is left out.
+
+    A wrong file is so refused before any work is done. Looking ends after some seconds; the files that are
+    left are checked when they are read.
+
+    Raises:
+        CorpusError: a path, or what was seen of a file, cannot be read; or there is no text at all.
+    """
+    found = [find_files(Path(path), options) for path in paths if is_local(path)]
+    for path in paths:
+        if not is_local(path):
+            hub_name(str(path))
+    for line in (*corpus_notes(found, options), *left_out_lines(found)):
+        _log.warning("%s", line)
+    files = [file for one in found for file in one.files]
+    end, has_text = time.monotonic() + _SECONDS_OF_LOOKING, len(found) < len(paths)
+    for n_done, file in enumerate(files):
+        if time.monotonic() > end:
+            _log.warning("only the first %d of %d files were looked at before reading", n_done, len(files))
+            return
+        has_text |= any(document.text for document in islice(read_file(file, options), _ROWS_LOOKED_AT))
+    if not has_text and all(file.n_bytes == 0 for file in files):
+        raise _no_text(paths)
+
+
+def corpus_notes(found: Sequence[Found], options: CorpusOptions) -> list[str]:
+    """Return a sentence for each choice that was made in finding files, and for each likely mistake."""
+    notes = [note for one in found for note in one.notes]
+    files = [file for one in found for file in one.files]
+    if len(found) > 1:
+        times = Counter(os.path.realpath(file.path) for file in files)
+        if twice := [name for name, n in times.items() if n > 1]:
+            notes.append(
+                f"{len(twice):,} files are given more than once and read each time, such as "
+                f"{printable(twice[0])}"
+            )
+    texts = [file for file in files if file.kind == "text" and file.n_bytes > 0]
+    long = [file for file in texts if file.n_bytes > _LONG_FILE]
+    if long and options.separator is None:
+        notes.append(
+            f"{long[0].shown} is one document of {long[0].n_bytes >> 20} MB, read in parts of a million "
+            "characters. If it holds many documents, give what stands between them: --separator "
+            "'<|endoftext|>'"
         )
+    if texts and options.separator is not None and texts[0].compression is None:
+        with open(texts[0].path, "rb") as stream:
+            head = stream.read(MAX_CHARACTERS)
+        if options.separator.encode("utf-8", "replace") not in head:
+            notes.append(f"{texts[0].shown}: the separator does not occur in its first {len(head):,} bytes")
+    return notes
 
 
-def corpus_files(path: Path) -> list[Path]:
-    """Return the files with text of a corpus path, in name order."""
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix in _BUILDERS and p.is_file())
+def read_file(file: CorpusFile, options: CorpusOptions) -> Iterator[Document]:
+    """Read the documents of one file, empty ones included.
+
+    Raises:
+        CorpusError: the file is damaged, is not UTF-8 or has no column of text.
+    """
+    if file.n_bytes == 0:
+        return
+    # Without the folders above, which are private to a machine.
+    (origin,) = corpus_names([file.path], DEFAULT_OPTIONS)
+    if file.kind == "text":
+        stem = Path(printable(file.path.name)).stem
+        source = Path(stem).stem if file.compression else stem
+        for text in read_text(file, options.separator):
+            yield Document(text, source=source, origin=origin)
+        return
+    if file.kind in ("parquet", "arrow"):
+        from solu_model.text.corpus.tables import table_documents
+
+        documents = table_documents(file, options, "", origin)
+    else:
+        rows = read_json(file) if file.kind == "json" else read_csv(file, options)
+        documents = (row_document(row, file.shown, options, "", origin) for row in rows)
+    for document in documents:
+        yield from _parts(document)
 
 
-def corpus_bytes(paths: Sequence[str | Path]) -> int | None:
+def in_batches(items: Iterable[_Item], most: int, text: Callable[[_Item], str]) -> Iterator[list[_Item]]:
+    """Yield items in groups to tokenize together: at most `most`, and fewer where their texts are long.
+
+    Tokenizing takes about 100 bytes of memory for each character of a group.
+    """
+    group: list[_Item] = []
+    n_characters = 0
+    for item in items:
+        n_characters += len(text(item))
+        if group and n_characters > _CHARACTERS_AT_ONCE:
+            yield group
+            group, n_characters = [], len(text(item))
+        group.append(item)
+        if len(group) == most:
+            yield group
+            group, n_characters = [], 0
+    if group:
+        yield group
+
+
+def corpus_files(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> list[Found]:
+    """Return the files of each path that is on disk."""
+    return [find_files(Path(path), options) for path in paths if is_local(path)]
+
+
+def corpus_bytes(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> int | None:
     """Return the approximate number of bytes of text in a corpus; None if part of it is not on disk.
 
-    It is meant for progress bars: the size of a Parquet file is that of its uncompressed text column, the
-    size of any other file its size on disk.
+    It is meant for progress bars: the size of a Parquet file is that of its uncompressed column of text, the
+    size of any other file its size on disk, or thrice that if it is compressed.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    total = 0
-    for path in paths:
-        if not Path(path).exists():
-            return None
-        for file in corpus_files(Path(path)):
-            if file.suffix != ".parquet":
-                total += file.stat().st_size
-                continue
-            try:
-                groups = pq.read_metadata(file)
-            except (pa.ArrowException, OSError):
-                continue  # reading the file will raise an error with the cause
-            for group in range(groups.num_row_groups):
-                columns = (groups.row_group(group).column(i) for i in range(groups.num_columns))
-                total += sum(c.total_uncompressed_size for c in columns if c.path_in_schema == "text")
-    return total
+    if not all(map(is_local, paths)):
+        return None
+    return sum(text_bytes(file, options) for found in corpus_files(paths, options) for file in found.files)
 
 
-def _read_path(path: str | Path) -> Iterator[Document]:
-    local = Path(path)
-    if not local.exists():
-        yield from _read_hub(str(path))
-        return
-    files = corpus_files(local)
-    if not files:
-        raise CorpusError(f"{path} holds no text: expected files that end in {', '.join(_BUILDERS)}")
-    for file in files:
-        yield from _read_file(file)
+def text_bytes(file: CorpusFile, options: CorpusOptions) -> int:
+    """Return the approximate number of bytes of text in a file."""
+    if file.kind == "parquet" and file.compression is None:
+        from solu_model.text.corpus.tables import parquet_text_bytes
+
+        return parquet_text_bytes(file, options.column)
+    return file.n_bytes * (1 if file.compression is None else UNPACKED)
 
 
-def _read_file(file: Path) -> Iterator[Document]:
-    from datasets import load_dataset
-
-    builder = _BUILDERS.get(file.suffix)
-    if builder is None:
-        raise CorpusError(f"cannot read {file}: expected a file that ends in {', '.join(_BUILDERS)}")
-    if file.stat().st_size == 0:
-        return
+def is_local(path: str | Path) -> bool:
+    """Return True for a path on disk, also one that may not be opened; False for what may be a hub's."""
     try:
-        if builder == "text":  # read directly: `datasets` takes 0.2 s per file, too much for many small ones
-            yield Document(file.read_bytes().decode(), source=file.stem, origin=_origin(file))
-            return
-        rows = load_dataset(builder, data_files=str(file), split="train", streaming=True)
-        yield from _documents(rows, str(file), source="", origin=_origin(file))
-    except CorpusError:
-        raise
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{file} is not UTF-8 ({error.reason} at byte {error.start}): convert it, "
-            f"e.g. iconv -f LATIN1 -t UTF-8 {file.name}"
-        ) from error
-    except Exception as error:  # the readers behind `datasets` raise errors of many types
-        raise CorpusError(
-            f"cannot read {file} as {builder}: {error}. Is it damaged, or not a {builder} file?"
-        ) from error
+        return Path(path).exists()
+    except ValueError:  # a NUL
+        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
 
 
-def _read_hub(name: str) -> Iterator[Document]:
-    from datasets import load_dataset
-
-    try:
-        rows = load_dataset(name, split="train", streaming=True)
-    except Exception as error:
-        raise CorpusError(
-            f"{name} is neither a local path nor a data set that can be downloaded ({error}): "
-            "give a file, a folder or the name of a data set on the hub"
-        ) from error
-    yield from _documents(rows, name, source=name, origin=name)
+def _read_path(path: str | Path, options: CorpusOptions) -> Iterator[Document]:
+    if not is_local(path):
+        for document in hub_documents(str(path), options):
+            yield from _parts(document)
+        return
+    for file in find_files(Path(path), options).files:
+        yield from read_file(file, options)
 
 
-def _origin(file: Path) -> str:
-    """Return the file's name and its folder's name, without the path above, which is private to a machine."""
-    return "/".join(file.parts[-2:])
+def _parts(document: Document) -> Iterator[Document]:
+    """Yield a document, or its parts if it is too long to be one."""
+    for text in cut(document.text):
+        if text is document.text:
+            yield document
+        else:
+            yield Document(text, document.source, document.lang, document.licence, document.origin)
 
 
-def _documents(rows: Any, name: str, source: str, origin: str) -> Iterator[Document]:
-    for row in rows:
-        text = row.get("text")
-        if not isinstance(text, str):
-            raise CorpusError(
-                f"{name} has no text in its column 'text': expected a string, found columns {', '.join(row)}"
-            )
-        yield Document(
-            # A lone surrogate has no UTF-8 form; it becomes the replacement character.
-            text=text.encode("utf-8", "replace").decode("utf-8"),
-            source=row.get("source") or source,
-            lang=row.get("lang") or "",
-            licence=row.get("licence") or row.get("license") or "",
-            origin=row.get("origin") or origin,
-        )
+def _no_text(paths: Sequence[str | Path]) -> CorpusError:
+    return CorpusError(
+        f"no text in {', '.join(printable(path) for path in paths)[:500] or 'an empty list of paths'}: "
+        "expected at least one document that is not empty"
+    )

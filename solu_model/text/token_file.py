@@ -2,31 +2,41 @@
 
 The token file is a folder. `tokens.bin` holds all documents one after another, each after a BOS, as uint16
 (uint32 for larger vocabularies). `documents.parquet` has one row per document: `start` and `n_tokens` (BOS
-included) in `tokens.bin`, `n_bytes` of text, and its provenance. `meta.json` names the tokenizer by its hash.
+included) in `tokens.bin`, `n_bytes` of text, and its provenance. `meta.json` names the tokenizer by its hash,
+`corpus.json` the text (older files have none).
+
+While it is written, the folder is called `NAME.packing`. After a kill the same call continues it.
 
 A training row is a BOS and the next n_ctx - 1 tokens of the stream. It may therefore hold the end of one
 document and the start of the next, with a BOS between them.
 """
 
+import hashlib
 import json
+import math
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from solu_model.files import written_aside
-from solu_model.text.documents import Document
+from solu_model.files import remove, written_aside
+from solu_model.text.corpus.identity import CorpusIdentity
+from solu_model.text.documents import Document, in_batches
 from solu_model.text.tokenizer import encode_texts, tokenizer_hash
 
-_BATCH = 512  # documents tokenized at a time, in parallel by `tokenizers`
+_BATCH = 512  # most documents tokenized at a time, in parallel by `tokenizers`
+_SECONDS_PER_SAVE = 30.0
 
 _DOCUMENTS = pa.schema(
     [
@@ -58,64 +68,177 @@ class TokenFileMeta:
     """SHA-256 of the tokenizer, see `tokenizer_hash`."""
 
 
+class _Packed(BaseModel):
+    """The part of a token file that is written: the content of `packing.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dtype: str
+    tokenizer: str
+    corpus: CorpusIdentity
+    n_documents: int = 0
+    n_tokens: int = 0
+    n_bytes: int = 0
+    digest: str = ""
+    """SHA-256 of the digest before and the text, over all documents."""
+    n_tables: int = 0
+    """Number of the files `documents-K.parquet`."""
+
+
 def write_token_file(
-    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, out: Path, *, progress: bool = True
+    documents: Iterator[Document],
+    tokenizer: PreTrainedTokenizerFast,
+    out: Path,
+    *,
+    corpus: CorpusIdentity | None = None,
+    max_tokens: int | None = None,
+    progress: bool = True,
 ) -> "TokenFile":
     """Tokenize a corpus in one streaming pass.
 
     The folder is written under a temporary name and renamed when it is complete, so `out` is complete or
-    absent.
+    absent. If `corpus` is given, the same call continues after a kill: documents that are packed are read
+    again, but not tokenized.
 
     Args:
         documents: the corpus, see `read_documents`.
         tokenizer: a tokenizer with a BOS, see `train_tokenizer`.
         out: the folder to create.
+        corpus: the identity of the text.
+        max_tokens: stop after the documents that reach this number; None: pack all.
         progress: draw a progress bar.
 
     Returns:
         The token file, opened for reading.
     """
+    folder = out.with_name(out.name + ".packing")
+    text = corpus or CorpusIdentity(options="", data_sets=[], files=[])
+    dtype = "uint16" if len(tokenizer) <= 2**16 else "uint32"
+    begun = _Packed(dtype=dtype, tokenizer=tokenizer_hash(tokenizer), corpus=text)
+    packed = None if corpus is None else _interrupted(folder, begun)
+    if packed is not None and not _skip(documents, packed):
+        raise ValueError(
+            f"{folder} was packed from other text than --data holds now: give that text, or remove the folder"
+        )
+    if packed is None:
+        remove(folder)
+        folder.mkdir(parents=True)
+        packed = begun
+    _pack(documents, tokenizer, folder, packed, max_tokens, progress=progress)
+    _finish(folder, packed, tokenizer, corpus)
     with written_aside(out) as aside:
-        aside.mkdir()
-        _write(documents, tokenizer, aside, progress=progress)
+        folder.rename(aside)
     return TokenFile(out)
 
 
-def _write(
-    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, out: Path, *, progress: bool
+def _interrupted(folder: Path, begun: _Packed) -> _Packed | None:
+    """Return the state in a folder that the same call left, None if there is none."""
+    try:
+        packed = _Packed.model_validate_json((folder / "packing.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    is_same = (packed.dtype, packed.tokenizer, packed.corpus) == (begun.dtype, begun.tokenizer, begun.corpus)
+    return packed if is_same and (folder / "tokens.bin").is_file() else None
+
+
+def _skip(documents: Iterator[Document], packed: _Packed) -> bool:
+    """Read the documents that are packed; return False if they are other ones."""
+    digest, n_documents = "", 0
+    for document in islice(documents, packed.n_documents):
+        digest, n_documents = _chained(digest, document), n_documents + 1
+    return (digest, n_documents) == (packed.digest, packed.n_documents)
+
+
+def _chained(digest: str, document: Document) -> str:
+    return hashlib.sha256(digest.encode() + document.text.encode()).hexdigest()
+
+
+def _pack(
+    documents: Iterator[Document],
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    packed: _Packed,
+    max_tokens: int | None,
+    *,
+    progress: bool,
 ) -> None:
-    bos = int(tokenizer.bos_token_id)
-    dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
-    n_tokens = n_documents = n_bytes = 0
-    bar = tqdm(unit="B", unit_scale=True, desc="tokenizing", disable=not progress)
-    with (
-        open(out / "tokens.bin", "wb") as stream,
-        pq.ParquetWriter(out / "documents.parquet", _DOCUMENTS, compression="zstd") as table,
-        bar,
-    ):
-        while batch := list(islice(documents, _BATCH)):
-            rows = []
+    """Tokenize documents after those in `packed`, which is saved now and then."""
+    bos, dtype = int(tokenizer.bos_token_id), np.dtype(packed.dtype)
+    stream_path = folder / "tokens.bin"
+    stream_path.touch()
+    bar = tqdm(unit="B", unit_scale=True, desc="tokenizing", initial=packed.n_bytes, disable=not progress)
+    most = math.inf if max_tokens is None else max_tokens
+    rows: list[dict[str, Any]] = []
+    last_saved = time.monotonic()
+    with open(stream_path, "r+b") as stream, bar:
+        stream.truncate(packed.n_tokens * dtype.itemsize)  # what came after the last save is packed again
+        stream.seek(0, os.SEEK_END)
+        wanted = documents if packed.n_tokens < most else iter(())
+        for batch in in_batches(wanted, _BATCH, lambda document: document.text):
             for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
                 np.array([bos, *ids], dtype=dtype).tofile(stream)
-                size = len(document.text.encode())
+                n_bytes = len(document.text.encode())
                 rows.append(
                     {
-                        "start": n_tokens,
+                        "start": packed.n_tokens,
                         "n_tokens": len(ids) + 1,
-                        "n_bytes": size,
+                        "n_bytes": n_bytes,
                         "source": document.source,
                         "lang": document.lang,
                         "licence": document.licence,
                         "origin": document.origin,
                     }
                 )
-                n_tokens += len(ids) + 1
-                n_bytes += size
-                bar.update(size)
-            n_documents += len(rows)
-            table.write_table(pa.Table.from_pylist(rows, schema=_DOCUMENTS))
-    meta = TokenFileMeta(dtype.name, n_tokens, n_documents, n_bytes, bos, tokenizer_hash(tokenizer))
-    (out / "meta.json").write_text(json.dumps(asdict(meta), indent=1) + "\n")
+                packed.n_tokens += len(ids) + 1
+                packed.n_bytes += n_bytes
+                packed.n_documents += 1
+                packed.digest = _chained(packed.digest, document)
+                bar.update(n_bytes)
+                # Between two documents, so that the end does not depend on where packing was interrupted.
+                if packed.n_tokens >= most:
+                    break
+            if packed.n_tokens >= most:
+                break
+            if time.monotonic() - last_saved > _SECONDS_PER_SAVE:
+                _save(stream, rows, folder, packed)
+                last_saved = time.monotonic()
+        _save(stream, rows, folder, packed)
+
+
+def _save(stream: IO[bytes], rows: list[dict[str, Any]], folder: Path, packed: _Packed) -> None:
+    """Save what is packed, so that a kill after it loses nothing of it; empty `rows`."""
+    stream.flush()
+    os.fsync(stream.fileno())
+    table = pa.Table.from_pylist(rows, schema=_DOCUMENTS)
+    with open(folder / f"documents-{packed.n_tables}.parquet", "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+    packed.n_tables += 1
+    rows.clear()
+    with written_aside(folder / "packing.json") as aside:
+        aside.write_text(packed.model_dump_json(), encoding="utf-8")
+
+
+def _finish(
+    folder: Path, packed: _Packed, tokenizer: PreTrainedTokenizerFast, corpus: CorpusIdentity | None
+) -> None:
+    """Turn what is packed into a complete token file."""
+    parts = [folder / f"documents-{k}.parquet" for k in range(packed.n_tables)]
+    with (
+        open(folder / "documents.parquet", "wb") as file,
+        pq.ParquetWriter(file, _DOCUMENTS, compression="zstd") as out,
+    ):
+        for part in parts:
+            with open(part, "rb") as stream:
+                out.write_table(pq.ParquetFile(stream).read())
+    if corpus is not None:
+        (folder / "corpus.json").write_text(corpus.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    bos = int(tokenizer.bos_token_id)
+    meta = TokenFileMeta(
+        packed.dtype, packed.n_tokens, packed.n_documents, packed.n_bytes, bos, packed.tokenizer
+    )
+    (folder / "meta.json").write_text(json.dumps(asdict(meta), indent=1) + "\n", encoding="utf-8")
+    for file_left in [*parts, folder / "packing.json"]:
+        remove(file_left)
 
 
 class TokenFile:
@@ -140,6 +263,19 @@ class TokenFile:
                 f"{path} is damaged: meta.json says {self.meta.n_tokens} tokens, tokens.bin holds "
                 f"{len(self.tokens)}. Make it again"
             )
+
+    def corpus(self) -> CorpusIdentity | None:
+        """Return the identity of the text that was packed; None if it was not recorded.
+
+        Raises:
+            ValueError: the record is damaged.
+        """
+        try:
+            return CorpusIdentity.model_validate_json((self.path / "corpus.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise ValueError(f"{self.path}/corpus.json is damaged: make the token file again") from error
 
     def documents(self) -> pa.Table:
         """Return the table of documents: start, n_tokens, n_bytes and provenance."""

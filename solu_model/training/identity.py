@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from solu_model.config import SoluConfig
 from solu_model.files import weights_hash, written_aside
+from solu_model.text.documents import DEFAULT_OPTIONS, CorpusOptions, corpus_names
 from solu_model.training.checkpoints import all_checkpoints
 from solu_model.training.recipe import Recipe, TrainingError
 
@@ -41,6 +42,7 @@ def claim(
     data: Sequence[str | Path],
     init_from: Path | None = None,
     change: LengthChange | None = None,
+    text: CorpusOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Record the run and its length in `run.json`; refuse a folder that holds another run.
 
@@ -48,7 +50,7 @@ def claim(
         TrainingError: the folder holds another run, or the run's length cannot be changed in this way.
     """
     file = out / "run.json"
-    identity = _identity(config, recipe, data, init_from)
+    identity = _identity(config, recipe, data, init_from, text)
     if not file.is_file():
         if change is not None:
             raise TrainingError(
@@ -58,7 +60,7 @@ def claim(
         return
     recorded = json.loads(file.read_text(encoding="utf-8"))
     then = replace(recipe, n_tokens=recorded["recipe"]["n_tokens"])
-    expected = identity if change is None else _identity(config, then, data, init_from)
+    expected = identity if change is None else _identity(config, then, data, init_from, text)
     older = {"recipe": asdict(Recipe(n_tokens=1))}  # defaults of fields that older versions did not write
     differing = [
         f"{part}.{key} is {earlier!r} in that run and {value!r} in this command"
@@ -73,7 +75,7 @@ def claim(
         raise TrainingError(f"{out} holds another run: {'; '.join(differing)}. {advice}")
     if change is not None:
         n_tokens = _extended(out, then, recipe.n_tokens) if change == "extend" else _shortened(out, then)
-        _write(file, _identity(config, replace(recipe, n_tokens=n_tokens), data, init_from))
+        _write(file, _identity(config, replace(recipe, n_tokens=n_tokens), data, init_from, text))
 
 
 def recorded_tokens(out: Path) -> int:
@@ -81,17 +83,16 @@ def recorded_tokens(out: Path) -> int:
     return int(json.loads((out / "run.json").read_text(encoding="utf-8"))["recipe"]["n_tokens"])
 
 
-def corpus_names(data: Sequence[str | Path]) -> list[str]:
-    """Return the last two parts of each corpus path: without the folders of one machine."""
-    return ["/".join(Path(p).parts[-2:]) for p in data]
-
-
 def _identity(
-    config: SoluConfig, recipe: Recipe, data: Sequence[str | Path], init_from: Path | None
+    config: SoluConfig,
+    recipe: Recipe,
+    data: Sequence[str | Path],
+    init_from: Path | None,
+    text: CorpusOptions,
 ) -> dict[str, Any]:
     shape = {name: getattr(config, name) for name in SoluConfig.__annotations__ if name != "attribute_map"}
     fixed = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    identity = {"config": shape, "recipe": fixed, "data": {"paths": corpus_names(data)}}
+    identity = {"config": shape, "recipe": fixed, "data": {"paths": corpus_names(data, text)}}
     identity["init"] = {"weights": None if init_from is None else weights_hash(init_from)}
     return dict(json.loads(json.dumps(identity)))
 

@@ -32,15 +32,24 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from solu_model.config import SoluConfig
-from solu_model.files import written_aside
+from solu_model.files import printable, written_aside
 from solu_model.loading.checkpoints import load_checkpoint, load_tokenizer
 from solu_model.model import SoluForCausalLM
-from solu_model.text.documents import corpus_bytes, read_documents
+from solu_model.text.corpus.identity import corpus_differences, identify_corpus
+from solu_model.text.documents import (
+    DEFAULT_OPTIONS,
+    CorpusOptions,
+    check_corpus,
+    corpus_bytes,
+    corpus_names,
+    is_local,
+    read_documents,
+)
 from solu_model.text.token_file import TokenFile, write_token_file
 from solu_model.text.tokenizer import tokenizer_hash, train_tokenizer
 from solu_model.training.batches import Batches
 from solu_model.training.held_out import held_out_losses, held_out_sample
-from solu_model.training.identity import LengthChange, claim, corpus_names, recorded_tokens
+from solu_model.training.identity import LengthChange, claim, recorded_tokens
 from solu_model.training.loop import run_steps
 from solu_model.training.memory import keep_freed_memory
 from solu_model.training.metrics import RunMetrics, read_metrics
@@ -66,6 +75,7 @@ def train(
     data: Sequence[str | Path],
     out: Path,
     *,
+    text: CorpusOptions = DEFAULT_OPTIONS,
     tokenizer: str | Path | None = None,
     packed: Path | None = None,
     init_from: Path | None = None,
@@ -83,30 +93,38 @@ def train(
         data: corpus paths, see `solu_model.text.documents`.
         out: the run's folder, to which the weights are written in bf16. A folder of a run with another
             configuration or recipe is refused.
+        text: the part of `data` that is text.
         tokenizer: a tokenizer to use in place of one learned from the data, see `load_tokenizer`.
         packed: the `tokens/` folder of another run with the same data and tokenizer, read where it is.
         init_from: a checkpoint whose weights the run begins with; its tokenizer is then the default.
-        held_out: corpus paths to measure the held-out loss on during training, see `held_out`.
+        held_out: corpus paths to measure the held-out loss on during training, see `held_out`. Of a data set
+            with splits, `validation` is read, or `test`.
         change: make the run in `out` longer or shorter, see `LengthChange`.
         layout: how the processes that `torchrun` started share the work; None: all are replicas.
         progress: draw progress bars.
         tensorboard: write the metrics for TensorBoard too, into `out/tensorboard`.
 
     Raises:
-        TrainingError: `out` holds another run, the data is too small for a step, the number of processes does
-            not fit the layout, the initial weights do not fit, the loss became NaN or infinite, or a
-            checkpoint cannot be written.
+        CorpusError: the text cannot be read.
+        TrainingError: `out` holds another run, its tokens were packed from other text, the data is too small
+            for a step, the number of processes does not fit the layout, the initial weights do not fit, the
+            loss became NaN or infinite, or a checkpoint cannot be written.
         Stopped: SIGTERM or SIGINT was received; the run was saved, and the same call resumes it.
     """
     layout = layout or Layout()
     layout.check(config.n_mlp_blocks)
     keep_freed_memory()
     with processes(layout) as group, _held(out) if group.is_first else nullcontext():
+        held_out_text = replace(text, split=None, preferred=("validation", "test", "train"))
 
         def prepare() -> None:
-            claim(out, config, recipe, data, init_from, change)
-            vocabulary = _tokenizer(out, config, recipe, data, tokenizer or init_from)
-            _token_file(out, vocabulary, data, packed, progress=progress)
+            if packed is None and not (out / "tokens").is_dir():
+                check_corpus(data, text)
+            if held_out:
+                check_corpus(held_out, held_out_text)
+            claim(out, config, recipe, data, init_from, change, text)
+            vocabulary = _tokenizer(out, config, recipe, data, text, tokenizer or init_from)
+            _token_file(out, vocabulary, recipe, data, text, packed, progress=progress)
 
         _first_alone(group, prepare)
         tokens = TokenFile(out / "tokens")
@@ -123,7 +141,9 @@ def train(
         _warn_when_short(batches, recipe, config)
         spread(model, group)
         sample = (
-            held_out_sample(read_documents(held_out), load_tokenizer(out), config.n_ctx) if held_out else {}
+            held_out_sample(read_documents(held_out, held_out_text), load_tokenizer(out), config.n_ctx)
+            if held_out
+            else {}
         )
         metrics = RunMetrics(
             out / "metrics.jsonl", recipe, rows * config.n_ctx, batches, writes=group.is_first,
@@ -153,7 +173,7 @@ def train(
         metrics.close()
         weights = bf16_weights(model)
         if group.is_first:
-            _save_result(out, config, weights, recipe, data, tokens)
+            _save_result(out, config, weights, recipe, corpus_names(data, text), tokens)
         group.wait()
 
 
@@ -213,6 +233,7 @@ def _tokenizer(
     config: SoluConfig,
     recipe: Recipe,
     data: Sequence[str | Path],
+    text: CorpusOptions,
     given: str | Path | None,
 ) -> PreTrainedTokenizerFast:
     """Return the run's tokenizer: the one in the folder, the given one, or one trained on the data now."""
@@ -235,12 +256,18 @@ def _tokenizer(
         return tokenizer
     chance = random.Random(recipe.seed)
     # A share of a small corpus is too little to train on: take at least 20 MB, or all of it.
-    share = max(recipe.tokenizer_sample, _LEAST_SAMPLE / max(corpus_bytes(data) or _LEAST_SAMPLE, 1))
+    size = corpus_bytes(data, text)
+    share = 1.0 if size is None else max(recipe.tokenizer_sample, _LEAST_SAMPLE / max(size, 1))
 
     def sample() -> Iterator[str]:
-        for document in read_documents(data):
+        n_characters = 0
+        for document in read_documents(data, text):
             if chance.random() < share:
                 yield document.text
+                n_characters += len(document.text)
+            # A data set of a hub is not downloaded to its end, which may be far away.
+            if size is None and n_characters > _LEAST_SAMPLE:
+                return
 
     tokenizer = train_tokenizer(sample(), config.d_vocab)
     _save_tokenizer(tokenizer, out)
@@ -258,18 +285,32 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
 def _token_file(
     out: Path,
     tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
     data: Sequence[str | Path],
+    text: CorpusOptions,
     packed: Path | None,
     *,
     progress: bool,
 ) -> None:
-    """Make `tokens/` if it is missing: a link to `packed`, or the data packed now."""
+    """Make `tokens/` if it is missing: a link to `packed`, or the data packed now.
+
+    Of data sets of a hub, as much is packed as the run needs.
+
+    Raises:
+        TrainingError: the tokens there are of other text, or of another tokenizer.
+    """
     folder, expected = out / "tokens", tokenizer_hash(tokenizer)
     if folder.is_dir() and TokenFile(folder).meta.tokenizer == expected:
+        _check_text(TokenFile(folder), data, text)
         return
     if packed is None:
-        write_token_file(read_documents(data), tokenizer, folder, progress=progress)
+        needed = recipe.n_tokens + recipe.batch_tokens if corpus_bytes(data, text) is None else None
+        write_token_file(
+            read_documents(data, text), tokenizer, folder, corpus=identify_corpus(data, text),
+            max_tokens=needed, progress=progress,
+        )  # fmt: skip
         return
+    _check_text(TokenFile(packed), data, text)
     if TokenFile(packed).meta.tokenizer != expected:
         raise TrainingError(
             f"{packed} was packed with another tokenizer than {out}/tokenizer.json: give that "
@@ -277,6 +318,26 @@ def _token_file(
         )
     with written_aside(folder) as aside:
         aside.symlink_to(packed.resolve(), target_is_directory=True)
+
+
+def _check_text(tokens: TokenFile, data: Sequence[str | Path], text: CorpusOptions) -> None:
+    """Raise TrainingError if tokens were packed from other text than the data is now."""
+    then = tokens.corpus()
+    if then is None:
+        _log.warning(
+            "%s does not say what text it was packed from, since an earlier version wrote it: it is not "
+            "compared with --data",
+            tokens.path,
+        )
+        return
+    if absent := [path for path in data if not is_local(path) and printable(path) not in then.data_sets]:
+        _log.warning("%s is not compared with --data: %s is not here", tokens.path, printable(absent[0]))
+        return
+    if differing := corpus_differences(then, identify_corpus(data, text, then)):
+        raise TrainingError(
+            f"{tokens.path} was packed from other text than --data holds now: {differing}. Give the text as "
+            "it was, or train in another --out without --packed"
+        )
 
 
 def _warn_when_short(batches: Batches, recipe: Recipe, config: SoluConfig) -> None:
@@ -291,7 +352,7 @@ def _save_result(
     config: SoluConfig,
     weights: dict[str, Tensor],
     recipe: Recipe,
-    data: Sequence[str | Path],
+    data: list[str],
     tokens: TokenFile,
 ) -> None:
     """Write the weights in bf16, the configuration, the training curve and a record of the run."""
@@ -305,7 +366,7 @@ def _save_result(
         "recipe": asdict(recipe),
         "steps": recipe.n_steps(),
         "tokens": recipe.n_steps() * recipe.batch_tokens,
-        "data": corpus_names(data),
+        "data": data,
         "data_tokens": tokens.meta.n_tokens,
         "data_documents": tokens.meta.n_documents,
         "data_bytes": tokens.meta.n_bytes,

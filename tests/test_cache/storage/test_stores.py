@@ -177,3 +177,13 @@ def test_a_local_path_is_used_as_it_is(tmp_path):
         with stores.staged(place) as local, stores.local_copy(place) as same:
             assert local == same == tmp_path / "c"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a::b", "run[1]", "a*", "with space"])
+def test_a_local_path_is_no_address_and_no_pattern(tmp_path, name):
+    (tmp_path / "a").mkdir()
+    stores.write(tmp_path / name / "x", b"content")
+    assert stores.read(str(tmp_path / name / "x")) == b"content"
+    assert stores.list_names(tmp_path / name) == {"x"}
+    stores.remove(tmp_path / name / "x")
+    assert stores.list_names(tmp_path / name) == set()

@@ -194,7 +194,7 @@ def test_only_text_that_is_there_is_read(text: str, expected: str) -> None:
 
 
 def test_a_folder_needs_text(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="contains no text"):
+    with pytest.raises(BuildError, match="holds no text"):
         check_text_path(str(tmp_path))
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.txt").write_text("x")
