@@ -100,12 +100,17 @@ def run_steps(
     done, losses = 0, list[float]()
     if (path := last_checkpoint(checkpoints)) is not None:
         done, losses = load_checkpoint(path, model, optimizers)
+    if done > recipe.n_steps():
+        raise TrainingError(
+            f"{path} is of step {done}, but the run has {recipe.n_steps()} steps: give the --tokens and "
+            "--batch that it was started with, or another --out"
+        )
     begin(done)
     model.train()
     if recipe.compile:
         model.compile()
     n_steps, stable = recipe.n_steps(), recipe.decay_from() if recipe.schedule == "wsd" else 0
-    saved = time.monotonic()
+    log_steps, saved = recipe.log_steps(), time.monotonic()
     with _stop_signals() as received:
         for step, tokens in enumerate(batches.steps(done, n_steps, processes.device), start=done + 1):
             rate = recipe.learning_rate_at(step - 1)
@@ -124,7 +129,7 @@ def run_steps(
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             tick(step)
-            if recipe.log_every and (step % recipe.log_every == 0 or step == n_steps):
+            if step % log_steps == 0 or step == n_steps:
                 mean = torch.tensor(losses, device=processes.device).mean()
                 log(step, processes.mean(mean), float(norm), rate)
                 losses.clear()
