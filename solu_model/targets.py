@@ -1,8 +1,8 @@
 """Places that commands write to: refused before the work if they hold something that would be lost."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 _SHOWN = 200  # characters of a path that is too long for a file system
 
@@ -27,6 +27,8 @@ def check_target(target: Path, kind: str, is_ours: Callable[[Path], bool] | None
         TargetError: something else is there, or the folder cannot be written to.
     """
     try:
+        if "\0" in str(target):  # pathlib calls such a path missing
+            raise ValueError("embedded null byte")
         if _is_taken(target) and not (is_ours is not None and is_ours(target)):
             holds = f"holds no {kind}" if is_ours is not None else "is not empty"
             raise TargetError(
@@ -54,5 +56,10 @@ def _check_access(target: Path) -> None:
     folder = path if path.is_dir() else next(p for p in path.parents if p.exists())
     if not folder.is_dir():
         raise TargetError(f"{target} cannot be written, since {folder} is a file: give another place")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise TargetError(f"{target} cannot be written, since {folder} is read-only: give another place")
+    try:  # rights alone do not tell: a disk may be read-only, and root may write anywhere else
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise TargetError(
+            f"{target} cannot be written, since nothing can be created in {folder} ({error.strerror}): give "
+            "another place, or change its mode"
+        ) from error

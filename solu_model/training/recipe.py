@@ -14,7 +14,7 @@ OptimizerName = Literal["adamw", "muon"]
 
 _WARMUP_STEPS = 200
 _WARMUP_SHARE = 5  # a warm-up takes at most one step in so many, if its length is not given
-_LEAST_ROWS = 20
+_LEAST_ROWS = 10
 
 _BOUNDS: dict[str, tuple[int, float]] = {
     "n_tokens": (1, math.inf),
