@@ -31,7 +31,7 @@ def test_everything_else_is_refused_and_stays(tmp_path: Path) -> None:
             check_target(tmp_path / name, "note", is_note)
     with pytest.raises(TargetError, match="exists and holds no note"):
         check_target(tmp_path / "pipe", "note", is_note)
-    with pytest.raises(TargetError, match="exists and is not empty"):
+    with pytest.raises(TargetError, match="exists and is not an empty folder"):
         check_target(tmp_path / "folder", "note")
     assert (tmp_path / "other").read_text() == "other"
 
@@ -45,7 +45,5 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_that_is_read_only_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        TargetError, match=r"cannot be written, since nothing can be created in /proc/self/ns"
-    ):
+    with pytest.raises(TargetError, match="since nothing can be created in /proc/self/ns"):
         check_target(Path("/proc/self/ns/here"), "note")

@@ -268,7 +268,13 @@ def test_models_that_cannot_be_trained_are_refused_at_once(corpus, tmp_path, siz
 
 def test_too_little_text_is_refused(tmp_path, corpus):
     with pytest.raises(TrainingError, match=r"fills .* rows of 16 tokens, but a step takes 6250"):
-        train(CONFIG, replace(RECIPE, batch_tokens=100_000), [corpus], tmp_path / "run", progress=False)
+        train(
+            CONFIG,
+            replace(RECIPE, n_tokens=10**6, batch_tokens=100_000),
+            [corpus],
+            tmp_path / "run",
+            progress=False,
+        )
 
 
 def test_a_loss_that_is_no_number_says_where_it_came_from(tmp_path, corpus):
@@ -375,7 +381,7 @@ def test_a_full_disk_is_said_wherever_it_happens(run, corpus, tmp_path, monkeypa
     for module in ("run", "snapshots"):
         monkeypatch.setattr(f"solu_model.training.{module}.written_aside", full)
     monkeypatch.setattr("solu_model.text.token_file.written_aside", full)
-    with pytest.raises(TrainingError, match="cannot be written .*No space left.*: it resumes from the last"):
+    with pytest.raises(TrainingError, match=r"cannot be written .*No space left.*: it resumes from the last"):
         train(CONFIG, RECIPE, [corpus], out, progress=False)
     monkeypatch.undo()
     assert last_checkpoint(out / "checkpoints").name == "step-000000040"
