@@ -33,6 +33,8 @@ _OUTPUT_SHOWN = 2_000  # characters at the end of a build's output
 _MAX_ENTRIES = 50_000  # of a folder, searched for text before it is refused
 _LOCK_TRIES = 5  # `_is_locked` takes the lock for a moment
 
+_START_TOLERANCE = 60  # seconds between the start of a build's process and that in `job.json`
+
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
@@ -238,6 +240,10 @@ def _locked(folder: Path) -> Iterator[int]:
                 if not again:
                     raise BuildError("a build of this model is running: wait for it, or stop it") from error
                 time.sleep(0.02)
+            except OSError as error:  # file systems of clusters often have no locks
+                if _is_alive(folder):
+                    raise BuildError("a build of this model is running: wait for it, or stop it") from error
+                break
         yield lock
     finally:
         os.close(lock)
@@ -252,8 +258,22 @@ def _is_locked(folder: Path) -> bool:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # a disk without locks
+        return _is_alive(folder)
     finally:
         os.close(lock)
+    return False
+
+
+def _is_alive(folder: Path) -> bool:
+    """Return True if the process of the last build lives: less certain than a lock, for disks without."""
+    request = _read(folder / "job.json", BuildRequest)
+    with suppress(psutil.Error):
+        if request is not None:
+            process = psutil.Process(request.pid)
+            # Its id may have been given to another process.
+            is_same = abs(process.create_time() - request.started) < _START_TOLERANCE
+            return is_same and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 

@@ -46,6 +46,10 @@ def evaluate(
     """Measure a model's loss on text, per token and per byte, or run the paper's tasks on it (--tasks)."""
     if (tasks is None) == (data is None):
         raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
+    others = {"--sets": sets, "--items": items} if data is not None else {"--max-documents": max_documents}
+    if unused := [name for name, value in others.items() if value is not None]:
+        kind = "--data" if data is not None else "--tasks"
+        raise typer.BadParameter(f"has no effect with {kind}: leave it out", param_hint=unused[0])
     if data is not None:
         _evaluate_text(model, data, tokenizer_path, max_documents, out)
     elif sets is None:

@@ -1,6 +1,9 @@
 """The steps of a run: forward, backward, clip, update; on one process or many."""
 
+import getpass
 import math
+import os
+import shutil
 import signal
 import threading
 import time
@@ -143,6 +146,23 @@ def run_steps(
                     f"stopped after step {step} of {n_steps}, which is saved in {checkpoints}: "
                     "the same command resumes from it"
                 )
+
+
+def check_compiler() -> None:
+    """Refuse `compile` on a machine without a C++ compiler; give torch a folder for its compiled code.
+
+    Raises:
+        TrainingError: there is no compiler.
+    """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++")):
+        raise TrainingError(
+            "--compile needs a C++ compiler, but neither g++ nor clang++ is installed: install one, or leave "
+            "--compile out"
+        )
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # containers run with ids that have no name, of which torch makes a folder's
+        os.environ["USER"] = f"uid-{os.getuid()}"
 
 
 @contextmanager

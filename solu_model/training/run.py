@@ -44,7 +44,7 @@ from solu_model.text.tokenizer import tokenizer_hash, train_tokenizer
 from solu_model.training.batches import Batches
 from solu_model.training.held_out import held_out_losses, held_out_sample
 from solu_model.training.identity import LengthChange, claim, corpus_names, holds_run, recorded_recipe
-from solu_model.training.loop import run_steps
+from solu_model.training.loop import check_compiler, run_steps
 from solu_model.training.memory import check_memory, keep_freed_memory
 from solu_model.training.metrics import RunMetrics, board_writer, read_metrics
 from solu_model.training.processes import Layout, Processes, processes
@@ -108,6 +108,8 @@ def train(
         raise TrainingError(f"n_ctx must be at least 2, the BOS and a token to predict, got {config.n_ctx}")
     recipe = recipe.of_whole_rows(config.n_ctx)
     check_memory(config)
+    if recipe.compile:
+        check_compiler()
     keep_freed_memory()
     with (
         processes(layout) as group,
@@ -120,6 +122,8 @@ def train(
                 board_writer(out / "tensorboard")
             for path in held_out:  # hours of packing may come before it is read
                 next(read_documents([path]))
+            if packed is not None:
+                TokenFile(packed)
             if init_from is not None:
                 _check_weights(init_from, config)
             claim(out, config, recipe, data, init_from, change)

@@ -64,9 +64,8 @@ def _folder(package: Path) -> Path | None:
     from numba.misc.appdirs import AppDirs
 
     named = os.environ.get("NUMBA_CACHE_DIR")
-    places = [Path(named)] if named else []
-    # numba's own order: the package, then the account's folder.
-    for folder in places or [package / "__pycache__", Path(AppDirs("numba", appauthor=False).user_cache_dir)]:
+    account = Path(AppDirs("numba", appauthor=False).user_cache_dir)
+    for folder in [*([Path(named)] if named else []), package / "__pycache__", account]:  # numba's own order
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

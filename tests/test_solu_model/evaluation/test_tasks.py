@@ -262,7 +262,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_before_the_work(
     answered: list[list[str]], sets: Path, tmp_path: Path
 ) -> None:
     for model in (tmp_path, tmp_path / "nothing", tmp_path / "model.safetensors"):
-        with pytest.raises(ValueError, match="config.json|not a folder"):
+        with pytest.raises(ValueError, match=r"config\.json|not a folder"):
             run_tasks(model, find_tasks(sets), state=tmp_path / "state")
     assert answered == []
     assert not (tmp_path / "state").exists()
