@@ -33,8 +33,6 @@ _OUTPUT_SHOWN = 2_000  # characters at the end of a build's output
 _MAX_ENTRIES = 50_000  # of a folder, searched for text before it is refused
 _LOCK_TRIES = 5  # `_is_locked` takes the lock for a moment
 
-_START_TOLERANCE = 60  # seconds between the start of a build's process and that in `job.json`
-
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
@@ -271,8 +269,8 @@ def _is_alive(folder: Path) -> bool:
     with suppress(psutil.Error):
         if request is not None:
             process = psutil.Process(request.pid)
-            # Its id may have been given to another process.
-            is_same = abs(process.create_time() - request.started) < _START_TOLERANCE
+            # Its id may have been given to another process, which does not name the model.
+            is_same = str(folder.parent.resolve()) in process.cmdline()
             return is_same and process.status() != psutil.STATUS_ZOMBIE
     return False
 

@@ -103,16 +103,18 @@ def test_on_a_disk_without_locks_the_process_tells(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     folder = jobs._folder(model)
     folder.mkdir()
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    command = [sys.executable, "-c", "input()", "--model", str(model.resolve())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
     request = jobs.BuildRequest(data=corpus, sample=1, started=time.time(), pid=process.pid)
     (folder / "job.json").write_text(request.model_dump_json())
+    (folder / "lock").touch()
     assert last_build(model).state == "running"
     for change in (lambda: start_build(model, corpus, 1.0), lambda: discard_build(model)):
         with pytest.raises(BuildError, match="is running"):
             change()
     process.communicate(b"")
     assert last_build(model).state == "failed"
-    other = request.model_copy(update={"pid": os.getpid(), "started": time.time() - 1e6})
+    other = request.model_copy(update={"pid": os.getpid()})
     (folder / "job.json").write_text(other.model_dump_json())
     assert last_build(model).state == "failed", "the id belongs to another process now"
     discard_build(model)
