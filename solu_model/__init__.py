@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from solu_model.activation import backend_name, exp_ln, exp_unit, solu, solu_ln
     from solu_model.config import SoluConfig
-    from solu_model.evaluation.held_out_loss import Loss, evaluate
+    from solu_model.evaluation.held_out_loss import evaluate
+    from solu_model.evaluation.losses import Loss, Losses
     from solu_model.loading.adapters import adapt, load_neuron_model
     from solu_model.loading.checkpoints import (
         CheckpointError,
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 _NAMES_BY_MODULE = {
     "activation": ("backend_name", "exp_ln", "exp_unit", "solu", "solu_ln"),
     "config": ("SoluConfig",),
-    "evaluation.held_out_loss": ("Loss", "evaluate"),
+    "evaluation.held_out_loss": ("evaluate",),
+    "evaluation.losses": ("Loss", "Losses"),
     "loading.adapters": ("adapt", "load_neuron_model"),
     "loading.checkpoints": (
         "CheckpointError",
@@ -84,6 +86,7 @@ __all__ = [
     "CorpusOptions",
     "Document",
     "Loss",
+    "Losses",
     "NeuronModel",
     "OutputPath",
     "Piece",

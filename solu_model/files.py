@@ -140,8 +140,10 @@ def weights_hash(folder: Path) -> str:
     """Return the SHA-256 that identifies a checkpoint's weights, as hex digits.
 
     It is the hash of `model.safetensors` if that exists, otherwise the hash of a list of the names and
-    hashes of all weights files in the folder, in name order.
+    hashes of all weights files in the folder, in name order. A weights file is named by its own hash.
     """
+    if folder.is_file():
+        return sha256_of(folder)
     single = folder / "model.safetensors"
     if single.is_file():
         return sha256_of(single)

@@ -19,9 +19,10 @@ from cache.building.workers import DocumentWorkers
 from cache.format.schema import CacheError, Manifest
 from cache.shards.corpus import Corpus, CorpusPart
 from cache.shards.settings import Settings
-from cache.shards.shard_file import load_state, save_state
+from cache.shards.shard_file import check_same_shard, load_state, save_state
 from cache.shards.state import BuildState
-from cache.storage.disk import NotWritten, check_target
+from cache.storage.disk import NotWritten
+from cache.storage.targets import check_cache_target, check_shard_target
 from cache.writing.cache_folder import write_cache
 from solu_model.files import remove
 from solu_model.text.documents import check_corpus
@@ -71,7 +72,7 @@ def build_cache(
         NotWritten: the disk is full. An older cache stays, and so does the state if there is room for it.
     """
     options = options or Options()
-    check_target(out)  # first, since the model may take minutes to load
+    check_cache_target(out)  # first, since the model may take minutes to load
     check_corpus(data, options.text)
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = _state_file(out)
@@ -100,13 +101,15 @@ def build_shard(
 ) -> BuildState:
     """Run a model over one part of a corpus, and write the state file that `solu cache merge` takes.
 
-    Arguments and errors are those of `build_cache`.
+    Arguments and errors are those of `build_cache`; `out` may be the same shard of an earlier build.
     """
     options = options or Options()
+    check_shard_target(out)
     check_corpus(data, options.text)
     engine = Engine(model_path, options, tokenizer_path=tokenizer_path)
     saved = _state_file(out)
     corpus = Corpus(data, options.sample, options.seed, part, options.text)
+    check_same_shard(out, engine.settings, corpus.names, part)
     state = read_corpus(engine, corpus, saved, progress=progress)
     save_state(state, out)
     remove(saved)  # last: a kill between the two costs nothing

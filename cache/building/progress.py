@@ -11,9 +11,23 @@ from tqdm import tqdm
 
 from cache.shards.corpus import Corpus
 from solu_model.files import written_aside
+from solu_model.targets import check_target
 from solu_model.text.documents import corpus_bytes
 
 _SECONDS_PER_REPORT = 0.5
+
+
+def check_report_target(report: Path) -> None:
+    """Raise TargetError if there is something else than a build's report at `report`."""
+    check_target(report, "report of a build's progress", _is_report)
+
+
+def _is_report(file: Path) -> bool:
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"stage", "n_tokens", "seconds_left"} <= values.keys()
 
 
 class Progress:

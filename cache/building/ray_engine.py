@@ -36,6 +36,7 @@ from cache.shards.corpus import Corpus, CorpusPart
 from cache.shards.settings import Settings
 from cache.shards.shard_file import load_merged, save_state
 from cache.storage import stores
+from cache.storage.targets import check_cache_target
 from solu_model.files import remove
 from solu_model.loading.checkpoints import load_tokenizer
 from solu_model.text.documents import check_corpus, corpus_bytes
@@ -108,6 +109,7 @@ def build_on_ray(
         CacheError: Ray is not installed; the cluster is not reached or too small; a worker lacks a file, or
             died again and again; `OUT.shards` belongs to another build.
     """
+    check_cache_target(out)
     ray = import_ray()
     with connected(ray, address):
         options = with_resources(ray, options or Options())

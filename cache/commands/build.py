@@ -104,8 +104,10 @@ def build(
     """
     from cache.building.build import build_cache, build_shard
     from cache.building.engine import Options
+    from cache.building.progress import check_report_target
     from cache.statistics.example_lists import Window
     from cache.storage.stores import local_path, staged
+    from cache.storage.targets import check_cache_target, check_shard_target
 
     if engine == "ray" and shard is not None:
         raise typer.BadParameter("a cluster builds all shards; leave --shard out", param_hint="--shard")
@@ -117,6 +119,9 @@ def build(
         raise typer.BadParameter(
             "--address and --shards belong to --engine ray; add it", param_hint="--engine"
         )
+    (check_cache_target if shard is None else check_shard_target)(out)
+    if progress_file is not None:
+        check_report_target(progress_file)
     options = Options(
         sample=sample,
         seed=seed,
@@ -177,8 +182,10 @@ def merge(
     from cache.building.build import write_complete_state
     from cache.shards.shard_file import load_merged
     from cache.storage.stores import staged
+    from cache.storage.targets import check_cache_target
     from solu_model.loading.checkpoints import load_tokenizer
 
+    check_cache_target(out)
     state = load_merged(shards)
     with staged(out) as folder:
         corpus = write_complete_state(state, load_tokenizer(tokenizer or model), folder).corpus

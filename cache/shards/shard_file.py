@@ -1,15 +1,17 @@
 """Files of states: shards, and the saved states of interrupted builds. Equal states give equal files."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
 from cache.format.schema import CacheError, Provenance
-from cache.shards.corpus import ContextSample, corpus_digest
+from cache.shards.corpus import ContextSample, CorpusPart, corpus_digest
 from cache.shards.settings import Settings
 from cache.shards.state import BuildState, SourceTally, merged
 from cache.statistics.hook import HookStatistics
@@ -17,6 +19,8 @@ from cache.storage.sealed import load_sealed, save_sealed
 from cache.storage.stores import Location, local_copy
 
 STATE_VERSION = 2
+
+_SHOWN = 300  # characters of the difference between two builds
 
 
 def save_state(state: BuildState, file: Path) -> None:
@@ -93,6 +97,42 @@ def load_state(file: Path) -> BuildState:
             f"{file} is not a state that a build can resume from ({error}): remove it and build again"
         ) from error
     return state
+
+
+def check_same_shard(out: Path, settings: Settings, names: Sequence[str], part: CorpusPart) -> None:
+    """Raise CacheError if there is the shard of another build, or of another part of the text, at `out`.
+
+    Args:
+        out: file of the shard.
+        settings: of the build.
+        names: of the corpus.
+        part: the part of it that the shard is of.
+    """
+    record = _record(out)
+    if record is None:
+        return
+    try:
+        differing = Settings.model_validate(record["settings"]).difference(settings)
+        parts = record["parts"]
+    except (ValidationError, KeyError):
+        return  # of an older version, which no merge takes
+    if not differing and parts != {json.dumps([list(names), part.n]): [part.k]}:
+        differing = f"it is not part {part.k}/{part.n} of {', '.join(names)}"
+    if differing:
+        raise CacheError(
+            f"{out} holds another shard, which would be replaced ({differing[:_SHOWN]}). Give another place "
+            "for this one, or remove it first"
+        )
+
+
+def _record(file: Path) -> dict[str, Any] | None:
+    """Read the record of a state without its arrays; None if the file holds no state."""
+    try:
+        with safe_open(file, framework="np") as tensors:
+            record = json.loads(tensors.get_tensor("record").tobytes())
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def load_merged(shards: Iterable[Location]) -> BuildState:

@@ -2,9 +2,13 @@
 
 numba's cache on disk compares the date of a function's own file alone. After a change of a constant or a
 function that a loop imports from another file, save the loop's file too (the tests notice if you do not).
-The cache also names the classes of arguments: see `accumulator.PreparedContext`.
+The cache also names the classes of arguments: see `accumulator.PreparedContext`. Where no folder can be
+written to, every process compiles the loops for itself, in memory.
 """
 
+import logging
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -16,8 +20,35 @@ from numba.extending import intrinsic
 
 _PAGE, _LINE = 4096, 64  # bytes
 
-compiled = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy")
-inlined = numba.njit(nogil=True, cache=True, boundscheck=False, error_model="numpy", inline="always")
+_WARNED = "SOLU_COMPILED_IN_MEMORY"
+"""Environment variable that a process and its children share, so that a command warns once. The activation's
+kernels warn by it too (`solu_model.activation.cpu.compiled_cache`), which this package does not import."""
+
+_log = logging.getLogger(__name__)
+
+
+def _decorator(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return numba's decorator with these options and a cache on disk, if there can be one."""
+
+    def compile_function(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # numba finds no folder that it can write to
+            if _WARNED not in os.environ:
+                os.environ[_WARNED] = "1"
+                _log.warning("%s", _NO_FOLDER)
+            return numba.njit(**options)(function)
+
+    return compile_function
+
+
+_NO_FOLDER = (
+    "no folder for compiled code can be written to: every process compiles for itself, which takes about a "
+    "minute. Set NUMBA_CACHE_DIR to a folder of your own to keep it"
+)
+
+compiled = _decorator(nogil=True, boundscheck=False, error_model="numpy")
+inlined = _decorator(nogil=True, boundscheck=False, error_model="numpy", inline="always")
 
 trailing_zeros: Any = numbers.trailing_zeros
 """Count the bits of an integer below its lowest set one; for compiled code."""

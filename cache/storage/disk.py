@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from cache.format.schema import MANIFEST, CacheError
+from cache.format.schema import CacheError
 from solu_model.files import written_aside
 
 
@@ -37,17 +37,6 @@ def atomic_write(target: Path, n_bytes: int | None = None) -> Iterator[Path]:
             f"{target} cannot be written ({error}). {needed}{_free(target)}. Make room there or name another "
             "place, then run the same command again"
         ) from error
-
-
-def check_target(out: Path) -> None:
-    """Raise CacheError if there is something else than a cache at `out`, which a cache would replace."""
-    if (out.exists() or out.is_symlink()) and not (out / MANIFEST).is_file():
-        if out.is_dir() and not any(out.iterdir()):
-            return
-        raise CacheError(
-            f"{out} exists and holds no neuron cache: it would be replaced. Name a folder for the cache "
-            f"alone, such as {out / 'neurons'}"
-        )
 
 
 def _free(target: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from cache.format.schema import EXAMPLES, MANIFEST, PROFILES, CacheError
 from solu_model import files
@@ -111,6 +111,24 @@ def read(file: Location) -> bytes | None:
         except FileNotFoundError:
             return None
         return content
+
+
+def kind_of(location: Location) -> Literal["file", "folder", "nothing"]:
+    """Return the kind of what is at a location."""
+    store, root = _store(location)
+    with _store_errors(f"cannot read {location}"):
+        store.invalidate_cache()
+        if store.isfile(root):
+            return "file"
+        return "folder" if store.exists(root) else "nothing"
+
+
+def read_start(file: Location, n_bytes: int) -> bytes:
+    """Return the first bytes of a file; fewer if it is shorter."""
+    store, root = _store(file)
+    with _store_errors(f"cannot read {file}"):
+        start: bytes = store.cat_file(root, 0, n_bytes)
+        return start
 
 
 def write(file: Location, content: bytes) -> None:

@@ -13,7 +13,8 @@ from cache.format.schema import Manifest
 from cache.shards.state import BuildState
 from cache.statistics import token_totals
 from cache.storage.checksums import write_checksums
-from cache.storage.disk import atomic_write, check_target
+from cache.storage.disk import atomic_write
+from cache.storage.targets import check_cache_target
 from cache.writing.rows import BEST, Columns, example_rows, neuron_rows
 
 COMPRESSION: dict[str, Any] = {
@@ -47,7 +48,7 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
         CacheError: `out` exists and is not a cache.
         NotWritten: the disk is full.
     """
-    check_target(out)
+    check_cache_target(out)
     state.canonicalize()
     manifest = state.manifest()
     # Nothing here depends on time or machine: equal states give equal bytes.

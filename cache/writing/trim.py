@@ -23,7 +23,8 @@ from cache.format.schema import CacheError, Manifest
 from cache.reader import NeuronCache
 from cache.statistics.example_lists import Window
 from cache.storage.checksums import damaged_files, write_checksums
-from cache.storage.disk import atomic_write, check_target
+from cache.storage.disk import atomic_write
+from cache.storage.targets import check_cache_target
 from cache.writing.cache_folder import COMPRESSION, NEURONS_IN_GROUP, small_groups
 from cache.writing.contexts import contexts_of, write_contexts
 
@@ -65,7 +66,7 @@ def trim(source: Path, out: Path, sizes: Sizes, *, progress: bool = True) -> Man
     own, target = source.resolve(), out.resolve()
     if own != target and (own in target.parents or target in own.parents):
         raise CacheError(f"{out} is inside {source} or contains it: name a folder beside it, or the same one")
-    check_target(out)
+    check_cache_target(out)
     if cache.manifest.version != schema.VERSION:
         raise CacheError(
             f"{source} is of version {cache.manifest.version}, expected {schema.VERSION}: build it again"

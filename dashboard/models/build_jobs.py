@@ -238,6 +238,10 @@ def _locked(folder: Path) -> Iterator[int]:
                 if not again:
                     raise BuildError("a build of this model is running: wait for it, or stop it") from error
                 time.sleep(0.02)
+            except OSError as error:  # file systems of clusters often have no locks
+                if _is_alive(folder):
+                    raise BuildError("a build of this model is running: wait for it, or stop it") from error
+                break
         yield lock
     finally:
         os.close(lock)
@@ -252,8 +256,22 @@ def _is_locked(folder: Path) -> bool:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # a disk without locks
+        return _is_alive(folder)
     finally:
         os.close(lock)
+    return False
+
+
+def _is_alive(folder: Path) -> bool:
+    """Return True if the process of the last build lives: less certain than a lock, for disks without."""
+    request = _read(folder / "job.json", BuildRequest)
+    with suppress(psutil.Error):
+        if request is not None:
+            process = psutil.Process(request.pid)
+            # Its id may have been given to another process, which does not name the model.
+            is_same = str(folder.parent.resolve()) in process.cmdline()
+            return is_same and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 

@@ -8,7 +8,11 @@ import streamlit as st
 
 from dashboard.shared.catalog import ModelFolder, bits_per_byte
 from dashboard.shared.place import Stamp, stamp_of
+from solu_model.evaluation.losses import losses_by_source
 from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
+
+_SOURCE_NAMES = {"": "no source", "all": "'all'"}
+"""Names that are shown for sources whose own name is empty, or that of all text together."""
 
 
 def loss_curve(model: ModelFolder) -> pd.DataFrame | None:
@@ -32,7 +36,9 @@ def _loss_curve(path: str, stamp: Stamp) -> pd.DataFrame | None:  # noqa: ARG001
 
 def source_losses(model: ModelFolder) -> dict[str, float]:
     """Return losses in bits per byte on held-out text, by source and for `all`; empty if not measured."""
-    losses = {source: bits_per_byte(entry) for source, entry in model.evaluation.items()}
+    by_source = losses_by_source(model.evaluation)
+    losses = {_SOURCE_NAMES.get(s, s): bits_per_byte(entry) for s, entry in by_source.items()}
+    losses["all"] = bits_per_byte(model.evaluation.get("all"))
     return {source: value for source, value in losses.items() if value is not None}
 
 

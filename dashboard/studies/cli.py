@@ -72,7 +72,10 @@ def create(
     from dashboard.studies.plan.design import digest, new_design
     from dashboard.studies.plan.sampling import draw, require_same_text, side_of
     from solu_model.files import written_aside
+    from solu_model.targets import check_target
 
+    if out is not None:  # first, and never over another study's pre-registration
+        check_target(out, "pre-registration")
     console = Console(soft_wrap=True, highlight=False)
     opened = [_opened(named) for named in model]
     caches = [cache for _, cache, _ in opened]
@@ -138,10 +141,12 @@ def export(
     annotations: DatabaseOption = None,
 ) -> None:
     """Write the pre-registration and the ratings; after unblinding also the key and each rating's neuron."""
-    from dashboard.studies.storage.export import files
+    from dashboard.studies.storage.export import check_folder, files
     from solu_model.files import written_aside
 
-    for name, data in files(_store(annotations), study).items():
+    contents = files(_store(annotations), study)
+    check_folder(out, contents)
+    for name, data in contents.items():
         with written_aside(out / name) as aside:
             aside.write_bytes(data)
         typer.echo(str(out / name))

@@ -26,14 +26,16 @@ def convert(
     ] = False,
 ) -> None:
     """Write a checkpoint in another format: weights in float32, configuration, tokenizer."""
-    from solu_model.loading.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+    from safetensors import SafetensorError
+
+    from solu_model.loading.checkpoints import load_checkpoint, save_checkpoint
     from solu_model.loading.exponential_models import to_solu_ln as convert_exp_ln
     from solu_model.loading.transformerlens import save_transformerlens
+    from solu_model.targets import check_target
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
-            raise CheckpointError(f"{dst} exists and is not an empty folder: give a new folder")
+        check_target(dst, "checkpoint")
         model, loaded = load_checkpoint(src, tokenizer=tokenizer, tokens=tokens)
         if to_solu_ln:
             model = convert_exp_ln(model)
@@ -41,6 +43,11 @@ def convert(
         save(model, dst, loaded)
     except ValueError as error:
         typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except (OSError, SafetensorError) as error:  # safetensors wraps the OSError of its own writes
+        typer.echo(
+            f"Error: {dst} cannot be written ({error}): free some space, or give another place", err=True
+        )
         raise typer.Exit(1) from error
     config = model.config
     typer.echo(

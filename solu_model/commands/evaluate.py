@@ -1,12 +1,12 @@
 """The command `solu evaluate`: a model's loss on text, or its answers to tasks."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from solu_model.commands.options import (
     ColumnOption,
@@ -40,23 +40,34 @@ def evaluate(
         Path | None, typer.Option(help="Folder with the files of the tasks, for --tasks.")
     ] = None,
     tokenizer_path: TokenizerOption = None,
-    max_documents: Annotated[int | None, typer.Option(help="Stop after this many documents.")] = None,
-    items: Annotated[int | None, typer.Option(help="Run this many items of each task.", min=1)] = None,
+    max_documents: Annotated[
+        int | None, typer.Option(help="With --data: stop after this many documents.", min=1)
+    ] = None,
+    items: Annotated[
+        int | None, typer.Option(help="With --tasks: run this many items of each task.", min=1)
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the result as JSON. The dashboard reads tasks from MODEL/tasks.json."),
+        typer.Option(
+            help="Write the result as JSON. The dashboard reads MODEL/evaluation.json and MODEL/tasks.json. "
+            "Tasks that are done are kept in OUT.state, from which the same command goes on."
+        ),
     ] = None,
 ) -> None:
     """Measure a model's loss on text, per token and per byte, or run the paper's tasks on it (--tasks)."""
     if (tasks is None) == (data is None):
         raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
+    others = {"--sets": sets, "--items": items} if data is not None else {"--max-documents": max_documents}
+    if unused := [name for name, value in others.items() if value is not None]:
+        kind = "--data" if data is not None else "--tasks"
+        raise typer.BadParameter(f"has no effect with {kind}: leave it out", param_hint=unused[0])
     if data is not None:
         text = corpus_options(split, column, separator, revision)
         _evaluate_text(model, data, text, tokenizer_path, max_documents, out)
     elif sets is None:
         raise typer.BadParameter("expected the folder with the files of the tasks", param_hint="--sets")
     else:
-        _evaluate_tasks(Path(model), str(tasks), sets, tokenizer_path, items, out)
+        _evaluate_tasks(model, str(tasks), sets, tokenizer_path, items, out)
 
 
 def _evaluate_text(
@@ -68,45 +79,52 @@ def _evaluate_text(
     out: Path | None,
 ) -> None:
     from solu_model.evaluation.held_out_loss import evaluate as run
-    from solu_model.files import written_aside
+    from solu_model.evaluation.losses import holds_losses
     from solu_model.loading.checkpoints import load_with_tokenizer
+    from solu_model.targets import check_target
     from solu_model.text.documents import check_corpus, read_documents
 
+    if out is not None:
+        check_target(out, "losses of `solu evaluate --data`", holds_losses)
     check_corpus(data, text)
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
     losses = run(network, tokenizer, read_documents(data, text), max_documents=max_documents)
-    table = Table("source", "tokens", "nats per token", "bits per byte")
-    for source, loss in sorted(losses.items()):
-        table.add_row(
-            source or "all", f"{loss.n_tokens:,}", f"{loss.nats_per_token:.4f}", f"{loss.bits_per_byte:.4f}"
-        )
-    Console().print(table)
     if out is not None:
-        rows = {
-            source or "all": {
-                "n_tokens": loss.n_tokens,
-                "n_bytes": loss.n_bytes,
-                "nats_per_token": loss.nats_per_token,
-                "bits_per_byte": loss.bits_per_byte,
-            }
-            for source, loss in sorted(losses.items())
-        }
-        with written_aside(out) as aside:
-            aside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        losses.save(out)
+    table = Table("source", "tokens", "nats per token", "bits per byte")
+    rows = [(_shown(source), loss) for source, loss in sorted(losses.by_source.items())]
+    for name, loss in [*rows, (Text("all text", style="bold"), losses.total)]:
+        if loss is losses.total:
+            table.add_section()
+        table.add_row(name, f"{loss.n_tokens:,}", f"{loss.nats_per_token:.4f}", f"{loss.bits_per_byte:.4f}")
+    Console().print(table)
+
+
+def _shown(source: str) -> Text:
+    """Return the name of a source as it is printed: without markup or control characters."""
+    if not source:
+        return Text("no source", style="italic")
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in source))
 
 
 def _evaluate_tasks(
-    model: Path, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
+    model: str, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
 ) -> None:
-    from solu_model.evaluation.tasks import find_tasks, run_tasks
+    from solu_model.evaluation.tasks import find_tasks, holds_results, run_tasks
+    from solu_model.targets import check_target
 
+    if out is not None:
+        check_target(out, "results of `solu evaluate --tasks`", holds_results)
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
-    outcome = run_tasks(model, find_tasks(sets, wanted), tokenizer=tokenizer_path, limit=items)
+    state = None if out is None else out.with_name(out.name + ".state")
+    outcome = run_tasks(model, find_tasks(sets, wanted), tokenizer=tokenizer_path, limit=items, state=state)
+    if out is not None:
+        outcome.save(out)
+    if state is not None:
+        state.unlink(missing_ok=True)  # last: a kill before costs nothing
     table = Table("task", "metric", "correct", "chance", "items")
     for result in outcome.results:
         correct = f"{result.value:.1%} ± {1.96 * result.stderr:.1%}"
         chance = f"{result.chance:.1%}" if result.chance else ""
-        table.add_row(result.task, result.metric, correct, chance, f"{result.n_items:,}")
+        table.add_row(Text(result.task), result.metric, correct, chance, f"{result.n_items:,}")
     Console().print(table)
-    if out is not None:
-        outcome.save(out)

@@ -1,6 +1,5 @@
 """The command `solu train`: train a model, or resume, extend or decay a run."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -118,8 +117,9 @@ def train(
     On several processes: torchrun --nproc-per-node N --no-python solu train ...
     """
     from solu_model.config import ActFn
-    from solu_model.training import PRESETS, Layout, multiplies_bf16
+    from solu_model.training import PRESETS, Layout, TrainingError, multiplies_bf16
     from solu_model.training import train as run
+    from solu_model.training.processes import launched
 
     if preset not in PRESETS:
         raise typer.BadParameter(
@@ -150,7 +150,11 @@ def train(
         }
     if act_fn is not None and act_fn not in (names := get_args(ActFn)):
         raise typer.BadParameter(f"expected one of {', '.join(names)}, got {act_fn!r}", param_hint="--act-fn")
-    config = type(config).from_dict(config.to_dict() | {k: v for k, v in sizes.items() if v is not None})
+    try:
+        config = type(config).from_dict(config.to_dict() | {k: v for k, v in sizes.items() if v is not None})
+    except Exception as error:  # strict dataclasses raise their own family of errors, of several lines
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise TrainingError(f"there is no such model: {reason}. Give other sizes") from error
     given: dict[str, Any] = {
         "n_tokens": tokens if extend is None else extend,
         "seed": seed,
@@ -169,10 +173,13 @@ def train(
     run(
         config, recipe, data, out, text=corpus_options(split, column, separator, revision),
         tokenizer=tokenizer_path, packed=packed, init_from=init_from,
-        held_out=held_out or (), change="extend" if extend else "decay-now" if decay_now else None,
+        held_out=held_out or (),
+        change="extend" if extend is not None else "decay-now" if decay_now else None,
         layout=Layout(shard, tensor), tensorboard=tensorboard,
     )  # fmt: skip
-    if os.environ.get("RANK", "0") == "0":
-        Console().print(
-            f"trained: {out}. Next: [bold]solu cache build --model {out} --data ... --out {out}/neurons"
+    if launched()[0] == 0:
+        Console(highlight=False).print(
+            f"trained: {out}. Next: solu cache build --model {out} --data ... --out {out / 'neurons'}",
+            markup=False,
+            soft_wrap=True,
         )

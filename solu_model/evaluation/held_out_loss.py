@@ -1,9 +1,8 @@
 """Held-out loss of a model, by source, in nats per token and bits per byte."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from math import log
+from math import isfinite
 
 import numpy as np
 import torch
@@ -11,32 +10,17 @@ import torch.nn.functional as F
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from solu_model.evaluation.losses import Loss, Losses
 from solu_model.model import SoluForCausalLM
 from solu_model.text.contexts import Context, batches_by_length, document_contexts, pad_batch
 from solu_model.text.documents import Document, in_batches
 from solu_model.text.tokenizer import encode_texts
 
+_SHOWN = 80  # characters of a source's name in an error
 
-@dataclass
-class Loss:
-    """The loss summed over some text."""
 
-    nats: float = 0.0
-    """Sum of -log p over the predicted tokens."""
-    n_tokens: int = 0
-    """Predicted tokens: every token of the text, without the BOS of each context."""
-    n_bytes: int = 0
-    """UTF-8 bytes of the text."""
-
-    @property
-    def nats_per_token(self) -> float:
-        """Mean loss per predicted token, in nats."""
-        return self.nats / max(self.n_tokens, 1)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Loss per UTF-8 byte of text, in bits. It is comparable between tokenizers."""
-        return self.nats / log(2) / max(self.n_bytes, 1)
+class EvaluationError(ValueError):
+    """A loss that cannot be measured. The message says why and what to do."""
 
 
 @torch.inference_mode()
@@ -48,7 +32,7 @@ def evaluate(
     batch_size: int = 1,
     max_documents: int | None = None,
     progress: bool = True,
-) -> dict[str, Loss]:
+) -> Losses:
     """Measure the loss on each source of text.
 
     Each token of a document is predicted once, from the earlier tokens of its context (see
@@ -60,13 +44,15 @@ def evaluate(
         documents: the text, see `read_documents`.
         batch_size: contexts in a batch. On a CPU, 1 is fastest: the logits of more contexts do not fit in its
             caches.
-        max_documents: stop after this many documents; None: read all.
+        max_documents: stop after this many documents, at least 1; None: read all.
         progress: draw a progress bar.
 
-    Returns:
-        The loss by `Document.source`, and the loss on all text under the key "".
+    Raises:
+        EvaluationError: the text has no token, or its loss is NaN or infinite.
     """
-    losses: dict[str, Loss] = {"": Loss()}
+    if max_documents is not None and max_documents < 1:
+        raise EvaluationError(f"expected at least 1 document (--max-documents), got {max_documents}")
+    losses = Losses()
     sources: list[str] = []
 
     def contexts() -> Iterator[Context]:
@@ -74,8 +60,8 @@ def evaluate(
         for batch in in_batches(stream, 256, lambda document: document.text):
             for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
                 size = len(document.text.encode())
-                for key in ("", document.source):
-                    losses.setdefault(key, Loss()).n_bytes += size
+                for loss in (losses.total, losses.by_source.setdefault(document.source, Loss())):
+                    loss.n_bytes += size
                 sources.append(document.source)
                 yield from document_contexts(
                     len(sources) - 1, ids, model.config.n_ctx, int(tokenizer.bos_token_id)
@@ -94,8 +80,17 @@ def evaluate(
             nats_BT = nats_N.view_as(targets_BT).double().numpy()
             nats = np.where(is_token[:, 1:], nats_BT, 0.0).sum(1)
             for context, total in zip(batch, nats, strict=True):
-                for key in ("", sources[context.document]):
-                    losses[key].nats += float(total)
-                    losses[key].n_tokens += len(context.tokens) - 1
+                source = sources[context.document]
+                if not isfinite(total):
+                    raise EvaluationError(
+                        f"the loss on document {context.document + 1:,} of the text (source "
+                        f"{source[:_SHOWN]!r}) is {total}: the model's weights or activations are NaN or "
+                        "infinite. Look at its training curve, and measure an earlier checkpoint"
+                    )
+                for loss in (losses.total, losses.by_source[source]):
+                    loss.nats += float(total)
+                    loss.n_tokens += len(context.tokens) - 1
             bar.update(int(is_token.sum()))
+    if not losses.total.n_tokens:
+        raise EvaluationError("the text has no token: expected at least one document that is not empty")
     return losses

@@ -6,6 +6,7 @@ can move to a machine without bf16; its weights are then no longer the same bit 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,6 +22,9 @@ from solu_model.training.recipe import Recipe, TrainingError
 LengthChange = Literal["extend", "decay-now"]
 """`extend`: continue to the recipe's `n_tokens` from before the decay. `decay-now`: begin the decay at the
 last checkpoint; the run ends with the decay."""
+
+_PREPARED = re.compile(r"run\.lock$|run\.json\..*\.partial$|tokens$|tokenizer|special_tokens_map\.json$")
+"""Names in the folder of a run before `run.json` is there."""
 
 _FREE = {
     "compile",
@@ -44,21 +48,34 @@ def claim(
     change: LengthChange | None = None,
     text: CorpusOptions = DEFAULT_OPTIONS,
 ) -> None:
-    """Record the run and its length in `run.json`; refuse a folder that holds another run.
+    """Record the run, its length and its warm-up in `run.json`; refuse a folder that holds another run.
+
+    Args:
+        out: the run's folder.
+        config: the model.
+        recipe: with the tokens of whole rows, see `Recipe.of_whole_rows`. A warm-up that is not given is that
+            of the run in the folder.
+        data: corpus paths.
+        init_from: the checkpoint that the run begins with.
+        change: of the run's length.
 
     Raises:
-        TrainingError: the folder holds another run, or the run's length cannot be changed in this way.
+        TrainingError: the folder holds another run, a new run is shorter than a step or than its warm-up, or
+            the run's length cannot be changed in this way.
     """
     file = out / "run.json"
-    identity = _identity(config, recipe, data, init_from, text)
     if not file.is_file():
         if change is not None:
             raise TrainingError(
                 f"{out} holds no run whose length could be changed: start one first, without --{change}"
             )
-        _write(file, identity)
+        _check_length(recipe)
+        _write(file, _identity(config, replace(recipe, warmup_steps=recipe.warmup()), data, init_from, text))
         return
-    recorded = json.loads(file.read_text(encoding="utf-8"))
+    recorded = _read(file)
+    if recipe.warmup_steps is None:
+        recipe = replace(recipe, warmup_steps=recorded["recipe"]["warmup_steps"])
+    identity = _identity(config, recipe, data, init_from, text)
     then = replace(recipe, n_tokens=recorded["recipe"]["n_tokens"])
     expected = identity if change is None else _identity(config, then, data, init_from, text)
     older = {"recipe": asdict(Recipe(n_tokens=1))}  # defaults of fields that older versions did not write
@@ -78,9 +95,17 @@ def claim(
         _write(file, _identity(config, replace(recipe, n_tokens=n_tokens), data, init_from, text))
 
 
-def recorded_tokens(out: Path) -> int:
-    """Read the length of the run in a folder, in tokens."""
-    return int(json.loads((out / "run.json").read_text(encoding="utf-8"))["recipe"]["n_tokens"])
+def recorded_recipe(out: Path, recipe: Recipe) -> Recipe:
+    """Return the recipe with the length and the warm-up of the run in a folder."""
+    recorded = _read(out / "run.json")["recipe"]
+    return replace(recipe, n_tokens=recorded["n_tokens"], warmup_steps=recorded["warmup_steps"])
+
+
+def holds_run(folder: Path) -> bool:
+    """Return True for the folder of a run, or one that was prepared for a run: tokens, a tokenizer."""
+    if not folder.is_dir():
+        return False
+    return (folder / "run.json").is_file() or all(_PREPARED.match(p.name) for p in folder.iterdir())
 
 
 def _identity(
@@ -95,6 +120,45 @@ def _identity(
     identity = {"config": shape, "recipe": fixed, "data": {"paths": corpus_names(data, text)}}
     identity["init"] = {"weights": None if init_from is None else weights_hash(init_from)}
     return dict(json.loads(json.dumps(identity)))
+
+
+def _check_length(recipe: Recipe) -> None:
+    """Refuse a run that ends before its first step, or in its warm-up."""
+    if recipe.n_tokens < recipe.batch_tokens:
+        raise TrainingError(
+            f"{recipe.n_tokens} tokens are less than one step of {recipe.batch_tokens} tokens: give --tokens "
+            f"{recipe.batch_tokens} or more, or a smaller --batch"
+        )
+    if recipe.warmup_steps and recipe.warmup_steps >= recipe.n_steps():
+        raise TrainingError(
+            f"a warm-up of {recipe.warmup_steps} steps does not end in a run of {recipe.n_steps()} steps of "
+            f"{recipe.batch_tokens} tokens: give a smaller --warmup, or leave it out"
+        )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read `run.json`.
+
+    Raises:
+        TrainingError: it is damaged.
+    """
+    try:
+        recorded = json.loads(file.read_bytes())
+        recipe, n_ctx = recorded["recipe"], int(recorded["config"]["n_ctx"])
+        # Older versions recorded the tokens of a step as given, not those of whole rows.
+        recipe["batch_tokens"] = (
+            Recipe(n_tokens=int(recipe["n_tokens"]), batch_tokens=int(recipe["batch_tokens"]))
+            .of_whole_rows(n_ctx)
+            .batch_tokens
+        )
+        recipe["warmup_steps"] = int(recipe["warmup_steps"])
+        if not all(isinstance(part, dict) for part in recorded.values()):
+            raise TypeError("expected objects")
+    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"{file} is damaged ({str(error)[:200]}): copy it from a backup, or give another --out"
+        ) from error
+    return dict(recorded)
 
 
 def _write(file: Path, identity: dict[str, Any]) -> None:

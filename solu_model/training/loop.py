@@ -1,6 +1,9 @@
 """The steps of a run: forward, backward, clip, update; on one process or many."""
 
+import getpass
 import math
+import os
+import shutil
 import signal
 import threading
 import time
@@ -100,12 +103,17 @@ def run_steps(
     done, losses = 0, list[float]()
     if (path := last_checkpoint(checkpoints)) is not None:
         done, losses = load_checkpoint(path, model, optimizers)
+    if done > recipe.n_steps():
+        raise TrainingError(
+            f"{path} is of step {done}, but the run has {recipe.n_steps()} steps: give the --tokens and "
+            "--batch that it was started with, or another --out"
+        )
     begin(done)
     model.train()
     if recipe.compile:
         model.compile()
     n_steps, stable = recipe.n_steps(), recipe.decay_from() if recipe.schedule == "wsd" else 0
-    saved = time.monotonic()
+    log_steps, saved = recipe.log_steps(), time.monotonic()
     with _stop_signals() as received:
         for step, tokens in enumerate(batches.steps(done, n_steps, processes.device), start=done + 1):
             rate = recipe.learning_rate_at(step - 1)
@@ -124,7 +132,7 @@ def run_steps(
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             tick(step)
-            if recipe.log_every and (step % recipe.log_every == 0 or step == n_steps):
+            if step % log_steps == 0 or step == n_steps:
                 mean = torch.tensor(losses, device=processes.device).mean()
                 log(step, processes.mean(mean), float(norm), rate)
                 losses.clear()
@@ -138,6 +146,23 @@ def run_steps(
                     f"stopped after step {step} of {n_steps}, which is saved in {checkpoints}: "
                     "the same command resumes from it"
                 )
+
+
+def check_compiler() -> None:
+    """Refuse `compile` on a machine without a C++ compiler; give torch a folder for its compiled code.
+
+    Raises:
+        TrainingError: there is no compiler.
+    """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++")):
+        raise TrainingError(
+            "--compile needs a C++ compiler, but neither g++ nor clang++ is installed: install one, or leave "
+            "--compile out"
+        )
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # containers run with ids that have no name, of which torch makes a folder's
+        os.environ["USER"] = f"uid-{os.getuid()}"
 
 
 @contextmanager

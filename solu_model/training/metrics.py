@@ -48,7 +48,7 @@ class RunMetrics:
         progress: bool,
         board: Path | None = None,
     ) -> None:
-        self._open_board = _writer(board) if board is not None and writes else None
+        self._open_board = board_writer(board) if board is not None and writes else None
         self._board: Any = None
         self.file, self.writes, self.batches = file, writes, batches
         self.tokens_per_step = tokens_per_step
@@ -109,8 +109,12 @@ class RunMetrics:
             self._board.close()
 
 
-def _writer(folder: Path) -> Any:
-    """Return a function that opens TensorBoard's event file."""
+def board_writer(folder: Path) -> Any:
+    """Return a function that opens TensorBoard's event file.
+
+    Raises:
+        TrainingError: TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -121,13 +125,15 @@ def _writer(folder: Path) -> Any:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Read the rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    """Read the rows of a `metrics.jsonl`; lines that a kill or a full disk cut short are left out."""
     if not file.is_file():
         return []
     rows = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows

@@ -1,5 +1,6 @@
 """The processes of a run, as `torchrun` starts them, and their roles: replicas, shards, parts of MLPs."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,47 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from solu_model.training.recipe import TrainingError
+
+LAUNCHER_VARIABLES = (
+    "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+)  # fmt: skip
+"""Environment variables by which `torchrun` tells a process its place among the others."""
+
+
+def launched() -> tuple[int, int]:
+    """Return this process's rank and the number of processes that `torchrun` started; 0 and 1 without it.
+
+    Raises:
+        TrainingError: the environment names several processes, but `torchrun` did not start this one, or a
+            number in it is invalid. Without this check the process would wait half an hour for the others.
+    """
+    world = _number("WORLD_SIZE", 1, math.inf, default=1)
+    if world == 1 or dist.is_initialized():  # a caller may have begun the process group
+        return _number("RANK", 0, world - 1, default=0) if world > 1 else 0, world
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing or not dist.is_torchelastic_launched():
+        raise TrainingError(
+            f"the environment has WORLD_SIZE={world}, but torchrun did not start this process"
+            f"{f' ({missing[0]} is missing)' if missing else ''}: start {world} processes with `torchrun "
+            f"--nproc-per-node {world} --no-python solu train ...`, or unset WORLD_SIZE to train on one"
+        )
+    _number("MASTER_PORT", 1, 65535)
+    return _number("RANK", 0, world - 1), world
+
+
+def _number(name: str, least: float, most: float, default: int | None = None) -> int:
+    """Return the number in an environment variable, or `default` where it is not set or empty."""
+    text = os.environ.get(name, "")
+    if not text and default is not None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        bounds = f"{least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
+        raise TrainingError(
+            f"the environment has {name}={text[:40]!r}: expected a number, {bounds}. Unset it, or start the "
+            "processes with torchrun"
+        )
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -112,13 +154,13 @@ def processes(layout: Layout) -> Iterator[Processes]:
     The process group is created and destroyed here, unless one exists already.
 
     Raises:
-        TrainingError: their number does not fit the layout.
+        TrainingError: their number does not fit the layout, or the environment is invalid (`launched`).
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    _, world = launched()
     replicas = layout.replicas(world)
     on_gpu = torch.cuda.is_available()
     if on_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1, default=0))
     device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
     if world == 1:
         yield Processes(layout, device, None)

@@ -1,7 +1,7 @@
 """Hyper-parameters of a run, the models that come with them, and the error that stops it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -10,6 +10,23 @@ from solu_model.config import ActFn, SoluConfig
 
 Schedule = Literal["linear", "cosine", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
+
+
+_WARMUP_STEPS = 200
+_WARMUP_SHARE = 5  # a warm-up takes at most one step in so many, if its length is not given
+_LEAST_ROWS = 10
+
+_BOUNDS: dict[str, tuple[int, float]] = {
+    "n_tokens": (1, math.inf),
+    "batch_tokens": (1, math.inf),
+    "accumulate": (1, math.inf),
+    "warmup_steps": (0, math.inf),
+    "snapshots": (0, 1000),
+    "seed": (0, 2**32 - 1),
+    "log_every": (1, 100_000),
+    "save_every": (1, math.inf),
+}
+"""Least and largest values of fields of a recipe. The seed is what numpy takes."""
 
 
 class TrainingError(RuntimeError):
@@ -27,7 +44,7 @@ class Recipe:
     n_tokens: int
     """Tokens to train on, counted with the BOS of each row."""
     batch_tokens: int = 8192
-    """Tokens in a step, over all processes."""
+    """Tokens in a step, over all processes; a run takes as many whole rows as fit, see `of_whole_rows`."""
     accumulate: int = 1
     """Pieces of a process's rows of a step, run one after the other to save memory."""
     optimizer: OptimizerName = "adamw"
@@ -37,7 +54,8 @@ class Recipe:
     schedule: Schedule = "linear"
     """After the warm-up, `linear` and `cosine` fall to 0 over the rest of the run. `wsd` stays at the peak
     and falls linearly to 0 over the last `decay_share`; a run can be lengthened from before the fall."""
-    warmup_steps: int = 200
+    warmup_steps: int | None = None
+    """Steps until the peak; None: 200, or a fifth of a shorter run."""
     decay_share: float = 0.2
     """Share of a `wsd` run's steps in which the rate falls."""
     weight_decay: float = 0.05
@@ -53,6 +71,7 @@ class Recipe:
     compile: bool = False
     """torch.compile; needs a C++ compiler."""
     log_every: int = 20
+    """Steps between rows of metrics; fewer in a short run, see `log_steps`."""
     save_every: int = 240
     """Steps between checkpoints."""
     save_minutes: float = 20.0
@@ -66,13 +85,16 @@ class Recipe:
         for name, kind in (("schedule", Schedule), ("optimizer", OptimizerName)):
             if (value := getattr(self, name)) not in get_args(kind):
                 raise TrainingError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")
-        least_values = {"n_tokens": 1, "batch_tokens": 1, "accumulate": 1, "warmup_steps": 0, "snapshots": 0}
-        for name, least in least_values.items():
-            if (value := getattr(self, name)) < least:
-                raise TrainingError(f"{name} must be at least {least}, got {value}")
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                upper = f" and at most {most}" if most < math.inf else ""
+                raise TrainingError(f"{name} must be at least {least}{upper}, got {value}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise TrainingError(f"learning_rate must be finite and above 0, got {self.learning_rate}")
         if not 0 < self.decay_share <= 1:
             raise TrainingError(f"decay_share must be above 0 and at most 1, got {self.decay_share}")
-        if self.log_every and self.held_out_every % self.log_every:
+        if self.held_out_every % self.log_every:
             raise TrainingError(
                 f"held_out_every must be a multiple of log_every = {self.log_every}, "
                 f"got {self.held_out_every}"
@@ -82,24 +104,45 @@ class Recipe:
         """Return the number of optimizer steps in the run."""
         return max(1, self.n_tokens // self.batch_tokens)
 
+    def of_whole_rows(self, n_ctx: int) -> "Recipe":
+        """Return the recipe with the tokens that a step of rows of `n_ctx` tokens holds, at least one row."""
+        return replace(self, batch_tokens=max(1, self.batch_tokens // n_ctx) * n_ctx)
+
+    def warmup(self) -> int:
+        """Return the number of steps until the learning rate is at its peak."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return min(_WARMUP_STEPS, self.n_steps() // _WARMUP_SHARE)
+
+    def log_steps(self) -> int:
+        """Return the number of steps between rows of metrics: a divisor of `log_every`.
+
+        A curve has about `_LEAST_ROWS` rows or more, if the run has as many steps.
+        """
+        most = max(1, self.n_steps() // _LEAST_ROWS)
+        return max(n for n in range(1, self.log_every + 1) if self.log_every % n == 0 and n <= most)
+
     def decay_from(self) -> int:
         """Return the number of steps before the learning rate falls.
 
         A `wsd` run can be extended or decayed from any checkpoint up to that step.
         """
         if self.schedule != "wsd":
-            return min(self.warmup_steps, self.n_steps())
+            return min(self.warmup(), self.n_steps())
         return self.n_steps() - round(self.decay_share * self.n_steps())
 
     def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of step `step` (from 0): 0 at first, the peak after the warm-up."""
-        if step < self.warmup_steps:
-            return self.learning_rate * step / self.warmup_steps
+        """Return the learning rate of step `step` (from 0): 0 at first, the peak after the warm-up.
+
+        It falls at the end of a run that is shorter than its warm-up too, from below the peak.
+        """
+        warmup = self.warmup()
+        rising = self.learning_rate * step / warmup if step < warmup else self.learning_rate
         first, last = self.decay_from(), self.n_steps()
         left = min(1.0, max(0.0, (last - step) / max(1, last - first)))
         if self.schedule == "cosine":
-            return self.learning_rate * (1 - math.cos(math.pi * left)) / 2
-        return self.learning_rate * left
+            left = (1 - math.cos(math.pi * left)) / 2
+        return min(rising, self.learning_rate * left)
 
 
 def multiplies_bf16() -> bool:

@@ -11,6 +11,7 @@ The run's folder, which all processes must see:
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -28,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, set_seed
 
@@ -35,6 +37,7 @@ from solu_model.config import SoluConfig
 from solu_model.files import printable, written_aside
 from solu_model.loading.checkpoints import load_checkpoint, load_tokenizer
 from solu_model.model import SoluForCausalLM
+from solu_model.targets import TargetError, check_target
 from solu_model.text.corpus.identity import corpus_differences, identify_corpus
 from solu_model.text.documents import (
     DEFAULT_OPTIONS,
@@ -49,10 +52,10 @@ from solu_model.text.token_file import TokenFile, write_token_file
 from solu_model.text.tokenizer import tokenizer_hash, train_tokenizer
 from solu_model.training.batches import Batches
 from solu_model.training.held_out import held_out_losses, held_out_sample
-from solu_model.training.identity import LengthChange, claim, recorded_tokens
-from solu_model.training.loop import run_steps
-from solu_model.training.memory import keep_freed_memory
-from solu_model.training.metrics import RunMetrics, read_metrics
+from solu_model.training.identity import LengthChange, claim, holds_run, recorded_recipe
+from solu_model.training.loop import check_compiler, run_steps
+from solu_model.training.memory import check_memory, keep_freed_memory
+from solu_model.training.metrics import RunMetrics, board_writer, read_metrics
 from solu_model.training.processes import Layout, Processes, processes
 from solu_model.training.recipe import Recipe, TrainingError
 from solu_model.training.sharding import spread
@@ -66,6 +69,7 @@ from solu_model.training.snapshots import (
 
 _log = logging.getLogger(__name__)
 
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _LEAST_SAMPLE = 20_000_000  # bytes of text that the tokenizer is trained on, if there are as many
 
 
@@ -106,37 +110,53 @@ def train(
 
     Raises:
         CorpusError: the text cannot be read.
-        TrainingError: `out` holds another run, its tokens were packed from other text, the data is too small
-            for a step, the number of processes does not fit the layout, the initial weights do not fit, the
-            loss became NaN or infinite, or a checkpoint cannot be written.
+        TrainingError: `out` holds another run or something else, its tokens were packed from other text, the
+            data is too small for a step, the processes do not fit the layout, the model or its initial
+            weights do not fit, the loss became NaN or infinite, or the disk is full. Saved checkpoints stay.
         Stopped: SIGTERM or SIGINT was received; the run was saved, and the same call resumes it.
     """
     layout = layout or Layout()
     layout.check(config.n_mlp_blocks)
+    if config.n_ctx < 2:
+        raise TrainingError(f"n_ctx must be at least 2, the BOS and a token to predict, got {config.n_ctx}")
+    recipe = recipe.of_whole_rows(config.n_ctx)
+    check_memory(config)
+    if recipe.compile:
+        check_compiler()
     keep_freed_memory()
-    with processes(layout) as group, _held(out) if group.is_first else nullcontext():
-        held_out_text = replace(text, split=None, preferred=("validation", "test", "train"))
+    held_out_text = replace(text, split=None, preferred=("validation", "test", "train"))
+    with (
+        processes(layout) as group,
+        _disk_errors(out),
+        _held(out) if group.is_first else nullcontext(),
+    ):
 
         def prepare() -> None:
+            if tensorboard:
+                board_writer(out / "tensorboard")
             if packed is None and not (out / "tokens").is_dir():
                 check_corpus(data, text)
-            if held_out:
+            if held_out:  # hours of packing may come before it is read
                 check_corpus(held_out, held_out_text)
+            if packed is not None:
+                TokenFile(packed)
+            if init_from is not None:
+                _check_weights(init_from, config)
             claim(out, config, recipe, data, init_from, change, text)
             vocabulary = _tokenizer(out, config, recipe, data, text, tokenizer or init_from)
             _token_file(out, vocabulary, recipe, data, text, packed, progress=progress)
 
         _first_alone(group, prepare)
         tokens = TokenFile(out / "tokens")
-        recipe = replace(recipe, n_tokens=recorded_tokens(out))
-        rows = max(1, recipe.batch_tokens // config.n_ctx)
+        recipe = recorded_recipe(out, recipe)
+        rows = recipe.batch_tokens // config.n_ctx
         batches = Batches(
             tokens, config.n_ctx, rows, recipe.seed, group.part, group.n_parts, recipe.accumulate
         )
         set_seed(recipe.seed)
         model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
         if init_from is not None:
-            _copy_weights(init_from, model)
+            model.load_state_dict(load_checkpoint(init_from)[0].state_dict())
         cast(torch.nn.Module, model).to(group.device)
         _warn_when_short(batches, recipe, config)
         spread(model, group)
@@ -146,12 +166,17 @@ def train(
             else {}
         )
         metrics = RunMetrics(
-            out / "metrics.jsonl", recipe, rows * config.n_ctx, batches, writes=group.is_first,
+            out / "metrics.jsonl", recipe, recipe.batch_tokens, batches, writes=group.is_first,
             progress=progress, board=out / "tensorboard" if tensorboard else None,
         )  # fmt: skip
         snapshots = out / "snapshots"
 
         def begin(done: int) -> None:
+            if done == 0 and (out / "training.json").is_file():
+                raise TrainingError(
+                    f"{out} holds the result of this run, but no checkpoint to go on from: it would be "
+                    "trained again from the start. Give another --out, or remove its training.json first"
+                )
             metrics.begin(done)
             if group.is_first:
                 drop_later_snapshots(snapshots, done)
@@ -182,8 +207,12 @@ def _held(out: Path) -> Iterator[None]:
     """Keep other runs out of the folder for as long as this process lives.
 
     Raises:
-        TrainingError: another process is training in it.
+        TrainingError: another process is training in it, or it holds something else than a run.
     """
+    try:
+        check_target(out, "training run", holds_run)
+    except TargetError as error:
+        raise TrainingError(str(error)) from error
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "run.lock", "w", encoding="utf-8") as lock:
         try:
@@ -193,7 +222,27 @@ def _held(out: Path) -> Iterator[None]:
                 f"another process is training in {out}: wait for it, or end it (where its torchrun was "
                 "killed, its workers may still be there)"
             ) from error
+        except OSError as error:  # file systems of clusters often have no locks
+            _log.warning(
+                "%s is on a disk without file locks (%s): see to it that no other process trains there",
+                out,
+                error.strerror,
+            )
         yield
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into an error that says what to do. Files are written whole or not."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors wraps the OSError of its own writes
+        if isinstance(error, OSError) and error.errno not in _DISK_ERRORS:
+            raise
+        raise TrainingError(
+            f"{out} cannot be written ({error}). Free some space there and run the same command again: it "
+            "resumes from the last checkpoint"
+        ) from error
 
 
 def _first_alone(group: Processes, prepare: Callable[[], None]) -> None:
@@ -205,16 +254,17 @@ def _first_alone(group: Processes, prepare: Callable[[], None]) -> None:
         dist.barrier(waiting)
 
 
-def _copy_weights(source: Path, model: SoluForCausalLM) -> None:
-    """Copy the weights of a checkpoint into a model.
+def _check_weights(source: Path, config: SoluConfig) -> None:
+    """Refuse a checkpoint as the beginning of a run if it has other parameters than the model.
 
     Raises:
-        TrainingError: the checkpoint has other parameters than the model.
+        TrainingError: names the first parameter that differs.
     """
-    given = load_checkpoint(source)[0].state_dict()
-    own = model.state_dict()
+    given = load_checkpoint(source)[0]
+    with torch.device("meta"):
+        model = SoluForCausalLM(deepcopy(config))
     given_shapes, own_shapes = (
-        {name: list(w.shape) for name, w in weights.items()} for weights in (given, own)
+        {name: list(w.shape) for name, w in weights.state_dict().items()} for weights in (given, model)
     )
     if differing := [n for n in own_shapes | given_shapes if own_shapes.get(n) != given_shapes.get(n)]:
         name = differing[0]
@@ -225,7 +275,6 @@ def _copy_weights(source: Path, model: SoluForCausalLM) -> None:
             "checkpoint's shape (--d-vocab, --d-model, --d-mlp, --n-layers, --n-ctx, --act-fn), or another "
             "checkpoint"
         )
-    model.load_state_dict(given)
 
 
 def _tokenizer(
@@ -365,7 +414,7 @@ def _save_result(
     record = {
         "recipe": asdict(recipe),
         "steps": recipe.n_steps(),
-        "tokens": recipe.n_steps() * recipe.batch_tokens,
+        "tokens": recipe.n_steps() * recipe.batch_tokens,  # all seen: of whole rows
         "data": data,
         "data_tokens": tokens.meta.n_tokens,
         "data_documents": tokens.meta.n_documents,

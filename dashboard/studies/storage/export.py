@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from analysis.spreadsheet import escape_formula
 from dashboard.studies.plan.design import Design, Item
 from dashboard.studies.storage.ratings import Rating
 from dashboard.studies.storage.store import StudyStore
+from solu_model.targets import check_target
 
 PREREGISTRATION = "preregistration.json"
 KEY = "key.json"
@@ -33,6 +36,18 @@ def files(store: StudyStore, study: str) -> dict[str, bytes]:
         contents[KEY], items = store.key_text(study), store.key(study)
     rows = rating_rows(store.design(study), store.ratings(study), items)
     return contents | {"ratings.csv": to_csv(rows, blind=items is None), "ratings.json": to_json(rows)}
+
+
+def check_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Refuse a folder with files of the same names that are not of the same study.
+
+    Raises:
+        TargetError: such a file is there, or the folder cannot be written to.
+    """
+    own = folder / PREREGISTRATION
+    is_same = own.is_file() and own.read_bytes() == contents[PREREGISTRATION]
+    for name in contents:
+        check_target(folder / name, "export of this study", lambda file: is_same and file.is_file())
 
 
 def rating_rows(design: Design, ratings: list[Rating], items: list[Item] | None) -> list[dict[str, Any]]:

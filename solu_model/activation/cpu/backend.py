@@ -75,7 +75,7 @@ def _compiled() -> _Kernels:
     for kernel in kernels.entry_points(version):
         try:
             compiled.append(cfunc("void(voidptr)", cache=True)(kernel))
-        except RuntimeError:  # no folder for the cache is writable
+        except RuntimeError:  # no folder for the cache can be written to
             compiled.append(cfunc("void(voidptr)")(kernel))
     forward, backward = compiled
     return _Kernels(forward.address, backward.address, compiled)

@@ -8,8 +8,8 @@
 lm-eval is an optional requirement (`pip install 'solu-explorer[tasks]'`).
 """
 
-from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults
+from solu_model.evaluation.tasks.results import TASKS_FILE, TaskResult, TaskResults, holds_results
 from solu_model.evaluation.tasks.run import run_tasks
 from solu_model.evaluation.tasks.task_files import TaskError, find_tasks
 
-__all__ = ["TASKS_FILE", "TaskError", "TaskResult", "TaskResults", "find_tasks", "run_tasks"]
+__all__ = ["TASKS_FILE", "TaskError", "TaskResult", "TaskResults", "find_tasks", "holds_results", "run_tasks"]

@@ -1,12 +1,13 @@
 """The process that runs lm-eval.
 
-    python -m solu_model.evaluation.tasks.lm_eval_process REQUEST ANSWER
+    python -m solu_model.evaluation.tasks.lm_eval_process REQUEST ANSWERS
 
 lm-eval imports many packages and changes settings of logging and networks. In a process of its own it does
 not affect the caller.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,28 @@ class _BosFirst(HFLM):
 
 
 def main() -> None:
-    """Read a request, run its tasks, and write lm-eval's results; both are JSON files."""
+    """Read a request, run its tasks one by one, and add lm-eval's results of each to a file of JSON lines."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     model, tokenizer = load_with_tokenizer(request["model"], tokenizer=request["tokenizer"])
     language_model = _BosFirst(
         pretrained=model, tokenizer=tokenizer, max_length=model.config.n_ctx, add_bos_token=True,
         batch_size=request["batch_size"], device="cuda" if torch.cuda.is_available() else "cpu",
     )  # fmt: skip
-    evaluation = lm_eval.simple_evaluate(
-        model=language_model,
-        tasks=request["tasks"],
-        task_manager=TaskManager(include_defaults=False),
-        bootstrap_iters=_BOOTSTRAP_DRAWS,
-        log_samples=False,
-    )
-    Path(sys.argv[2]).write_text(json.dumps(evaluation["results"], default=str), encoding="utf-8")
+    for task in request["tasks"]:
+        evaluation = lm_eval.simple_evaluate(
+            model=language_model,
+            tasks=[task["config"]],
+            task_manager=TaskManager(include_defaults=False),
+            bootstrap_iters=_BOOTSTRAP_DRAWS,
+            log_samples=False,
+        )
+        name = task["config"]["task"]
+        row = {"task": name, "items": task["items"], "answer": evaluation["results"][name]}
+        # On disk at once: hours may lie between two tasks. The line before may be cut short by a kill.
+        with open(sys.argv[2], "a", encoding="utf-8") as stream:
+            stream.write("\n" + json.dumps(row, default=str) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 if __name__ == "__main__":

@@ -74,6 +74,15 @@ class TaskResults:
             raise ValueError(f"{file} does not hold results of tasks: measure them again") from error
 
 
+def holds_results(file: Path) -> bool:
+    """Return True if a file holds results of tasks, which may be replaced by new ones."""
+    try:
+        TaskResults.load(file)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _combined(name: str, parts: list[TaskResult]) -> TaskResult:
     """Return the mean of results, weighted by items. Their errors are taken as independent."""
     if len(parts) == 1:

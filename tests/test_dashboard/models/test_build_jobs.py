@@ -1,5 +1,7 @@
 """Builds in a process of their own: run, told of, stopped, gone on with, failed; never two at once."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -90,6 +92,33 @@ def test_a_build_ends_with_a_cache(model: Path, tiny_model: Path, corpus: Path) 
     assert build.progress.n_tokens == expected.manifest.corpus.n_tokens
     with pytest.raises(BuildError, match="no build of this model is running"):
         stop_build(model)
+
+
+def test_on_a_disk_without_locks_the_process_tells(
+    model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    folder = jobs._folder(model)
+    folder.mkdir()
+    command = [sys.executable, "-c", "input()", "--model", str(model.resolve())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    request = jobs.BuildRequest(data=corpus, sample=1, started=time.time(), pid=process.pid)
+    (folder / "job.json").write_text(request.model_dump_json())
+    (folder / "lock").touch()
+    assert last_build(model).state == "running"
+    for change in (lambda: start_build(model, corpus, 1.0), lambda: discard_build(model)):
+        with pytest.raises(BuildError, match="is running"):
+            change()
+    process.communicate(b"")
+    assert last_build(model).state == "failed"
+    other = request.model_copy(update={"pid": os.getpid()})
+    (folder / "job.json").write_text(other.model_dump_json())
+    assert last_build(model).state == "failed", "the id belongs to another process now"
+    discard_build(model)
+    assert last_build(model) is None
 
 
 def test_a_stopped_build_goes_on_where_it_was(model: Path, long_text: Path) -> None:

@@ -16,6 +16,7 @@ from dashboard.studies.plan.design import StudyError
 from dashboard.studies.storage.export import files
 from dashboard.studies.storage.ratings import Rating
 from dashboard.studies.storage.store import StudyStore
+from solu_model.targets import TargetError
 
 SMALL = ["--neurons", "3", "--repeats", "2", "--checks", "2", "--snippets", "3", "--window", "3", "2"]
 
@@ -116,3 +117,27 @@ def test_other_texts_only_when_asked_for(url: str, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StudyError, match="--different-corpora"):
         solu(*create)
     assert "rate at" in solu(*create, "--different-corpora")
+
+
+def test_no_file_of_something_else_is_replaced(url: str, tmp_path: Path):
+    at = ["--annotations", url]
+    create = ["create", "x", "--model", "tiny", "--model", "other", *SMALL, *at]
+    (tmp_path / "notes.json").write_text("mine")
+    with pytest.raises(TargetError, match=r"notes\.json exists"):
+        solu(*create, "--out", str(tmp_path / "notes.json"))
+    assert StudyStore(Database(url)).studies() == []
+    solu(*create)
+    solu(*create)
+    one, two = (study.id for study in StudyStore(Database(url)).studies())
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "other.txt").write_text("mine")  # in nobody's way
+    (folder / "ratings.csv").write_text("mine")
+    with pytest.raises(TargetError, match=r"ratings\.csv exists and holds no export of this study"):
+        solu("export", one, "--out", str(folder), *at)
+    assert sorted(p.name for p in folder.iterdir()) == ["other.txt", "ratings.csv"]
+    (folder / "ratings.csv").unlink()
+    solu("export", one, "--out", str(folder), *at)
+    solu("export", one, "--out", str(folder), *at)  # with new ratings, say
+    with pytest.raises(TargetError, match="holds no export of this study"):
+        solu("export", two, "--out", str(folder), *at)

@@ -3,8 +3,10 @@
 import gzip
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from typer.testing import CliRunner
 
 from dashboard.cli import app
 from solu_model import load_checkpoint
-from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_tasks
+from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_tasks, run_tasks
 from solu_model.evaluation.tasks.task_files import Cloze, MultipleChoice, OpenQuestion
+from solu_model.files import sha256_of
 
 LAMBADA = [
     {"context": "The lamp was lit at nine, and the widow spoke of the", "continuation": "sea"},
@@ -171,6 +174,98 @@ def test_scores_equal_those_computed_by_hand(sets: Path, tiny_checkpoint: Path, 
     assert (arc.metric, arc.value) == ("acc_norm", pytest.approx(right / len(ARC)))
     assert arc.chance == pytest.approx((1 / 3 + 1 / 2 + 1 / 3) / 3)
     assert (results["mmlu"].n_items, results["triviaqa"].metric) == (1, "exact_match")
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Replace lm-eval by a process that answers some tasks: the names that each run was asked for.
+
+    The first run is killed within its third task.
+    """
+    asked: list[list[str]] = []
+
+    def run(request: dict[str, Any], _folder: Path, answers: Path) -> int:
+        names = [task["config"]["task"] for task in request["tasks"]]
+        asked.append(names)
+        done = request["tasks"][:2] if len(asked) == 1 else request["tasks"]
+        with open(answers, "a", encoding="utf-8") as stream:
+            for task in done:
+                answer = {"acc,none": 0.5, "acc_stderr,none": 0.25, "perplexity,none": float("inf")}
+                row = {"task": task["config"]["task"], "items": task["items"], "answer": answer}
+                stream.write("\n" + json.dumps(row) + "\n")
+            if len(asked) == 1:
+                stream.write('\n{"task": "solu_arc_ea')
+        return -9 if len(asked) == 1 else 0
+
+    monkeypatch.setattr("solu_model.evaluation.tasks.run._run_process", run)
+    return asked
+
+
+def test_tasks_that_are_done_survive_a_kill(
+    answered: list[list[str]], sets: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tasks.json"
+    command = ["evaluate", "--model", str(tiny_checkpoint), "--tasks", "lambada,arc_easy,mmlu,hellaswag"]
+    command += ["--sets", str(sets), "--out", str(out)]
+    killed = CliRunner().invoke(app, command)
+    assert "exit status -9" in str(killed.exception)
+    assert "2 of 4 tasks are done and kept in" in str(killed.exception)
+    assert not out.exists()
+    other = CliRunner().invoke(app, [*command, "--tokenizer", str(changed(tiny_checkpoint, tmp_path))])
+    assert "is an interrupted evaluation of another model, tokenizer or version" in str(other.exception)
+    run = CliRunner().invoke(app, command)
+    assert run.exit_code == 0, run.output
+    assert [len(names) for names in answered] == [4, 2]
+    assert not set(answered[0][:2]) & set(answered[1])
+    assert len(TaskResults.load(out).results) == 4
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".state"] == []
+
+
+def changed(checkpoint: Path, folder: Path) -> Path:
+    """Return a copy of the tokenizer with two tokens in each other's place."""
+    definition = json.loads((checkpoint / "tokenizer.json").read_text())
+    vocabulary = definition["model"]["vocab"]
+    one, two = list(vocabulary)[40:42]
+    vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
+    (folder / "other").mkdir()
+    (folder / "other" / "tokenizer.json").write_text(json.dumps(definition))
+    shutil.copy(checkpoint / "tokenizer_config.json", folder / "other")
+    return folder / "other"
+
+
+def test_more_items_are_run_again(
+    answered: list[list[str]], sets: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    tasks, state = find_tasks(sets, ["lambada", "arc_easy", "mmlu"]), tmp_path / "state"
+    with pytest.raises(TaskError, match="2 of 3 tasks are done"):
+        run_tasks(tiny_checkpoint, tasks, limit=1, state=state)
+    results = run_tasks(tiny_checkpoint, tasks, state=state).results
+    assert len(answered[1]) == 3 - sum(r.n_items == 1 for r in results[:2])
+    assert [r.n_items for r in results] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("place", ["folder", "file", "hub"])
+def test_a_model_is_named_before_the_work(
+    answered: list[list[str]], place: str, sets: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solu_model.loading.hub.fetch_checkpoint", lambda *_: tiny_checkpoint)
+    model = {
+        "folder": tiny_checkpoint, "file": tiny_checkpoint / "model.safetensors", "hub": "someone/tiny",
+    }[place]  # fmt: skip
+    answered.append([])  # a run that is not killed
+    results = run_tasks(str(model), find_tasks(sets, ["lambada"]))
+    assert results.model_sha256 == sha256_of(tiny_checkpoint / "model.safetensors")
+    assert results.results[0].perplexity is None  # infinity is no JSON
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_before_the_work(
+    answered: list[list[str]], sets: Path, tmp_path: Path
+) -> None:
+    for model in (tmp_path, tmp_path / "nothing", tmp_path / "model.safetensors"):
+        with pytest.raises(ValueError, match=r"config\.json|not a folder"):
+            run_tasks(model, find_tasks(sets), state=tmp_path / "state")
+    assert answered == []
+    assert not (tmp_path / "state").exists()
 
 
 def test_either_text_or_tasks(tiny_checkpoint: Path) -> None:

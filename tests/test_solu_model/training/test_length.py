@@ -91,15 +91,40 @@ def test_rates_by_hand(schedule, expected):
         assert recipe.learning_rate_at(step) == pytest.approx(3.0 * share, abs=1e-12), step
 
 
-def test_a_run_shorter_than_its_warm_up_never_divides_by_zero():
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
+@pytest.mark.parametrize("n_steps", [5, 122, 999, 1000, 5000])
+def test_a_short_run_reaches_the_peak_and_ends_low(schedule, n_steps):
+    """The warm-up that is not given takes a fifth of a short run, 200 steps of a long one."""
+    recipe = Recipe(n_tokens=n_steps * 64, batch_tokens=64, schedule=schedule)
+    rates = [recipe.learning_rate_at(step) for step in range(n_steps)]
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(recipe.learning_rate)
+    assert peak == min(200, n_steps // 5)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] <= recipe.learning_rate / max(1, n_steps // 5) * 1.01
+
+
+def test_a_run_decayed_within_its_warm_up_falls_too():
+    recipe = Recipe(n_tokens=125 * 64, batch_tokens=64, schedule="wsd", warmup_steps=200)
+    rates = [recipe.learning_rate_at(step) for step in range(125)]
+    assert rates[:100] == pytest.approx([recipe.learning_rate * step / 200 for step in range(100)])
+    assert rates[-1] == pytest.approx(recipe.learning_rate / 25)
     for schedule in ("linear", "cosine", "wsd"):
-        recipe = Recipe(n_tokens=1, batch_tokens=64, warmup_steps=0, schedule=schedule, decay_share=1.0)
-        assert recipe.n_steps() == 1
-        assert 0 <= recipe.learning_rate_at(0) <= recipe.learning_rate
-        recipe = replace(recipe, n_tokens=640, warmup_steps=50)
-        assert [recipe.learning_rate_at(s) for s in range(10)] == sorted(
-            recipe.learning_rate_at(s) for s in range(10)
-        )
+        one = Recipe(n_tokens=1, batch_tokens=64, warmup_steps=0, schedule=schedule, decay_share=1.0)
+        assert one.n_steps() == 1
+        assert 0 <= one.learning_rate_at(0) <= one.learning_rate
+
+
+def test_a_curve_has_rows_however_short_the_run():
+    def rows(n_steps: int) -> int:
+        return -(-n_steps // Recipe(n_tokens=n_steps * 8192).log_steps())
+
+    assert [rows(n) for n in (1, 5, 19, 20, 122, 399)] == [1, 5, 19, 10, 13, 20]
+    assert Recipe(n_tokens=240_000_000).log_steps() == 20
+    for n_steps in range(1, 900):
+        steps = Recipe(n_tokens=n_steps * 8192).log_steps()
+        assert 20 % steps == 0, "rows with the held-out loss are among these"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +134,17 @@ def test_a_run_shorter_than_its_warm_up_never_divides_by_zero():
         ("optimizer", "sgd", "optimizer must be one of adamw, muon, got 'sgd'"),
         ("decay_share", 0.0, "decay_share must be above 0 and at most 1, got 0.0"),
         ("batch_tokens", 0, "batch_tokens must be at least 1, got 0"),
+        ("n_tokens", 0, "n_tokens must be at least 1, got 0"),
+        ("accumulate", 0, "accumulate must be at least 1, got 0"),
+        ("snapshots", -1, "snapshots must be at least 0 and at most 1000, got -1"),
+        ("snapshots", 10**9, "snapshots must be at least 0 and at most 1000, got 1000000000"),
+        ("warmup_steps", -1, "warmup_steps must be at least 0, got -1"),
+        ("seed", -1, "seed must be at least 0 and at most 4294967295, got -1"),
+        ("seed", 2**70, "seed must be at least 0 and at most 4294967295"),
+        ("learning_rate", math.nan, "learning_rate must be finite and above 0, got nan"),
+        ("learning_rate", math.inf, "learning_rate must be finite and above 0, got inf"),
+        ("learning_rate", 0.0, "learning_rate must be finite and above 0, got 0.0"),
+        ("decay_share", math.nan, "decay_share must be above 0"),
         ("held_out_every", 7, "held_out_every must be a multiple of log_every = 2, got 7"),
     ],
 )
@@ -180,7 +216,7 @@ def test_only_a_wsd_run_changes_its_length(corpus, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match="holds no run whose length could be changed"):
         train(CONFIG, RECIPE, [corpus], out, progress=False, change="decay-now")
-    short = replace(RECIPE, n_tokens=2 * 64)
+    short = replace(RECIPE, n_tokens=2 * 64, warmup_steps=1)
     train(CONFIG, short, [corpus], out, progress=False)
     for change in ("extend", "decay-now"):
         with pytest.raises(TrainingError, match="only a run with the schedule wsd"):
@@ -274,3 +310,59 @@ def test_a_snapshot_is_a_checkpoint(run):
     model, tokenizer = load_checkpoint(run / "snapshots" / folders[0], tokenizer=run)
     assert tokenizer is not None
     assert not torch.equal(model.state_dict()["embed.W_E"].bfloat16(), final["embed.W_E"])
+
+
+def test_the_warm_up_of_a_short_run_is_kept_when_it_is_extended(corpus, tmp_path):
+    out, recipe = tmp_path / "run", replace(WSD, n_tokens=20 * 64, warmup_steps=None, snapshots=0)
+    train(CONFIG, recipe, [corpus], out, progress=False)
+    assert json.loads((out / "run.json").read_text())["recipe"]["warmup_steps"] == 4
+    train(CONFIG, recipe, [corpus], out, progress=False)  # the same command again
+    train(CONFIG, replace(recipe, n_tokens=40 * 64), [corpus], out, progress=False, change="extend")
+    rates = {row["step"]: row["learning_rate"] for row in read_metrics(out / "metrics.jsonl")}
+    assert all(rates[step] == 1e-2 for step in range(6, 31, 2)), "no second warm-up"
+    assert rates[40] < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (replace(WSD, n_tokens=63), "63 tokens are less than one step of 64 tokens: give --tokens 64"),
+        (replace(WSD, warmup_steps=40), "a warm-up of 40 steps does not end in a run of 40 steps"),
+        (replace(WSD, n_tokens=64, batch_tokens=8), None),
+    ],
+)
+def test_a_run_that_is_too_short_is_refused_before_it_begins(corpus, tmp_path, recipe, said):
+    out = tmp_path / "run"
+    if said is None:
+        train(CONFIG, replace(recipe, warmup_steps=0), [corpus], out, progress=False)
+        return
+    with pytest.raises(TrainingError, match=said):
+        train(CONFIG, recipe, [corpus], out, progress=False)
+    assert not (out / "run.json").exists()
+
+
+def test_the_tokens_of_a_step_are_those_of_whole_rows(corpus, tmp_path):
+    """A batch smaller than a context, or of no whole number of them."""
+    for batch, step in [(5, 16), (40, 32)]:
+        out = tmp_path / str(batch)
+        recipe = replace(RECIPE, n_tokens=320, batch_tokens=batch)
+        train(CONFIG, recipe, [corpus], out, progress=False)
+        record = json.loads((out / "training.json").read_text())
+        assert (record["steps"], record["tokens"]) == (320 // step, 320)
+        rows = read_metrics(out / "metrics.jsonl")
+        assert [row["tokens"] for row in rows] == [row["step"] * step for row in rows]
+        assert rows[-1]["tokens"] == 320
+        # A folder of an older version has the batch as it was given.
+        said = json.loads((out / "run.json").read_text())
+        said["recipe"]["batch_tokens"] = batch
+        (out / "run.json").write_text(json.dumps(said))
+        train(CONFIG, recipe, [corpus], out, progress=False)
+
+
+def test_a_checkpoint_beyond_the_end_is_refused(run, corpus, tmp_path):
+    out = copied(run, tmp_path / "run")
+    said = json.loads((out / "run.json").read_text())
+    said["recipe"]["n_tokens"] = 20 * 64
+    (out / "run.json").write_text(json.dumps(said))
+    with pytest.raises(TrainingError, match=r"step-000000040 is of step 40, but the run has 20 steps"):
+        train(CONFIG, replace(WSD, n_tokens=20 * 64), [corpus], out, progress=False)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from solu_model.text.token_file import TokenFile
 from solu_model.training import TrainingError, last_checkpoint, read_metrics, train
 from solu_model.training.batches import Batches
-from solu_model.training.processes import Layout
+from solu_model.training.processes import Layout, launched
 from tests.test_solu_model.training.worker import CONFIG, RECIPE, gradients
 
 ROOT = Path(__file__).parents[3]
@@ -151,6 +151,51 @@ def test_every_row_is_read_once_an_epoch_however_many_share_it(run: Path) -> Non
     assert alone.rows_of(0) != alone.rows_of(alone.steps_per_epoch)
     with pytest.raises(TrainingError, match="4 rows cannot be shared evenly by 3"):
         Batches(tokens, 16, 4, seed=0, n_parts=3)
+
+
+TORCHRUN = {
+    "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500",
+    "TORCHELASTIC_RUN_ID": "none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"WORLD_SIZE": "4"}, r"WORLD_SIZE=4, but torchrun did not start this process \(RANK is missing\)"),
+        ({"WORLD_SIZE": "4", "RANK": "0", "MASTER_ADDR": "localhost"}, r"\(MASTER_PORT is missing\)"),
+        ({"WORLD_SIZE": "4", "RANK": "0", "MASTER_PORT": "29500"}, r"\(MASTER_ADDR is missing\)"),
+        ({**TORCHRUN, "TORCHELASTIC_RUN_ID": ""}, r"torchrun did not start this process: start 4 processes"),
+        ({**TORCHRUN, "RANK": ""}, r"\(RANK is missing\)"),
+        ({**TORCHRUN, "RANK": "4"}, "RANK='4': expected a number, 0 to 3"),
+        ({**TORCHRUN, "RANK": "-1"}, "RANK='-1': expected a number, 0 to 3"),
+        ({**TORCHRUN, "RANK": "first"}, "RANK='first': expected a number"),
+        ({**TORCHRUN, "MASTER_PORT": "99999"}, "MASTER_PORT='99999': expected a number, 1 to 65535"),
+        ({"WORLD_SIZE": "four"}, "WORLD_SIZE='four': expected a number, at least 1"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0': expected a number, at least 1"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE='9{40}': expected a number"),
+    ],
+)
+def test_an_environment_that_torchrun_did_not_make_is_refused_at_once(
+    environment: dict[str, str], said: str, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    began = time.monotonic()
+    with pytest.raises(TrainingError, match=said) as refusal:
+        train(CONFIG, RECIPE, [corpus], tmp_path / "run", progress=False)
+    assert time.monotonic() - began < 5
+    assert len(str(refusal.value)) < 500
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("environment", [{"RANK": "3"}, {"WORLD_SIZE": "1", "RANK": "3"}, {"WORLD_SIZE": ""}])
+def test_one_process_needs_no_launcher(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ({"WORLD_SIZE": "", "RANK": ""} | environment).items():
+        monkeypatch.setenv(name, value)
+    assert launched() == (0, 1)
 
 
 def test_layouts_that_cannot_be_are_refused(tmp_path: Path, corpus: Path) -> None:

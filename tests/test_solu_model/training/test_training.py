@@ -1,5 +1,6 @@
 """A run: its folder, what it says on disk, and that a kill loses nothing."""
 
+import errno
 import fcntl
 import json
 import os
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -48,9 +51,10 @@ def test_the_result_loads_and_has_learned(run, corpus):
     weights = load_file(run / "model.safetensors")
     assert {w.dtype for w in weights.values()} == {torch.bfloat16}
     losses = evaluate(model, tokenizer, read_documents([corpus]), progress=False)
-    assert losses[""].nats_per_token < 5.3 < torch.tensor(300.0).log()
-    assert losses[""].n_bytes == sum(len(d.text.encode()) for d in read_documents([corpus]))
-    assert losses[""].n_tokens == sum(losses[s].n_tokens for s in ("prose", "code", "odd"))
+    assert losses.total.nats_per_token < 5.3 < torch.tensor(300.0).log()
+    assert losses.total.n_bytes == sum(len(d.text.encode()) for d in read_documents([corpus]))
+    assert losses.by_source.keys() == {"prose", "code", "odd"}
+    assert losses.total.n_tokens == sum(loss.n_tokens for loss in losses.by_source.values())
 
 
 def test_evaluation_is_the_plain_sum_over_tokens(run, corpus):
@@ -62,7 +66,7 @@ def test_evaluation_is_the_plain_sum_over_tokens(run, corpus):
         row = torch.tensor([[0, *ids[start : start + 15]]])
         logp = model(row).logits[0, :-1].detach().log_softmax(-1)
         total -= float(logp.gather(1, row[0, 1:, None]).sum())
-    loss = evaluate(model, tokenizer, iter([document]), progress=False)[""]
+    loss = evaluate(model, tokenizer, iter([document]), progress=False).total
     assert (loss.n_tokens, loss.n_bytes) == (len(ids), len(document.text.encode()))
     assert loss.nats == pytest.approx(total, rel=1e-5)
 
@@ -141,15 +145,142 @@ def test_a_folder_in_use_is_refused(run, corpus):
             train(CONFIG, RECIPE, [corpus], run, progress=False)
 
 
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"model.safetensors": "weights", "config.json": "{}", "tokenizer.json": "{}", "training.json": "{}"},
+        {"notes.txt": "mine"},
+        {".git/HEAD": "ref"},
+        {"checkpoints/step-000000040/state.json": "{}"},
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_stays(corpus, tmp_path, contents):
+    out = tmp_path / "run"
+    for name, text in contents.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+    with pytest.raises(TrainingError, match="exists and holds no training run: it would be replaced"):
+        train(CONFIG, RECIPE, [corpus], out, progress=False)
+    files = [p for p in out.rglob("*") if p.is_file()]
+    assert {str(p.relative_to(out)): p.read_text() for p in files} == contents
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(TrainingError, match="file exists and holds no training run"):
+        train(CONFIG, RECIPE, [corpus], tmp_path / "file", progress=False)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_prepared_folder_and_one_killed_at_its_beginning_are_used(run, corpus, tmp_path):
+    """Tokens and a tokenizer of another run, and what a kill before `run.json` leaves."""
+    out, short = tmp_path / "run", replace(RECIPE, n_tokens=128, warmup_steps=0)
+    out.mkdir()
+    (out / "tokens").symlink_to(run / "tokens")
+    for file in run.glob("tokenizer*.json"):
+        shutil.copy(file, out)
+    (out / "run.lock").touch()
+    (out / "run.json.0123456789ab.1.0123456789ab.partial").write_text("{")
+    train(CONFIG, short, [corpus], out, progress=False)
+    assert json.loads((out / "training.json").read_text())["steps"] == 2
+
+
+def test_a_finished_run_without_checkpoints_is_not_trained_again(run, corpus, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    shutil.rmtree(out / "checkpoints")
+    rows = (out / "metrics.jsonl").read_text()
+    with pytest.raises(TrainingError, match="holds the result of this run, but no checkpoint to go on from"):
+        train(CONFIG, RECIPE, [corpus], out, progress=False)
+    assert (out / "metrics.jsonl").read_text() == rows
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"recipe": 3, "config": {"n_ctx": 16}}', "[" * 100_000]
+)
+def test_a_damaged_record_of_the_run_is_named(corpus, tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(TrainingError, match=r"run\.json is damaged .*copy it from a backup") as refusal:
+        train(CONFIG, RECIPE, [corpus], tmp_path, progress=False)
+    assert len(str(refusal.value)) < 1000
+    assert (tmp_path / "run.json").read_text() == text
+
+
+def test_damaged_rows_of_metrics_are_left_out(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    rows = [{"step": 1, "loss": 5.0}, {"step": 2, "loss": float("nan")}, {"step": 4, "loss": 3.0}]
+    lines = [
+        json.dumps(rows[0]),
+        json.dumps(rows[1]),
+        '{"step": 3, "lo',
+        "[1]",
+        '{"loss": 1}',
+        json.dumps(rows[2]),
+    ]
+    file.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe")
+    assert [row["step"] for row in read_metrics(file)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_disk_without_locks_is_one_warning(run, corpus, tmp_path, monkeypatch, caplog, number):
+    def no_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    short = replace(RECIPE, n_tokens=64, warmup_steps=0)
+    train(CONFIG, short, [corpus], tmp_path / "run", progress=False, tokenizer=run, packed=run / "tokens")
+    warnings = [
+        r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "lock" in r.getMessage()
+    ]
+    assert len(warnings) == 1
+    assert "without file locks" in warnings[0]
+    assert (tmp_path / "run/model.safetensors").is_file()
+
+
+def test_what_comes_after_packing_is_checked_before_it(corpus, tmp_path, monkeypatch):
+    def packed(*_: object, **__: object) -> None:
+        raise AssertionError("packed before the check")
+
+    monkeypatch.setattr("solu_model.training.run.write_token_file", packed)
+    (tmp_path / "empty").mkdir()
+    for held_out in ([tmp_path / "empty"], [corpus, tmp_path / "none.txt"]):
+        with pytest.raises(ValueError, match=r"holds no text|neither a local path|no text"):
+            train(CONFIG, RECIPE, [corpus], tmp_path / "run", progress=False, held_out=held_out)
+    with pytest.raises(ValueError, match=r"nowhere"):
+        train(CONFIG, RECIPE, [corpus], tmp_path / "run", progress=False, init_from=tmp_path / "nowhere")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="TensorBoard is not installed"):
+        train(CONFIG, RECIPE, [corpus], tmp_path / "run", progress=False, tensorboard=True)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"n_ctx": 1}, "n_ctx must be at least 2"),
+        ({"d_mlp": 10**12}, "parameters takes .* GB to train, but this machine has"),
+        ({"n_layers": 10**9}, "parameters takes .* GB to train"),
+        ({"d_vocab": 10**18}, "parameters takes .* GB to train"),
+    ],
+)
+def test_models_that_cannot_be_trained_are_refused_at_once(corpus, tmp_path, sizes, said):
+    config = SoluConfig.from_dict(CONFIG.to_dict() | sizes)
+    with pytest.raises(TrainingError, match=said):
+        train(config, RECIPE, [corpus], tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_little_text_is_refused(tmp_path, corpus):
     with pytest.raises(TrainingError, match=r"fills .* rows of 16 tokens, but a step takes 6250"):
-        train(CONFIG, replace(RECIPE, batch_tokens=100_000), [corpus], tmp_path / "run", progress=False)
+        train(
+            CONFIG,
+            replace(RECIPE, n_tokens=10**6, batch_tokens=100_000),
+            [corpus],
+            tmp_path / "run",
+            progress=False,
+        )
 
 
 def test_a_loss_that_is_no_number_says_where_it_came_from(tmp_path, corpus):
-    recipe = replace(RECIPE, learning_rate=float("inf"), warmup_steps=30, log_every=1, save_every=1)
+    recipe = replace(RECIPE, learning_rate=1e300, warmup_steps=30, log_every=1, save_every=1)
     with pytest.raises(
-        TrainingError, match=r"the loss is nan at step 2: the weights embed.W_E are not finite. Start again"
+        TrainingError, match=r"the loss is nan at step 3: the weights embed.W_E are not finite. Start again"
     ):
         train(CONFIG, recipe, [corpus], tmp_path / "run", progress=False)
     assert last_checkpoint(tmp_path / "run/checkpoints") is not None
@@ -226,6 +357,42 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # the next checkpoi
 """
     + KILLED
 )
+
+
+@pytest.mark.parametrize(
+    "target", ["curve.parquet", "training.json", "config.json", "model.safetensors", "tokens"]
+)
+def test_a_full_disk_is_said_wherever_it_happens(run, corpus, tmp_path, monkeypatch, target):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    whole = written_aside.__wrapped__
+
+    @contextmanager
+    def full(path: Path) -> Iterator[Path]:
+        with contextmanager(whole)(path) as aside:
+            yield aside
+            if path.name == target:
+                no_space()
+
+    if target == "tokens":
+        shutil.rmtree(out / "tokens")
+    if target == "config.json":  # which transformers writes
+        monkeypatch.setattr(SoluConfig, "save_pretrained", no_space)
+    for module in ("run", "snapshots"):
+        monkeypatch.setattr(f"solu_model.training.{module}.written_aside", full)
+    monkeypatch.setattr("solu_model.text.token_file.written_aside", full)
+    with pytest.raises(TrainingError, match=r"cannot be written .*No space left.*: it resumes from the last"):
+        train(CONFIG, RECIPE, [corpus], out, progress=False)
+    monkeypatch.undo()
+    assert last_checkpoint(out / "checkpoints").name == "step-000000040"
+    assert not list(out.rglob("*.partial"))
+    train(CONFIG, RECIPE, [corpus], out, progress=False)
+    whole_run, resumed = (load_file(p / "model.safetensors") for p in (run, out))
+    assert all(torch.equal(whole_run[name], resumed[name]) for name in whole_run)
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(run, corpus, tmp_path):
