@@ -14,7 +14,7 @@ from solu_model.training import TrainingError, train
 from solu_model.training import run as run_module
 from tests.test_solu_model.training.test_training import CONFIG, RECIPE
 
-SHORT = replace(RECIPE, n_tokens=2 * 64)
+SHORT = replace(RECIPE, n_tokens=2 * 64, warmup_steps=None)
 
 
 @pytest.fixture
