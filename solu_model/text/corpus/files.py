@@ -166,16 +166,23 @@ def kind_of(name: str) -> tuple[Kind | None, Compression | None]:
     return KINDS.get(suffix), compression
 
 
-def left_out_lines(found: Iterable[Found], most_names: int = 3) -> list[str]:
-    """Return a sentence for each reason to leave files out, with their number and some of their names."""
+def left_out_lines(found: Iterable[Found], most_names: int = 3, most_lines: int = 20) -> list[str]:
+    """Return a sentence for each reason to leave files out, with their number and some of their names.
+
+    The reasons of most files come first; those beyond `most_lines` are counted in the last sentence.
+    """
     names: dict[tuple[str, str], list[str]] = {}
     for one in found:
         for item in one.left_out:
             names.setdefault((one.path, item.reason), []).append(item.name)
     lines = []
-    for (path, reason), group in names.items():
+    groups = sorted(names.items(), key=lambda item: -len(item[1]))
+    for (path, reason), group in groups[:most_lines]:
         more = f" and {len(group) - most_names:,} more" if len(group) > most_names else ""
         lines.append(f"left out of {path}: {', '.join(group[:most_names])}{more} ({reason})")
+    if others := groups[most_lines:]:
+        n_files = sum(len(group) for _, group in others)
+        lines.append(f"left out: {n_files:,} more files, for {len(others):,} more reasons")
     return lines
 
 
