@@ -196,6 +196,13 @@ def test_documents_are_the_rows_that_were_written(corpus, tmp_path):
     assert documents(tmp_path) == corpus_documents()
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.parquet", "a.csv.gz", "a.arrow.zst"])
+def test_a_pointer_of_git_lfs_is_no_text(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(CorpusError, match=r"is a pointer of Git LFS, not the file itself"):
+        texts(tmp_path)
+
+
 def test_provenance_of_other_types_is_text(tmp_path):
     row = {"text": "a", "license": ["MIT", "Apache-2.0"], "source": 7, "lang": None, "origin": {"url": "u"}}
     (tmp_path / "a.jsonl").write_text(json.dumps(row))
