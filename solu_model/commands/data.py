@@ -58,13 +58,13 @@ def _print(survey: "Survey", column: str) -> None:
     table = Table(show_header=False)
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in survey.files.items())
     if survey.files:
-        table.add_row("files", f"{sum(survey.files.values()):,} ({kinds}), {survey.n_bytes / 1e6:,.1f} MB")
-    about = "" if survey.is_exact else "about "
+        table.add_row("files", f"{sum(survey.files.values()):,} ({kinds}), {_size(survey.n_bytes)}")
+    about = "at least " if survey.problems else "" if survey.is_exact else "about "
     if survey.n_documents is None:
-        table.add_row("documents", "not known")
+        table.add_row("documents", "not known before they are read")
     else:
-        size = f"{about}{survey.n_documents:,}, {about}{(survey.n_text_bytes or 0) / 1e6:,.1f} MB of text"
-        table.add_row("documents", size + ("" if survey.is_exact else " (--count reads all of it)"))
+        size = f"{about}{survey.n_documents:,}, {about}{_size(survey.n_text_bytes or 0)} of text"
+        table.add_row("documents", size + (" (--count reads all of it)" if about == "about " else ""))
     if survey.n_empty:
         table.add_row("without text", f"{survey.n_empty:,} rows, which are skipped")
     if survey.columns:
@@ -82,6 +82,13 @@ def _print(survey: "Survey", column: str) -> None:
         console.print(Text(f"- {line}"), soft_wrap=True)
     for problem in survey.problems:
         Console(stderr=True).print(Text(problem, style="red"), soft_wrap=True)
+
+
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes} B"
 
 
 def _listed(names: list[str], n: int) -> str:

@@ -30,6 +30,7 @@ from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out
 from solu_model.text.corpus.hub import hub_documents, hub_name
 from solu_model.text.corpus.lines import cut, read_csv, read_json, read_text
 from solu_model.text.corpus.rows import row_document
+from solu_model.text.corpus.streams import explained
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -135,7 +136,7 @@ def corpus_notes(found: Sequence[Found], options: CorpusOptions) -> list[str]:
             "'<|endoftext|>'"
         )
     if texts and options.separator is not None and texts[0].compression is None:
-        with open(texts[0].path, "rb") as stream:
+        with explained(texts[0]), open(texts[0].path, "rb") as stream:
             head = stream.read(MAX_CHARACTERS)
         if options.separator.encode("utf-8", "replace") not in head:
             notes.append(f"{texts[0].shown}: the separator does not occur in its first {len(head):,} bytes")
@@ -215,7 +216,13 @@ def text_bytes(file: CorpusFile, options: CorpusOptions) -> int:
 
 
 def is_local(path: str | Path) -> bool:
-    """Return True for a path on disk, also one that may not be opened; False for what may be a hub's."""
+    """Return True for a path on disk, also one that may not be opened; False for what may be a hub's.
+
+    Raises:
+        CorpusError: the path is empty, as a shell variable that is not set; `Path` takes it for this folder.
+    """
+    if path == "":
+        raise CorpusError("expected a file, a folder or a data set of a hub, found an empty path")
     try:
         return Path(path).exists()
     except ValueError:  # a NUL

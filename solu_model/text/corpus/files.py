@@ -151,6 +151,7 @@ def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> F
         return _chosen(found, options) if options.split else found
     entries = _walk(path, found, most)
     found.files = _files(entries, found, options)
+    _note_configurations(entries, found)
     if not found.files:
         raise CorpusError(f"{shown} holds no text: expected files that end in {FORMATS}{_summary(found)}")
     return _chosen(found, options)
@@ -158,23 +159,30 @@ def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> F
 
 def kind_of(name: str) -> tuple[Kind | None, Compression | None]:
     """Return the kind and the compression of a file, by the suffixes of its name in any case."""
-    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 a name of any bytes, not a path
+    stem, suffix = _splitext(name.lower())
     compression = COMPRESSIONS.get(suffix)
     if compression is not None:
-        suffix = os.path.splitext(stem)[1]  # noqa: PTH122
+        suffix = _splitext(stem)[1]
     return KINDS.get(suffix), compression
 
 
-def left_out_lines(found: Iterable[Found], most_names: int = 3) -> list[str]:
-    """Return a sentence for each reason to leave files out, with their number and some of their names."""
+def left_out_lines(found: Iterable[Found], most_names: int = 3, most_lines: int = 20) -> list[str]:
+    """Return a sentence for each reason to leave files out, with their number and some of their names.
+
+    The reasons of most files come first; those beyond `most_lines` are counted in the last sentence.
+    """
     names: dict[tuple[str, str], list[str]] = {}
     for one in found:
         for item in one.left_out:
             names.setdefault((one.path, item.reason), []).append(item.name)
     lines = []
-    for (path, reason), group in names.items():
+    groups = sorted(names.items(), key=lambda item: -len(item[1]))
+    for (path, reason), group in groups[:most_lines]:
         more = f" and {len(group) - most_names:,} more" if len(group) > most_names else ""
         lines.append(f"left out of {path}: {', '.join(group[:most_names])}{more} ({reason})")
+    if others := groups[most_lines:]:
+        n_files = sum(len(group) for _, group in others)
+        lines.append(f"left out: {n_files:,} more files, for {len(others):,} more reasons")
     return lines
 
 
@@ -301,7 +309,7 @@ def _is_card(entry: _Entry) -> bool:
 
 def _is_companion(entry: _Entry, has_tables: bool) -> bool:
     """Return True for a README and the like beside tables, or a README with a data set's metadata."""
-    stem = Path(entry.parts[-1]).stem.lower()
+    stem = _splitext(entry.parts[-1])[0].lower()
     return (has_tables and stem in _COMPANIONS) or (stem == "readme" and _has_metadata(entry.path))
 
 
@@ -313,6 +321,22 @@ def _has_metadata(file: Path) -> bool:
     except OSError:
         return False
     return head.startswith((b"---\n", b"---\r\n")) and _METADATA.search(head) is not None
+
+
+def _note_configurations(entries: list[_Entry], found: Found) -> None:
+    """Note the configurations that the card of a data set names, if there are several."""
+    card = next((e for e in entries if [part.lower() for part in e.parts] == ["readme.md"]), None)
+    if card is None or not _has_metadata(card.path):
+        return
+    with open(card.path, "rb") as stream:
+        metadata = stream.read(2**20).split(b"\n---", 1)[0].decode("utf-8", "replace")
+    names = sorted(set(re.findall(r"config_name:[ ]*[\"']?([\w.-]+)", metadata)))
+    if len(names) > 1:
+        more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+        found.notes.append(
+            f"{found.path}: its card names the configurations {', '.join(names[:10])}{more}; all are read. "
+            "Give the folder of one to read that alone"
+        )
 
 
 def _is_lone_object(entry: _Entry, column: str) -> bool:
@@ -381,10 +405,15 @@ def _split_of(parts: Sequence[str]) -> str | None:
 
 def _without_suffixes(name: str) -> str:
     """Return a file's name without the suffixes of its kind and compression."""
-    path = Path(name)
-    if path.suffix.lower() in COMPRESSIONS:
-        path = Path(path.stem)
-    return path.stem if path.suffix.lower() in KINDS else path.name
+    stem, suffix = _splitext(name)
+    if suffix.lower() in COMPRESSIONS:
+        name = stem
+        stem, suffix = _splitext(name)
+    return stem if suffix.lower() in KINDS else name
+
+
+def _splitext(name: str) -> tuple[str, str]:
+    return os.path.splitext(name)  # noqa: PTH122 a `Path` takes ten times as long, of a hundred thousand names
 
 
 def _canonical(split: str) -> str:

@@ -15,6 +15,8 @@ from typing import IO, Any
 from solu_model.text.corpus.document import CorpusError
 from solu_model.text.corpus.files import CorpusFile
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
 _MESSAGE = 300
 """Most characters of another library's message in one of ours."""
 
@@ -27,6 +29,7 @@ def opened(file: CorpusFile) -> Iterator[IO[bytes]]:
         CorpusError: the file cannot be opened, or what the block reads of it is damaged.
     """
     with explained(file), open(file.path, "rb") as stored:
+        _refuse_pointer(file, stored.peek(len(_POINTER)))
         if file.compression is None:
             yield stored
         elif file.compression == "zstd":
@@ -52,6 +55,8 @@ def seekable(file: CorpusFile) -> Iterator[Any]:
     if file.compression is None:
         # As bytes: pyarrow encodes a string as UTF-8, and takes some for addresses of stores.
         with explained(file), pa.OSFile(os.fsencode(file.path)) as stream:
+            _refuse_pointer(file, stream.read(len(_POINTER)))
+            stream.seek(0)
             yield stream
         return
     with TemporaryFile() as unpacked:
@@ -80,6 +85,14 @@ def explained(file: CorpusFile) -> Iterator[None]:
         raise CorpusError(
             f"cannot read {file.shown} as {kind}: {_short(error)}. Is it damaged, or not a {kind} file?"
         ) from error
+
+
+def _refuse_pointer(file: CorpusFile, head: bytes) -> None:
+    """Raise CorpusError for what Git LFS leaves in place of a file that was not downloaded."""
+    if head.startswith(_POINTER):
+        raise CorpusError(
+            f"{file.shown} is a pointer of Git LFS, not the file itself: download it, e.g. with git lfs pull"
+        )
 
 
 def _short(error: BaseException) -> str:

@@ -279,6 +279,18 @@ def test_left_out_files_are_named_in_a_bounded_list():
     assert left_out_lines([files]) == ["left out of corpus: 0.png, 1.png, 2.png and 9,997 more (a picture)"]
 
 
+def test_many_reasons_are_bounded_too():
+    files = Found("corpus", left_out=[LeftOut(f"{n}", f"reason {n % 50}") for n in range(99)])
+    lines = left_out_lines([files])
+    assert len(lines) == 21
+    assert lines[-1] == "left out: 59 more files, for 30 more reasons"
+
+
+def test_an_empty_path_is_not_this_folder():
+    with pytest.raises(CorpusError, match=r"found an empty path"):
+        check_corpus([""])
+
+
 def test_documents_are_in_name_order(tmp_path):
     write(tmp_path, b__txt="3", a___z__txt="1", a__txt="2", c___a__txt="4")
     assert texts(tmp_path) == ["1", "2", "3", "4"]

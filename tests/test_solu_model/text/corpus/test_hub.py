@@ -1,6 +1,5 @@
 """Data sets of a hub, with local folders in their place: `datasets` reads both in the same way."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,5 +98,8 @@ def test_a_data_set_is_only_opened_when_it_is_read(hub, monkeypatch):
         check_corpus(["./some/name"])
 
 
-def test_the_same_data_set_in_its_folder_is_read_without_its_card(hub):
-    assert json.dumps(texts(str(hub))) == json.dumps(["a", "b", "d"])
+def test_the_same_data_set_in_its_folder_is_read_without_its_card(hub, caplog):
+    assert texts(str(hub)) == ["a", "b", "d"]
+    check_corpus([hub])
+    assert "its card names the configurations english, french; all are read" in caplog.text
+    assert texts(str(hub / "fr")) == ["d"]

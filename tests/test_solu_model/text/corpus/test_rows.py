@@ -6,6 +6,7 @@ import json
 import lzma
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from solu_model.text.documents import (
     read_documents,
     read_file,
 )
+from tests.conftest import corpus_documents
 
 DATES = ["2024-01-31", "2024-01-31T00:00:00Z", "12:30:00", "007", "1e5", "1.50", "null", "NaN", "true", "[1]"]
 
@@ -185,6 +187,20 @@ def test_what_holds_no_text_is_named_by_file_and_line(tmp_path, name, content, m
     with pytest.raises(CorpusError, match=message) as raised:
         texts(tmp_path / name)
     assert len(str(raised.value)) < 800
+
+
+def test_documents_are_the_rows_that_were_written(corpus, tmp_path):
+    assert documents(corpus) == corpus_documents()
+    rows = [json.dumps(asdict(document)) for document in corpus_documents()]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    assert documents(tmp_path) == corpus_documents()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.parquet", "a.csv.gz", "a.arrow.zst"])
+def test_a_pointer_of_git_lfs_is_no_text(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(CorpusError, match=r"is a pointer of Git LFS, not the file itself"):
+        texts(tmp_path)
 
 
 def test_provenance_of_other_types_is_text(tmp_path):
