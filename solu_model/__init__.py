@@ -85,6 +85,7 @@ __all__ = [
     "CorpusError",
     "Document",
     "Loss",
+    "Losses",
     "NeuronModel",
     "OutputPath",
     "Piece",
