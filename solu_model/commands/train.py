@@ -19,13 +19,26 @@ from solu_model.commands.options import (
 
 def train(
     data: DataOption,
-    out: Annotated[Path, typer.Option(help="The run's folder. The same command resumes a run that stopped.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The run's folder: new, empty or of this run. The same command resumes a run that stopped."
+        ),
+    ],
     split: SplitOption = None,
     column: ColumnOption = "text",
     separator: SeparatorOption = None,
     revision: RevisionOption = None,
-    preset: Annotated[str, typer.Option(help="Model and recipe.")] = "solu-1l",
-    tokens: Annotated[int | None, typer.Option(help="Tokens to train on, in place of the preset's.")] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Model and recipe: solu-1l, solu-2l, solu-4l, gelu-1l, gelu-2l, gelu-4l, gelu-ln-1l, "
+            "solu-plain-1l, exp-ln-1l or solu-1l-small."
+        ),
+    ] = "solu-1l",
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens to train on, in place of the preset's; in whole steps.")
+    ] = None,
     d_vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to learn.")] = None,
     d_model: Annotated[
         int | None,
@@ -53,12 +66,21 @@ def train(
         str | None, typer.Option(help="linear, cosine, or wsd: warm-up, stable, decay. wsd can be extended.")
     ] = None,
     warmup: Annotated[
-        int | None, typer.Option(help="Steps until the learning rate reaches its peak.")
+        int | None,
+        typer.Option(
+            help="Steps until the learning rate reaches its peak. Default: 200, or a fifth of a short run."
+        ),
     ] = None,
     decay_share: Annotated[
-        float | None, typer.Option(help="Share of the steps in which wsd lowers the rate to 0.")
+        float | None,
+        typer.Option(help="Share of the steps, at the end, in which wsd lowers the rate to 0. Default: 0.2."),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Tokens in a step, over all processes.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens in a step, over all processes: a multiple of --n-ctx, else rounded down to one."
+        ),
+    ] = None,
     accumulate: Annotated[
         int | None,
         typer.Option(help="Pieces to cut a step's rows into; they run one after the other, to save memory."),
@@ -72,7 +94,10 @@ def train(
         typer.Option("--decay-now", help="Begin the decay of the wsd run in OUT at its last checkpoint."),
     ] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="A checkpoint of the same shape, whose weights the run begins with.")
+        Path | None,
+        typer.Option(
+            help="A checkpoint folder of the same shape, whose weights and tokenizer the run begins with."
+        ),
     ] = None,
     tokenizer_path: Annotated[
         str | None,
@@ -114,7 +139,8 @@ def train(
 ) -> None:
     """Train a model: tokenizer, packed data, training, weights in bf16. Resumes after a kill.
 
-    On several processes: torchrun --nproc-per-node N --no-python solu train ...
+    Sizes and settings that you leave out are the preset's. On several processes, run
+    torchrun --nproc-per-node N --no-python solu train ...
     """
     from solu_model.config import ActFn
     from solu_model.training import PRESETS, Layout, TrainingError, multiplies_bf16

@@ -26,6 +26,9 @@ last checkpoint; the run ends with the decay."""
 _PREPARED = re.compile(r"run\.lock$|run\.json\..*\.partial$|tokens$|tokenizer|special_tokens_map\.json$")
 """Names in the folder of a run before `run.json` is there."""
 
+_MADE = ("tokenizer.json", "tokens", "checkpoints")
+"""Names in the folder of a run of which one is there from its first file on."""
+
 _FREE = {
     "compile",
     "log_every",
@@ -64,7 +67,8 @@ def claim(
             the run's length cannot be changed in this way.
     """
     file = out / "run.json"
-    if not file.is_file():
+    # A command that was refused or killed before it made anything does not bind the next one.
+    if not file.is_file() or not any((out / name).exists() for name in _MADE):
         if change is not None:
             raise TrainingError(
                 f"{out} holds no run whose length could be changed: start one first, without --{change}"

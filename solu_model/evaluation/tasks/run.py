@@ -15,10 +15,6 @@ from solu_model.evaluation.tasks.lm_eval_config import lm_eval_name, write_task
 from solu_model.evaluation.tasks.results import TaskResult, TaskResults
 from solu_model.evaluation.tasks.task_files import Task, TaskError
 from solu_model.files import sha256_of, weights_hash
-from solu_model.loading import hub
-from solu_model.loading.checkpoints import load_with_tokenizer
-from solu_model.text.tokenizer import tokenizer_hash
-from solu_model.training.processes import LAUNCHER_VARIABLES
 
 _METRICS = ("acc_norm", "acc", "exact_match")
 """Metrics in order of preference: a task's score is the first one that lm-eval reports for it."""
@@ -55,6 +51,11 @@ def run_tasks(
         raise TaskError(
             "tasks are run by lm-eval, which is not installed: pip install 'solu-explorer[tasks]'"
         ) from error
+    # Here, since the dashboard reads results without torch.
+    from solu_model.loading import hub
+    from solu_model.loading.checkpoints import load_with_tokenizer
+    from solu_model.text.tokenizer import tokenizer_hash
+
     # First, since a model that cannot be loaded or named would be noticed after hours otherwise.
     loaded = load_with_tokenizer(model, tokenizer=tokenizer)[1]
     local = Path(model) if Path(model).exists() else hub.fetch_checkpoint(str(model))
@@ -140,6 +141,8 @@ def _read_answers(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]
 
 def _run_process(request: dict[str, Any], folder: Path, answer_file: Path) -> int:
     """Run the process, which adds answers to a file; return its exit status. Its progress is shown."""
+    from solu_model.training.processes import LAUNCHER_VARIABLES
+
     request_file = folder / "request.json"
     request_file.write_text(json.dumps(request), encoding="utf-8")
     # All its inputs are local files: it needs no network, and its caches are removed with the folder.

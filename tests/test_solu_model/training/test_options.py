@@ -283,3 +283,49 @@ def test_options_that_cannot_be_are_refused(options, said, corpus, tmp_path):
     done = CliRunner().invoke(app, ["train", "--data", str(corpus), "--out", str(tmp_path), *options])
     assert done.exit_code == 2
     assert said in " ".join(re.sub(r"[│\n]", " ", done.output).split())
+
+
+def test_the_help_names_every_preset_and_each_default():
+    said = " ".join(re.sub(r"[│\n]", " ", CliRunner().invoke(app, ["train", "--help"]).output).split())
+    assert all(re.search(rf"(?<![-\w]){re.escape(name)}(?![-\w])", said) for name in PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--n-layers", "0"], "there is no such model: n_layers must be at least 1, got 0"),
+        (["--n-mlp-blocks", "7"], "there is no such model: n_mlp_blocks must divide d_mlp = 1536, got 7"),
+        (["--learning-rate", "nan"], "learning_rate must be finite and above 0, got nan"),
+        (["--extend", "0"], "n_tokens must be at least 1, got 0"),
+        (["--tokens", "-5"], "n_tokens must be at least 1, got -5"),
+        (["--shard", "0"], "expected positive numbers of processes, got 0 and 1"),
+        (["--tokens", "1000"], "1000 tokens are less than one step of 8192 tokens"),
+        (["--tokens", "1000000", "--warmup", "122"], "a warm-up of 122 steps does not end in a run of 122"),
+        (["--n-ctx", "1"], "n_ctx must be at least 2"),
+    ],
+)
+def test_numbers_that_cannot_be_are_one_sentence(options, said, corpus, tmp_path):
+    out = tmp_path / "run"
+    done = CliRunner().invoke(app, ["train", "--data", str(corpus), "--out", str(out), *options])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, TrainingError)
+    assert said in str(done.exception)
+    assert len(str(done.exception)) < 400
+    assert not (out / "run.json").exists()
+
+
+def test_a_refused_command_does_not_bind_the_next(corpus, tmp_path):
+    out = tmp_path / "run"
+    small = SoluConfig.from_dict(CONFIG.to_dict() | {"d_vocab": 10})
+    with pytest.raises(ValueError, match="d_vocab must be at least 257"):
+        train(small, RECIPE, [corpus], out, progress=False)
+    train(CONFIG, replace(RECIPE, n_tokens=64, warmup_steps=0), [corpus], out, progress=False)
+    assert json.loads((out / "run.json").read_text())["config"]["d_vocab"] == 300
+
+
+def test_compile_without_a_compiler_is_refused_at_once(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(TrainingError, match=r"--compile needs a C\+\+ compiler"):
+        train(CONFIG, replace(RECIPE, compile=True), [corpus], tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
