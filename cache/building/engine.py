@@ -17,7 +17,7 @@ from cache.format.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
 from cache.shards.settings import Settings
 from cache.statistics.accumulator import MAX_CONTEXT
 from cache.statistics.example_lists import SAMPLE_WINDOW, WINDOW, Window
-from solu_model.files import weights_hash
+from solu_model.loading.checkpoint_files import weights_hash
 from solu_model.loading.adapters import load_neuron_model
 from solu_model.loading.checkpoints import CheckpointError
 from solu_model.protocols import NeuronModel

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from solu_model.loading.weight_files import CheckpointError
+from solu_model.loading.checkpoint_files import CheckpointError, shortened
 
 _OWNER = "NeelNanda"
 ALIASES = {
@@ -72,4 +72,4 @@ def _snapshot(name: str, patterns: list[str]) -> Path:
 
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return shortened(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__, 200)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from solu_model.config import SoluConfig
-from solu_model.files import weights_hash, written_aside
+from solu_model.files import written_aside
+from solu_model.loading.checkpoint_files import weights_hash
 from solu_model.training.checkpoints import all_checkpoints
 from solu_model.training.recipe import Recipe, TrainingError
 

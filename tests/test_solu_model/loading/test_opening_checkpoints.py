@@ -22,7 +22,7 @@ from solu_model.loading.checkpoints import (
     load_with_tokenizer,
     save_checkpoint,
 )
-from solu_model.loading.weight_files import read_tensors
+from solu_model.loading.weight_files import WeightFiles
 from solu_model.model import SoluForCausalLM
 from solu_model.text.tokenizer import train_tokenizer
 
@@ -89,18 +89,18 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
 def test_damaged_weights(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
-        read_tensors(tmp_path / name)
+        WeightFiles([tmp_path / name])
 
 
 def test_only_named_tensors_are_weights(tmp_path: Path) -> None:
     torch.save({"model": {"w": torch.zeros(1)}, "step": 3}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"more than tensors: 'model' \(dict\), 'step' \(int\)"):
-        read_tensors(tmp_path / "w.pth")
+        WeightFiles([tmp_path / "w.pth"])
     torch.save([torch.zeros(1)], tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="holds a list"):
-        read_tensors(tmp_path / "w.pth")
+        WeightFiles([tmp_path / "w.pth"])
     with pytest.raises(CheckpointError, match="not a weights file"):
-        read_tensors(tmp_path / "w.txt")
+        WeightFiles([tmp_path / "w.txt"])
 
 
 def test_our_format_round_trips(folder: Path) -> None:
