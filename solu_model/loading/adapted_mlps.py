@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-# Names, in a block's MLP, of the linear map that computes hook_pre, of the one that reads hook_post, and of the
-# one whose output multiplies the activation ("" in a plain MLP).
+# Names, in a block's MLP, of the linear map that computes hook_pre, of the one that reads hook_post, and of
+# the one whose output multiplies the activation ("" in a plain MLP).
 _NAMES = (
     ("c_fc", "c_proj", ""),  # GPT-2, GPTBigCode, GPT-Neo, Starcoder2
     ("dense_h_to_4h", "dense_4h_to_h", ""),  # GPT-NeoX, BLOOM, Falcon, Persimmon
@@ -56,12 +56,12 @@ class MLPMaps:
         return output.chunk(2, dim=-1)[0 if self.first_half else 1] if self.is_fused else output
 
     @property
-    def W_in(self) -> Tensor:
+    def W_in(self) -> Tensor:  # noqa: N802 a matrix
         """The weights that compute `hook_pre`, `[D, M]`."""
         return self.pre_of(weight_of(self.inward))
 
     @property
-    def W_out(self) -> Tensor:
+    def W_out(self) -> Tensor:  # noqa: N802 a matrix
         """The weights that multiply `hook_post`, `[M, D]`."""
         return weight_of(self.outward)
 

@@ -196,16 +196,17 @@ class _Run:
                     self.first_half = maps.first_half
             finally:
                 self._rerun = None
-            self._block_runs.append(_BlockRun(x.float(), _hidden(output).float(), again.float()))
+            self._block_runs.append(_BlockRun(_kept(x), _kept(_hidden(output)), _kept(again)))
 
         return run_again
 
     def _keep_output(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
-            self._outputs.append((module, inputs[0], output))
+            # The output itself: `final_norm` compares where it lies in memory.
+            self._outputs.append((module, _kept(inputs[0]), output))
 
     def _after_head(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        self._unembedded, self._head_output = inputs[0], output.float()
+        self._unembedded, self._head_output = inputs[0], _kept(output)
         probed = output.clone()
         probed[_SCALED] *= self.logit_probe
         return probed
@@ -266,7 +267,7 @@ class _Run:
             NotLinearError: the difference is more than rounding explains.
         """
         norm = self.final_norm()
-        x = next(i for module, i, _ in self._outputs if module is norm).float()
+        x = next(i for module, i, _ in self._outputs if module is norm)
         device = x.device
         weight, bias = weight.to(device), bias.to(device)
 
@@ -324,6 +325,11 @@ def _measure_norm(norm: nn.Module, d_model: int, device: torch.device) -> tuple[
         if float((second - expected).norm() / (second - zero).norm()) < 1e-4:
             return weight, zero, centres
     raise NotLinearError(f"the final norm, {type(norm).__name__}, is neither LayerNorm nor RMS")
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    """Return a copy in float32: a model may add to its tensors in place."""
+    return tensor.detach().to(torch.float32, copy=True)
 
 
 def _longest_row(W_out: Tensor) -> int:

@@ -5,7 +5,6 @@ on the meta device and compared with the headers of the files, before anything i
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -85,22 +84,25 @@ def _check_values(fields: Mapping[str, Any], source: str) -> None:
     """
     if fields.get("quantization_config"):
         raise CheckpointError(
-            f"{source} says that the weights are quantized, and activations would be those of rounded weights: "
+            f"{source} says that the weights are quantized, so activations would not be the model's own: "
             "give the checkpoint that they were made from"
         )
     wrong = []
     for name, value in fields.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if isinstance(value, int) and abs(value) > _LARGEST:
             wrong.append(f"{shortened(name, 60)} is larger than any size")
-        if ("eps" in name.split("_") or "epsilon" in name) and value is not None:
-            if not is_number or not math.isfinite(value) or not 0 <= value <= 1:
-                wrong.append(f"{shortened(name, 60)} must be 0 to 1, got {shortened(repr(value), 60)}")
+        elif ("eps" in name.split("_") or "epsilon" in name) and not _is_small_number(value):
+            wrong.append(f"{shortened(name, 60)} must be 0 to 1, got {shortened(repr(value), 60)}")
     labels = fields.get("num_labels")
     if isinstance(labels, int) and labels > _MAX_LABELS:
         wrong.append(f"num_labels must be at most {_MAX_LABELS:,}")
     if wrong:
         raise CheckpointError(f"{source} describes no valid model: {shortened('; '.join(wrong))}")
+
+
+def _is_small_number(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and 0 <= value <= 1)  # type: ignore[operator] # NaN is neither
 
 
 def _check_config(config: Any, weights: WeightFiles, source: str) -> None:

@@ -68,8 +68,8 @@ _ARITHMETIC: dict[str, tuple[object, ...]] = {
 }
 """Values, besides null, with which a field asks for the arithmetic of this package; others are refused."""
 _HARMLESS_FIELDS = """
-d_model n_layers d_mlp d_head n_heads n_ctx d_vocab d_vocab_out act_fn attn_only attn_scale final_rms ln_eps eps
-normalization normalization_type n_key_value_heads neuron_scale neuron_temp shortformer_pos use_pos_resid
+d_model n_layers d_mlp d_head n_heads n_ctx d_vocab d_vocab_out act_fn attn_only attn_scale final_rms ln_eps
+eps normalization normalization_type n_key_value_heads neuron_scale neuron_temp shortformer_pos use_pos_resid
 bos_token_id eos_token_id pad_token_id tokenizer_name
 
 model_name original_architecture architecture from_checkpoint checkpoint_index checkpoint_label_type
@@ -83,8 +83,8 @@ initializer_scale_hidden initializer_scale_unembed weight_init_mode weight_init_
 W_O_init_scale fixed_init store_init seed right_multiply_matrices checkpoint_scale
 """
 _HARMLESS = frozenset(_HARMLESS_FIELDS.split())
-"""Fields that change nothing that a trained model computes, or that `read_config` reads or checks itself; then
-names, devices and hooks of TransformerLens; then the initial weights and the training."""
+"""Fields that are harmless: those that `read_config` reads or checks itself; names, devices and hooks of
+TransformerLens; initial weights and training."""
 _PART_OF_THE_NETWORK = re.compile(
     r"(?:^|_)(?:attn|attention|head|qk|rope|rotary|alibi|pos|position|norm|rms|eps|act|gate|mlp|neuron|expert"
     r"|moe|resid|scale|temp|cap|softcap|window|parallel|embed|logit|bias|layer|vocab|tie)",
