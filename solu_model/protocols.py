@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from solu_model.taps import Visit
@@ -77,6 +78,10 @@ class NeuronModel(Protocol):
     @property
     def config(self) -> NeuronModelConfig:
         """The model's sizes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which it takes tokens."""
 
     def point_names(self) -> list[str]:
         """Return the names of its activations, in forward order, e.g. `blocks.0.mlp.hook_post`."""

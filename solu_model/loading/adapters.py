@@ -62,6 +62,12 @@ class AdaptedModel:
         self._mlps = measured.mlps
         self.config = _sizes(model, measured)
 
+    @property
+    def device(self) -> torch.device:
+        """Device on which it takes tokens."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
     def point_names(self) -> list[str]:
         """Return the names of `hook_pre` and `hook_post` of every block, in the order of the forward pass."""
         return [f"blocks.{i}.mlp.{p}" for i in range(len(self._mlps)) for p in ("hook_pre", "hook_post")]

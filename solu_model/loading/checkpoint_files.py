@@ -101,7 +101,9 @@ def folder_of(path: Path) -> Path:
     return folder
 
 
-def weight_files_of(path: Path, tokens: int | None = None) -> list[Path]:
+def weight_files_of(
+    path: Path, tokens: int | None = None, fields: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Return the files that hold a checkpoint's weights, in name order.
 
     They are, in TransformerLens's format, the first `*final.pth` by name, or else the only `.pth` or
@@ -112,6 +114,7 @@ def weight_files_of(path: Path, tokens: int | None = None) -> list[Path]:
         path: a checkpoint's folder, or a weights file, which is then the only one.
         tokens: the training checkpoint after this many tokens (TransformerLens's format): the file
             `checkpoints/*_{tokens}.pth`; 0 also stands for `*init.pth`.
+        fields: the parsed config.json, if it has been read.
 
     Raises:
         CheckpointError: there is no such file, a file that the index lists is missing, or the folder holds
@@ -119,9 +122,8 @@ def weight_files_of(path: Path, tokens: int | None = None) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    fields: dict[str, Any] = {}
-    if (path / CONFIG).is_file():
-        fields = read_object(path / CONFIG)
+    if fields is None:
+        fields = read_object(path / CONFIG) if (path / CONFIG).is_file() else {}
     if tokens is not None:
         return [_training_checkpoint(path, fields, tokens)]
     if is_transformerlens(fields):
@@ -142,15 +144,23 @@ def weight_files_of(path: Path, tokens: int | None = None) -> list[Path]:
 
 
 def weights_hash(path: Path) -> str:
-    """Return the SHA-256 that identifies a checkpoint's weights, as hex digits.
-
-    It is the hash of `model.safetensors` if that alone holds the weights, otherwise the hash of a list of the
-    names and hashes of the files that do (`weight_files_of`), in name order.
+    """Return the SHA-256 that identifies a checkpoint's weights, as hex digits; see `hash_of_weights`.
 
     Raises:
         CheckpointError: as in `weight_files_of`, or a file may not be read.
     """
-    files = weight_files_of(path)
+    return hash_of_weights(weight_files_of(path))
+
+
+def hash_of_weights(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of the files that hold a checkpoint's weights, as hex digits.
+
+    It is the hash of `model.safetensors` if that is the only file, otherwise the hash of a list of the names
+    and hashes of the files, in name order.
+
+    Raises:
+        CheckpointError: a file may not be read.
+    """
     hashes = {}
     for file in files:
         try:
@@ -166,7 +176,7 @@ def weights_hash(path: Path) -> str:
 def damage_of(file: Path) -> str:
     """Describe the damage of a weights file, as far as its header and length show it; empty if it is sound.
 
-    A file in PyTorch's own format is only opened: its content shows when it is loaded.
+    Of a file in PyTorch's own format only the first bytes are read: the rest shows when it is loaded.
     """
     again = "copy or train it again"
     try:
@@ -174,7 +184,8 @@ def damage_of(file: Path) -> str:
         with open(file, "rb") as stream:
             start = stream.read(8)
             if file.suffix != ".safetensors":
-                return "" if start else f"{file.name} is damaged (it is empty): {again}"
+                is_pickle = start.startswith((b"PK\x03\x04", b"\x80"))
+                return "" if is_pickle else f"{file.name} is damaged (it is no state dict): {again}"
             length = int.from_bytes(start, "little")
             header = json.loads(stream.read(length)) if 0 < length <= min(size, 100_000_000) else None
         if not isinstance(header, dict):

@@ -179,7 +179,7 @@ def locate(path: str | Path, tokens: int | None = None) -> Checkpoint:
         local = hub.fetch_checkpoint(name, tokens)
     folder = folder_of(local)
     fields = read_object(folder / CONFIG)
-    return Checkpoint(folder, fields, weight_files_of(local, tokens), name)
+    return Checkpoint(folder, fields, weight_files_of(local, tokens, fields), name)
 
 
 def load_solu(found: Checkpoint) -> SoluForCausalLM:

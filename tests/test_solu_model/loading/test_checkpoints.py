@@ -79,7 +79,7 @@ def test_a_configuration_that_is_not_json(copy):
     with pytest.raises(CheckpointError, match="is not JSON"):
         load_checkpoint(copy)
     (copy / "config.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="'list': expected 'solu'"):
+    with pytest.raises(CheckpointError, match="holds a list: expected a JSON object"):
         load_checkpoint(copy)
 
 

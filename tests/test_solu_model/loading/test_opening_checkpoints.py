@@ -211,8 +211,8 @@ def test_a_hub_name_fetches_only_what_is_read(folder: Path, monkeypatch: pytest.
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "type 'list': expected 'solu'"),
-        ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.loading.adapters"),
+        ("[]", "holds a list: expected a JSON object"),
+        ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.load_neuron_model"),
         ('{"model_type": "solu", "act_fn": "relu"}', "describes no valid model"),
     ],
 )
