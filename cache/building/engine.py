@@ -71,7 +71,8 @@ class Engine:
         tokenizer_path: a tokenizer in place of the checkpoint's own.
 
     Raises:
-        CheckpointError: there is no such device or dtype; the model cannot be read, or its tokenizer has no BOS or more tokens than the model.
+        CheckpointError: there is no such device or dtype; the model cannot be read; or its tokenizer has no
+            BOS or more tokens than the model.
         CacheError: the model lacks a layer of the options, or its contexts are longer than `MAX_CONTEXT`.
     """
 

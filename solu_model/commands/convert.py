@@ -39,7 +39,7 @@ def convert(
             model = convert_exp_ln(model)
         save = save_checkpoint if to == "solu" else save_transformerlens
         save(model, dst, loaded)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # OSError: the disk is full, or the folder may not be written
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     config = model.config
