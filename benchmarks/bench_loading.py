@@ -48,7 +48,8 @@ before = restart_peak()
 started, cpu = time.perf_counter(), time.process_time()
 model, _ = load_any_model(folder)
 row = {"load_s": time.perf_counter() - started, "load_cpu_s": time.process_time() - cpu}
-row |= {"bytes": size, "read_s": read, "read_cpu_s": read_cpu, "peak_bytes": peak() - before, "measure_s": 0.0}
+row |= {"bytes": size, "read_s": read, "read_cpu_s": read_cpu, "peak_bytes": peak() - before}
+row["measure_s"] = 0.0
 if isinstance(model, AdaptedModel):
     started = time.perf_counter()
     adapt(model.model)
@@ -82,8 +83,9 @@ def main() -> None:
             print(
                 f"{kind:6} {row['bytes'] / 1e6:4.0f} MB: "
                 f"read {row['read_s']:.2f} s ({row['read_cpu_s']:.2f} CPU), "
-                f"load {row['load_s']:.2f} s ({row['load_cpu_s']:.2f} CPU), {row['measure_s']:.2f} s of it to "
-                f"measure logit effects; without: {row['load_over_read']:.2f} times reading, "
+                f"load {row['load_s']:.2f} s ({row['load_cpu_s']:.2f} CPU), "
+                f"{row['measure_s']:.2f} s of it to measure logit effects; "
+                f"without: {row['load_over_read']:.2f} times reading, "
                 f"peak {row['peak_over_weights']:.2f} times the weights"
             )
     settings = {"d_model": D_MODEL, "n_layers": N_LAYERS, "d_vocab": D_VOCAB, "repeats": args.repeats}

@@ -44,10 +44,13 @@ def info(
     module = network.model if isinstance(network, AdaptedModel) else network
     if isinstance(module, nn.Module):
         table.add_row("parameters", f"{sum(p.numel() for p in module.parameters()):,}")
-    table.add_row("weights", ", ".join(file.name for file in found.weights))
+    names = [file.name for file in found.weights]
+    table.add_row("weights", names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} ...")
     if isinstance(network, AdaptedModel):
         measured = network.measured
-        effects = measured.refusal or f"from the weights, within {measured.error:.1g} of an ablation"
+        effects = f"none: {measured.refusal}"
+        if not measured.refusal:
+            effects = f"from the weights; an ablation differs by {measured.error:.1g}"
         table.add_row("logit effects", effects)
     if isinstance(network, SoluForCausalLM):
         table.add_row("activation backend", backend_name("cpu"))

@@ -80,7 +80,7 @@ NTK_by_parts_factor NTK_original_ctx_len
 
 init_mode init_weights initializer_range initializer_scale_embed initializer_scale_global
 initializer_scale_hidden initializer_scale_unembed weight_init_mode weight_init_scale weight_init_scheme
-W_O_init_scale fixed_init store_init seed right_multiply_matrices checkpoint_scale
+W_O_init_scale fixed_init store_init seed right_multiply_matrices checkpoint_scale grad_norm_clip
 """
 _HARMLESS = frozenset(_HARMLESS_FIELDS.split())
 """Fields that are harmless: those that `read_config` reads or checks itself; names, devices and hooks of
