@@ -22,6 +22,7 @@ _NAMES = (
     ("gate_proj", "down_proj", "up_proj"),  # Llama, Mistral, Qwen, Gemma, OLMo: gated
     ("gate_up_proj", "down_proj", "gate_up_proj"),  # Phi-3, GLM: gated, both maps in one matrix
     ("fc1", "fc2", ""),  # Phi, OPT
+    ("w1", "w2", "w3"),  # LFM2: gated
     ("fc_in", "fc_out", ""),  # GPT-J
     ("up_proj", "down_proj", ""),  # Nemotron, and other plain relatives of Llama
 )
@@ -180,7 +181,12 @@ def _find_maps(block: nn.Module) -> MLPMaps | None:
         mlp = getattr(block, place, None) if place else block
         for inward, outward, factor in _NAMES:
             names = (inward, outward, factor) if factor else (inward, outward)
-            maps = [getattr(mlp, name, None) for name in names]
-            if all(isinstance(m, nn.Module) and isinstance(getattr(m, "weight", None), Tensor) for m in maps):
-                return MLPMaps(maps[0], maps[1], maps[2] if factor else None)
+            found: list[nn.Module] = [
+                module
+                for name in names
+                if isinstance(module := getattr(mlp, name, None), nn.Module)
+                and isinstance(getattr(module, "weight", None), Tensor)
+            ]
+            if len(found) == len(names):
+                return MLPMaps(found[0], found[1], found[2] if factor else None)
     return None

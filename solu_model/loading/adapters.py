@@ -65,8 +65,9 @@ class AdaptedModel:
     @property
     def device(self) -> torch.device:
         """Device on which it takes tokens."""
-        device: torch.device = self.model.get_input_embeddings().weight.device
-        return device
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight.device
 
     def point_names(self) -> list[str]:
         """Return the names of `hook_pre` and `hook_post` of every block, in the order of the forward pass."""
@@ -247,7 +248,9 @@ def load_any_model(
             raise CheckpointError(
                 "device 'auto' divides other causal models between devices: give cpu or cuda for this one"
             )
-        return load_solu(found).to(device=place, dtype=wanted), found
+        solu = load_solu(found)
+        torch.nn.Module.to(solu, device=place, dtype=wanted)
+        return solu, found
     model = load_other_model(
         found, dtype=wanted, device=AUTOMATIC if automatic else place, check=checked_blocks
     )

@@ -7,7 +7,7 @@ on the meta device and compared with the headers of the files, before anything i
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +73,8 @@ def load_other_model(
             f"{shortened(error) or type(error).__name__}"
         ) from error
     model, _ = _filled(type(empty), config, weights.read(dtype=dtype), device=device, dtype=dtype)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _check_values(fields: Mapping[str, Any], source: str) -> None:
@@ -151,7 +152,7 @@ def _filled(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return a model of `tensors`, which are not copied where device and dtype are equal, and a report."""
     with _quiet():
-        filled, report = model_class.from_pretrained(
+        filled: tuple[PreTrainedModel, dict[str, Any]] = model_class.from_pretrained(  # type: ignore[assignment]
             None,
             config=config,
             state_dict=dict(tensors),
@@ -160,7 +161,7 @@ def _filled(
             ignore_mismatched_sizes=True,  # they are in the report
             output_loading_info=True,
         )
-    return filled, cast(dict[str, Any], report)
+    return filled
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -177,21 +177,16 @@ def _other_arithmetic(fields: Mapping[str, Any]) -> list[str]:
                 f"{name} is {_written(value)}, expected "
                 f"{' or '.join(_written(v) for v in _ARITHMETIC[name]) or 'null'}"
             )
-    head = fields.get("d_head")
-    scale = fields.get("attn_scale")
-    if (
-        scale is not None
-        and scale != -1
-        and not (
-            _is_number(scale) and _is_number(head) and math.isclose(scale, abs(head) ** 0.5, rel_tol=1e-6)
-        )
-    ):
+    head, scale = fields.get("d_head"), fields.get("attn_scale")
+    root = head**0.5 if _is_number(head) and head > 0 else 1.0
+    if scale not in (None, -1) and not (_is_number(scale) and math.isclose(scale, root, rel_tol=1e-6)):
         described.append(f"attn_scale is {_written(scale)}, expected the root of d_head")
     return described
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(value: object) -> TypeGuard[float]:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, float) or (is_integer and abs(value) < 2**63)  # larger ones are no float
 
 
 def _written(value: object) -> str:

@@ -123,7 +123,9 @@ class WeightFiles:
 def empty_model(config: SoluConfig) -> SoluForCausalLM:
     """Return a model in evaluation mode whose parameters are on the meta device."""
     with torch.device("meta"):
-        return SoluForCausalLM(config).eval()
+        model = SoluForCausalLM(config)
+    model.eval()
+    return model
 
 
 def check_depth(n_layers: int, weights: WeightFiles) -> None:

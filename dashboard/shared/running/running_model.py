@@ -78,7 +78,9 @@ def running_model_at(place: Place) -> RunningModel:
     model = place.model
     if not model.weights:
         raise ModelError(f"{model.weights_problem}. This needs the model to run")
-    running = _load(*checkpoint_version(model), stamp_of(model.path / "tokenizer.json"))
+    running = _load(
+        *checkpoint_version(model), stamp_of(model.path / "tokenizer.json"), place.cache.manifest.dtype
+    )
     expected = place.cache.manifest.model.tokenizer
     if running.tokenizer_sha256 != expected:
         raise ModelError(
@@ -95,7 +97,7 @@ def checkpoint_version(model: ModelFolder) -> tuple[str, Stamp]:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model…")
-def _load(path: str, weights: Stamp, tokenizer: Stamp) -> RunningModel:  # noqa: ARG001 parts of the key
+def _load(path: str, weights: Stamp, tokenizer: Stamp, dtype: str) -> RunningModel:  # noqa: ARG001 parts of the key
     import torch
 
     from solu_model.loading.adapters import load_neuron_model
@@ -103,7 +105,7 @@ def _load(path: str, weights: Stamp, tokenizer: Stamp) -> RunningModel:  # noqa:
     from solu_model.text.tokenizer import tokenizer_hash
 
     try:
-        model, loaded_tokenizer = load_neuron_model(path)
+        model, loaded_tokenizer = load_neuron_model(path, dtype=dtype)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
     # One thread a forward pass: sessions run side by side, and with more threads, which wait for each

@@ -67,7 +67,8 @@ class Family:
 
 
 def _gated(title: str, model_type: str, config: dict[str, Any] = GROUPED, **fields: Any) -> Family:
-    return Family(title, model_type, config, factor="up_proj", **fields)
+    factor = "w3" if fields.get("inward") == "w1" else "up_proj"
+    return Family(title, model_type, config, factor=factor, **fields)
 
 
 def _fused(title: str, model_type: str, **fields: Any) -> Family:
@@ -165,6 +166,15 @@ FAMILIES = [
     _gated("Helium", "helium"),
     _gated("Seed-OSS", "seed_oss"),
     _gated("ERNIE 4.5", "ernie4_5"),
+    _gated(
+        "LFM2",
+        "lfm2",
+        GROUPED | {"block_auto_adjust_ff_dim": False, "layer_types": ["conv", "full_attention", "conv"]},
+        mlp="feed_forward",
+        inward="w1",
+        outward="w2",
+        norm="embedding_norm",
+    ),
     _plain("Apertus", "apertus", PADDED, "up_proj down_proj", "norm", "xielu", centres=False),
 ]
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BertConfig,
     BertLMHeadModel,
     LlamaConfig,
@@ -76,9 +78,9 @@ def test_points_and_logits_are_those_of_the_modules(pair: tuple[AdaptedModel, Fa
     for layer in layers:
         inward, outward = mlp_maps(adapted.model, family, layer)
         modules = {"inward": inward, "outward": outward}
-        if family.factor == "up_proj":
-            block = next(m for m in adapted.model.modules() if getattr(m, "gate_proj", None) is inward)
-            modules["factor"] = block.up_proj
+        if family.factor in ("up_proj", "w3"):
+            mlp: Any = next(m for m in adapted.model.modules() if getattr(m, family.inward, None) is inward)
+            modules["factor"] = getattr(mlp, family.factor)
         for kind, module in modules.items():
             handles.append(module.register_forward_hook(keep(seen, f"{layer} {kind}")))
     with torch.no_grad():
@@ -236,6 +238,29 @@ def test_a_norm_after_one_mlp_is_seen_in_any_layer(layer: int) -> None:
         direct_logit_effects(adapted, 2, 0)
     assert adapted.activations(tokens(), ["blocks.2.mlp.hook_post"])["blocks.2.mlp.hook_post"].shape[-1] == 24
     assert adapted.output_weights(layer).shape == (24, D)
+
+
+@pytest.mark.parametrize("title", ["Gemma 2", "Gemma 3", "OLMo 2", "OLMo 3", "Exaone 4", "GLM-4"])
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 10.0])
+def test_a_norm_after_the_mlp_is_seen_in_a_new_model(title: str, scale: float) -> None:
+    """Norm weights of 1 and small W_out: one neuron's change is then nearly all that the norm sees."""
+    family = BY_TITLE[title]
+    model = new_model(family)
+    for layer in range(n_layers(model)):
+        mlp_maps(model, family, layer)[1].weight.data *= scale
+    with pytest.raises(TypeError, match=family.refusal):
+        adapt(model).output_path(0)
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if not f.refusal], ids=str)
+def test_a_new_model_is_not_refused(family: Family) -> None:
+    assert adapt(new_model(family)).measured.refusal == ""
+
+
+def new_model(family: Family) -> Any:
+    """Return a model as transformers initializes it."""
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family.model_type, **family.config))
 
 
 def test_a_stream_that_a_block_scales_is_refused() -> None:
