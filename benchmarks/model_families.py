@@ -1,7 +1,7 @@
 """Table of the model families that can be adapted: `python benchmarks/model_families.py`.
 
-For each family a small model with random weights, its norms' weights not 1, is adapted. Five neurons of its
-last layer are ablated by a hook on the model's own down projection, in float64, and the change of the logits,
+For each family a small model with random weights, its norms' weights not 1, is adapted. The five most active
+neurons of its last layer are ablated by a hook on the model's own down projection, and the change of the logits,
 with the final norm's divisor taken out, is divided by what `direct_logit_effects` gives: 1 is right. Writes
 docs/model_families.md and results/model-families.json.
 """
@@ -28,9 +28,10 @@ from tests.test_solu_model.loading.families import (  # noqa: E402
     effect_through_the_model,
     n_layers,
     random_model,
+    tokens,
 )
 
-NEURONS = range(5)
+N_NEURONS = 5
 OTHERS = {
     "Mixtral": ("mixtral", GROUPED | {"num_local_experts": 2}),
     "GPT-OSS": ("gpt_oss", GROUPED | {"num_local_experts": 2}),
@@ -49,7 +50,7 @@ caches, the neurons' own weights and the editor are not affected.
 This table is written by `python benchmarks/model_families.py`. Each row is a small model with random
 weights; the weights of its norms are not 1. *Ratio* is the effect of a neuron of the last layer through
 the model, by ablation, over the direct effect, with the final norm's divisor taken out: the least and
-the largest of five neurons. *Difference* is the largest relative difference of the two as vectors.
+the largest of the five most active neurons. *Difference* is the largest relative difference of the two as vectors.
 
 | family | `model_type` | MLP | activation | final norm | ratio | difference |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -84,7 +85,7 @@ def main() -> None:
     text = HEAD + "\n".join(lines) + "\n\n## Why logit effects are refused\n\n" + "\n".join(reasons) + "\n"
     text += TAIL
     (ROOT / "docs" / "model_families.md").write_text(text, encoding="utf-8")
-    write_record("model-families", "cpu", {"neurons": list(NEURONS)}, rows)
+    write_record("model-families", "cpu", {"neurons": N_NEURONS}, rows)
 
 
 TAIL = """
@@ -121,9 +122,12 @@ def measured(family: Family) -> dict[str, Any]:
     if output.refusal:
         return row
     ratios, differences = [], []
-    effects = direct_logit_effects(adapted, n_layers(model) - 1, list(NEURONS)).double()
-    model.double()  # a difference of logits loses digits
-    for neuron, effect in zip(NEURONS, effects, strict=True):
+    last = n_layers(model) - 1
+    name = f"blocks.{last}.mlp.hook_post"
+    activity = adapted.activations(tokens(), [name])[name].abs().mean((0, 1))
+    neurons = activity.topk(N_NEURONS).indices.tolist()
+    effects = direct_logit_effects(adapted, last, neurons).double()
+    for neuron, effect in zip(neurons, effects, strict=True):
         change, activation = effect_through_the_model(model, family, neuron)
         expected = activation[..., None] * effect
         ratios.append(float((change * expected).sum() / expected.square().sum()))
