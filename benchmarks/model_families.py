@@ -1,7 +1,7 @@
 """Table of the model families that can be adapted: `python benchmarks/model_families.py`.
 
 For each family a small model with random weights, its norms' weights not 1, is adapted. The five most active
-neurons of its last layer are ablated by a hook on the model's own down projection, and the change of the logits,
+neurons of its last layer are ablated by a hook on the model's own down projection. The change of the logits,
 with the final norm's divisor taken out, is divided by what `direct_logit_effects` gives: 1 is right. Writes
 docs/model_families.md and results/model-families.json.
 """
@@ -50,7 +50,8 @@ caches, the neurons' own weights and the editor are not affected.
 This table is written by `python benchmarks/model_families.py`. Each row is a small model with random
 weights; the weights of its norms are not 1. *Ratio* is the effect of a neuron of the last layer through
 the model, by ablation, over the direct effect, with the final norm's divisor taken out: the least and
-the largest of the five most active neurons. *Difference* is the largest relative difference of the two as vectors.
+the largest of the five most active neurons. *Difference* is the largest relative difference of the two
+as vectors.
 
 | family | `model_type` | MLP | activation | final norm | ratio | difference |
 | --- | --- | --- | --- | --- | --- | --- |
