@@ -46,3 +46,9 @@ compare-dashboards: $(VENV)/.dev chromium
 .PHONY: bench-blindness
 bench-blindness: $(VENV)/.dev chromium
 	$(BIN)/python benchmarks/blindness.py $(MODELS)
+
+# Time and memory of loading a checkpoint, and the table of model families in docs/. About a minute.
+.PHONY: bench-loading
+bench-loading: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_loading.py
+	$(BIN)/python benchmarks/model_families.py

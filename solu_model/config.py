@@ -3,12 +3,25 @@
 Field names follow TransformerLens. Through `attribute_map` transformers' names work as well.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 ActFn = Literal["solu_ln", "solu", "exp_ln", "gelu", "gelu_ln"]
+
+_LARGEST = {
+    "d_vocab": 2**31 - 1,
+    "n_ctx": 2**31 - 1,
+    "d_model": 2**24,
+    "n_layers": 2**16,
+    "n_heads": 2**16,
+    "d_head": 2**24,
+    "d_mlp": 2**28,
+    "n_mlp_blocks": 2**28,
+}
+"""Largest value of each size: far above any model, and small enough that no product of two overflows."""
+_LARGEST_INITIAL_WEIGHT = 100.0
 
 
 @strict
@@ -68,36 +81,50 @@ class SoluConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def validate_shape(self) -> None:
-        """Check the sizes. `@strict` calls this after construction.
+        """Check the range of every field. `@strict` calls this after construction.
 
         Raises:
-            ValueError: a size is below 1, n_mlp_blocks does not divide d_mlp, or bos_token_id is not a token.
+            ValueError: a size is below 1 or larger than that of any model, n_mlp_blocks does not divide
+                d_mlp, an eps is not a positive number, initializer_range is negative, or a special token is
+                not in the vocabulary. The message names all of these.
         """
-        sizes: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "d_vocab",
-                "n_ctx",
-                "d_model",
-                "n_layers",
-                "n_heads",
-                "d_head",
-                "d_mlp",
-                "n_mlp_blocks",
-            )
-        }
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.d_mlp % self.n_mlp_blocks:
-            raise ValueError(f"n_mlp_blocks must divide d_mlp = {self.d_mlp}, got {self.n_mlp_blocks}")
-        if self.bos_token_id is not None and not 0 <= self.bos_token_id < self.d_vocab:
-            raise ValueError(
-                f"bos_token_id must be a token of the vocabulary (0 to {self.d_vocab - 1}), "
-                f"got {self.bos_token_id}"
-            )
+        wrong = []
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 1 <= value <= largest:
+                wrong.append(f"{name} must be 1 to {largest:,}, got {_written(value)}")
+        if not wrong and self.d_mlp % self.n_mlp_blocks:
+            wrong.append(f"n_mlp_blocks must divide d_mlp = {self.d_mlp}, got {self.n_mlp_blocks}")
+        for name in ("layer_norm_eps", "mlp_layer_norm_eps"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not 0 < value <= 1):
+                wrong.append(f"{name} must be above 0 and at most 1, got {_written(value)}")
+        value = self.initializer_range
+        if isinstance(value, bool) or not 0 <= value <= _LARGEST_INITIAL_WEIGHT:
+            wrong.append(f"initializer_range must be 0 to {_LARGEST_INITIAL_WEIGHT:g}, got {_written(value)}")
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            value = getattr(self, name)
+            ids = value if isinstance(value, list) else [] if value is None else [value]
+            # Many configurations give a padding token of -1 for none.
+            lowest = -1 if name == "pad_token_id" else 0
+            if any(isinstance(i, bool) or not lowest <= i < self.d_vocab for i in ids):
+                wrong.append(
+                    f"{name} must be a token of the vocabulary (0 to {self.d_vocab - 1}), "
+                    f"got {_written(value)}"
+                )
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
     @property
     def has_mlp_norm(self) -> bool:
         """True if a LayerNorm follows the activation: `hook_mid` before it, `hook_post` after it."""
         return self.act_fn.endswith("_ln")
+
+
+def _written(value: object) -> str:
+    """Return a value for a message; an integer may have thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:59]}…"

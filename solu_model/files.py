@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -36,6 +37,7 @@ def written_aside(target: Path) -> Iterator[Path]:
     remove_leftovers(target)
     try:
         yield aside
+        _follow_umask(aside)
         if aside.is_file():
             _reach_disk(aside)
     except BaseException:
@@ -112,6 +114,26 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def _follow_umask(path: Path) -> None:
+    """Give files that only their owner may read, as safetensors writes them, the mode of any new file."""
+    private = [
+        file
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file() and not file.is_symlink() and stat.S_IMODE(file.stat().st_mode) == 0o600
+    ]
+    for file in private:
+        file.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    with suppress(OSError, IndexError, ValueError):  # Linux alone has this
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("Umask:")[2].split(None, 1)[0], 8)
+    mask = os.umask(0o077)  # the only other way to read it; threads may write a file meanwhile
+    os.umask(mask)
+    return mask
+
+
 def _reach_disk(file: Path) -> None:
     with open(file, "rb") as stream:
         os.fsync(stream.fileno())
@@ -134,22 +156,6 @@ def is_utf8(name: str | Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 that identifies a checkpoint's weights, as hex digits.
-
-    It is the hash of `model.safetensors` if that exists, otherwise the hash of a list of the names and
-    hashes of all weights files in the folder, in name order. A weights file is named by its own hash.
-    """
-    if folder.is_file():
-        return sha256_of(folder)
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return sha256_of(single)
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".pth", ".pt", ".bin"))
-    listing = "".join(f"{sha256_of(p)}  {p.name}\n" for p in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def sha256_of(file: Path) -> str:

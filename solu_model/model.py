@@ -77,6 +77,10 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             W_U=self.unembed.W_U.detach(),
         )
 
+    def output_weights(self, layer: int) -> Tensor:
+        """Return W_out of `layer`, `[M, D]`."""
+        return cast(Block, self.blocks[layer]).mlp.W_out.detach()
+
     def input_weights(self, layer: int) -> Tensor:
         """Return W_in of `layer`, `[D, M]`."""
         return cast(Block, self.blocks[layer]).mlp.W_in.detach()

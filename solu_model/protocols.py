@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from solu_model.taps import Visit
@@ -54,9 +55,11 @@ class OutputPath:
     """The weights between a neuron of one layer and the logits.
 
     Attributes:
-        W_out: `[M, D]`, the vector that each neuron writes to the residual stream per unit of `hook_post`.
+        W_out: `[M, D]`, the vector that each neuron writes to the residual stream per unit of `hook_post`; a
+            constant factor of the model on what its MLPs write is in it.
         mlp_norm: `[M]`, the weight of the LayerNorm between `hook_mid` and `hook_post`; None without one.
-        final_norm: `[D]`, the weight of the norm before the unembedding.
+        final_norm: `[D]`, the weight of the norm before the unembedding; a constant factor of the model on
+            its logits is in it.
         centres: True if that norm subtracts the mean (LayerNorm), False if not (RMS).
         W_U: `[D, V]`, the unembedding.
     """
@@ -75,6 +78,10 @@ class NeuronModel(Protocol):
     @property
     def config(self) -> NeuronModelConfig:
         """The model's sizes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which it takes tokens."""
 
     def point_names(self) -> list[str]:
         """Return the names of its activations, in forward order, e.g. `blocks.0.mlp.hook_post`."""
@@ -109,6 +116,15 @@ class NeuronModel(Protocol):
 
     def output_path(self, layer: int) -> OutputPath:
         """Return the weights between the neurons of `layer` and the logits.
+
+        Raises:
+            IndexError: there is no such layer.
+            TypeError: a neuron's effect on the logits does not follow from the weights in this model; the
+                message says why.
+        """
+
+    def output_weights(self, layer: int) -> Tensor:
+        """Return the weights that multiply `hook_post` in `layer`, `[M, D]`.
 
         Raises:
             IndexError: there is no such layer.

@@ -13,7 +13,7 @@ import torch
 from cache.format.schema import part_name
 from cache.reader import NeuronCache
 from solu_model import load_checkpoint
-from solu_model.files import weights_hash
+from solu_model.loading.checkpoint_files import weights_hash
 
 MODELS = Path(__file__).parent.parent / "models"
 FOLDERS = sorted(p.parent for p in MODELS.glob("*/config.json"))

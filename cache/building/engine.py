@@ -17,8 +17,8 @@ from cache.format.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
 from cache.shards.settings import Settings
 from cache.statistics.accumulator import MAX_CONTEXT
 from cache.statistics.example_lists import SAMPLE_WINDOW, WINDOW, Window
-from solu_model.files import weights_hash
 from solu_model.loading.adapters import load_neuron_model
+from solu_model.loading.checkpoint_files import weights_hash
 from solu_model.loading.checkpoints import CheckpointError
 from solu_model.protocols import NeuronModel
 from solu_model.text.contexts import Context
@@ -56,7 +56,9 @@ class Options:
     batch_size: int | None = None
     """Most contexts in a forward pass, all of one length; where None 1 on a CPU and 32 on a GPU."""
     device: str | None = None
-    """`cpu` or `cuda`; where None a GPU if there is one."""
+    """`cpu`, `cuda` or `cuda:1`, or `auto` for all of them; where None a GPU if there is one."""
+    dtype: str = "float32"
+    """Number format of the model: `float32`, `bfloat16` or `float16`. Activations are counted in float32."""
     save_every: float = 180.0
     """Seconds between saved states."""
     text: CorpusOptions = field(default_factory=CorpusOptions)
@@ -72,7 +74,8 @@ class Engine:
         tokenizer_path: a tokenizer in place of the checkpoint's own.
 
     Raises:
-        CheckpointError: the model cannot be read, or its tokenizer has no BOS or more tokens than the model.
+        CheckpointError: there is no such device or dtype; the model cannot be read; or its tokenizer has no
+            BOS or more tokens than the model.
         CacheError: the model lacks a layer of the options, or its contexts are longer than `MAX_CONTEXT`.
     """
 
@@ -80,9 +83,12 @@ class Engine:
         self, model_path: Path, options: Options, *, tokenizer_path: str | Path | None = None
     ) -> None:
         self.options = options
-        self.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model, self.tokenizer = load_neuron_model(model_path, tokenizer=tokenizer_path)
-        self.model: NeuronModel = model.to(self.device) if isinstance(model, torch.nn.Module) else model
+        device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model: NeuronModel
+        self.model, self.tokenizer = load_neuron_model(
+            model_path, tokenizer=tokenizer_path, device=device, dtype=options.dtype
+        )
+        self.device = str(self.model.device)
         self.bos = _bos(self.tokenizer, model_path)
         config = self.model.config
         if len(self.tokenizer) > config.d_vocab:
@@ -111,7 +117,7 @@ class Engine:
             ),
             layers=layers,
             hooks=hooks,
-            dtype="float32",
+            dtype=options.dtype,
             device=self.device.partition(":")[0],  # without the index: shards of any GPU are equal
             sample=options.sample,
             seed=options.seed,

@@ -139,7 +139,7 @@ def _damaged(path: Path, progress: bool) -> Iterator[str]:
 
 
 def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | None) -> Iterator[str]:
-    from solu_model.files import weights_hash
+    from solu_model.loading.checkpoint_files import weights_hash
 
     if model is not None and (own := weights_hash(model)) != record.sha256:
         yield (

@@ -73,7 +73,16 @@ def build(
         int | None,
         typer.Option(help="Most contexts in a forward pass. Default: 1 on a CPU, 32 on a GPU."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda or cuda:1, or auto to divide the model between all GPUs. Default: a GPU if there "
+            "is one."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Number format of the model: float32, bfloat16 or float16.")
+    ] = "float32",
     shard: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +144,7 @@ def build(
         n_threads=threads,
         batch_size=batch_size,
         device=device,
+        dtype=dtype,
         save_every=save_every,
         text=corpus_options(split, column, separator, revision),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dashboard.shared.place import Place
+from dashboard.shared.place import Place, stamp_of
 from dashboard.shared.running.running_model import running_model_at
 from solu_model.files import written_aside
 
@@ -97,8 +97,7 @@ def make_sample(place: Place, sample: Sample, progress: Callable[[float], object
 def _sample(place: Place, n_contexts: int, n_tokens: int) -> Sample:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = f"{place.cache.manifest.model_dump_json()} {place.layer} {n_contexts}"
-    weights = place.model.weights
-    n_parameters = weights.stat().st_size / 2 if weights.is_file() else 0.0  # in bfloat16
+    n_parameters = stamp_of(*place.model.weights)[1] / 2  # in bfloat16
     return Sample(
         folder=home / "solu-explorer" / "samples" / sha256(name.encode()).hexdigest()[:32],
         n_contexts=n_contexts,

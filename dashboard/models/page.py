@@ -103,7 +103,7 @@ def page() -> None:
     roots = settings.model_roots()
     if not models:
         st.subheader("No model yet", anchor=False)
-        st.markdown("No folder with `config.json` and `model.safetensors` was found in:")
+        st.markdown("No checkpoint folder (`config.json` and weights) was found in:")
         st.code("\n".join(str(r) for r in roots), language=None)
         st.markdown("Train a small model and build its cache, or name the folder with your models:")
         st.code(

@@ -60,7 +60,7 @@ def scores(place: Place, measure: Measure, other: Place, report: Report) -> Scor
         return correlations(mine_T, activations(other, place, n_tokens, report))
     model = running_model_at(place).model
     directions = [
-        model.output_path(layer).W_out if measure == "out" else model.input_weights(layer).T
+        model.output_weights(layer) if measure == "out" else model.input_weights(layer).T
         for layer in (place.layer, other.layer)
     ]
     return cosines(directions[0][place.neuron].float().numpy(), directions[1].float().numpy())

@@ -1,6 +1,5 @@
 """Models in the model folders: names, files, and what is missing or damaged. Loads no weights."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,16 @@ from typing import Any
 
 from cache.format.schema import MANIFEST
 from solu_model.files import is_utf8, printable
+from solu_model.loading.checkpoint_files import (
+    CONFIG,
+    CheckpointError,
+    damage_of,
+    read_object,
+    weight_files_of,
+)
 
 WEIGHTS = "model.safetensors"
+"""The usual name of a checkpoint's weights."""
 NEURONS = "neurons"
 """A model's cache is the folder of this name inside it."""
 
@@ -42,10 +49,22 @@ class ModelFolder:
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Content of `evaluation.json`, the held-out loss by source; empty if it was not measured."""
 
-    @property
-    def weights(self) -> Path:
-        """Path of its `model.safetensors`, which may be missing."""
-        return self.path / WEIGHTS
+    @cached_property
+    def weights(self) -> Sequence[Path]:
+        """The files that hold its weights; empty if there are none, or if it is not clear which."""
+        return self._weights[0]
+
+    @cached_property
+    def weights_problem(self) -> str:
+        """Reason why there are no weights, as a sentence with what to do; empty if there are."""
+        return self._weights[1]
+
+    @cached_property
+    def _weights(self) -> tuple[Sequence[Path], str]:
+        try:
+            return weight_files_of(self.path, fields=self.config), ""
+        except CheckpointError as error:
+            return (), str(error)
 
     @property
     def cache(self) -> Path:
@@ -82,8 +101,8 @@ class ModelFolder:
             problems.append(
                 Problem("config.json is missing or no JSON object: copy the whole checkpoint folder again")
             )
-        if damage := weights_damage(self.weights):
-            problems.append(Problem(damage))
+        damages = [self.weights_problem, *map(damage_of, self.weights)]
+        problems += [Problem(damage) for damage in damages if damage][:1]
         if not (self.path / "tokenizer.json").is_file():
             problems.append(Problem("tokenizer.json is missing: copy the whole checkpoint folder again"))
         if not self.has_cache:
@@ -122,7 +141,7 @@ def find_models(roots: Sequence[Path]) -> list[ModelFolder]:
             ModelFolder(
                 name,
                 folder,
-                _json(folder / "config.json"),
+                _json(folder / CONFIG),
                 _json(folder / "training.json"),
                 _json(folder / "evaluation.json"),
             )
@@ -130,44 +149,24 @@ def find_models(roots: Sequence[Path]) -> list[ModelFolder]:
     return models
 
 
-def weights_damage(file: Path) -> str:
-    """Describe the damage of a safetensors file, judged by its header and length; empty if it is sound."""
-    try:
-        size = file.stat().st_size
-        with open(file, "rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if 0 < length <= min(size, 100_000_000) else None
-        if not isinstance(header, dict):
-            return f"{file.name} is damaged (no header): copy or train it again"
-        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-    except FileNotFoundError:
-        return f"{file.name} is missing: copy the whole checkpoint folder again"
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        return f"{file.name} is damaged ({error}): copy or train it again"
-    expected = 8 + length + max(ends, default=0)
-    if size != expected:
-        return f"{file.name} is damaged: expected {expected:,} bytes, found {size:,}. Copy or train it again"
-    return ""
-
-
 def _is_model(folder: Path) -> bool:
-    names = ("config.json", WEIGHTS, f"{NEURONS}/{MANIFEST}")
+    names = (CONFIG, WEIGHTS, f"{NEURONS}/{MANIFEST}")
     return folder.is_dir() and any((folder / name).is_file() for name in names)
 
 
 def _json(file: Path) -> dict[str, Any]:
+    """Return the object of a JSON file that came with a checkpoint; empty if it cannot be read."""
     try:
         status = file.stat()
     except OSError:
         return {}
-    return _parsed_json(file, (status.st_mtime_ns, status.st_size))
+    return _read_object(file, (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(256)
-def _parsed_json(file: Path, stamp: tuple[int, int]) -> dict[str, Any]:  # noqa: ARG001 part of the key
+def _read_object(file: Path, stamp: tuple[int, int]) -> dict[str, Any]:  # noqa: ARG001 part of the key
     """Return a JSON object, parsed once for each stamp of the file, since every rerun lists the models."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(file)
+    except CheckpointError:
         return {}
-    return value if isinstance(value, dict) else {}

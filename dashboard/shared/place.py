@@ -53,8 +53,15 @@ class Place:
         return list(VIEWS) if self.cache.manifest.version >= 2 else ["top"]
 
 
-def stamp_of(file: Path) -> Stamp:
-    """Return the stamp of a file; zeros if there is no such file."""
+def stamp_of(*files: Path) -> Stamp:
+    """Return the stamp of a file; zeros if there is no such file.
+
+    The stamp of several files is another one if that of any is.
+    """
+    if len(files) != 1:
+        stamps = [stamp_of(file) for file in files]
+        return hash(tuple(stamps)), sum(size for _, size in stamps)
+    (file,) = files
     try:
         status = file.stat()
     except OSError:

@@ -16,7 +16,7 @@ from dashboard.shared import catalog, settings
 from dashboard.shared.address import PANELS, SESSION_KEY, VIEWS, Address, Beside
 from dashboard.shared.catalog import ModelError, ModelFolder
 from dashboard.shared.place import Place, Stamp, stamp_of
-from solu_model.files import sha256_of
+from solu_model.loading.checkpoint_files import CheckpointError, hash_of_weights
 
 
 def models() -> list[ModelFolder]:
@@ -91,14 +91,15 @@ def cache_of(model: ModelFolder) -> NeuronCache:
         CacheError: it is missing, damaged, or of another version.
     """
     cache = open_cache(str(model.cache), stamp_of(model.cache / MANIFEST))
-    if model.weights.is_file():
-        actual = _sha256(str(model.weights), stamp_of(model.weights))
+    if model.weights:
+        actual = _weights_hash(tuple(map(str, model.weights)), stamp_of(*model.weights))
         expected = cache.manifest.model.sha256
         if actual != expected:
             raise ModelError(
-                f"the cache {cache.path} was built from another checkpoint: its activations are those of a "
-                f"{catalog.WEIGHTS} with SHA-256 {expected[:12]}…, the one beside it has {actual[:12]}…. "
-                "Put the right file back, or build the cache again"
+                f"the cache {cache.path} was built from another checkpoint: its activations are those of "
+                f"weights with SHA-256 {expected[:12]}…, and the {_names(model)} beside it "
+                f"{'has' if len(model.weights) == 1 else 'have'} {actual[:12]}…. Put the right file back, or "
+                "build the cache again"
             )
     return cache
 
@@ -110,8 +111,15 @@ def open_cache(path: str, stamp: Stamp) -> NeuronCache:  # noqa: ARG001 part of 
 
 
 @st.cache_data(max_entries=64, show_spinner="Checking that the cache belongs to the checkpoint…")
-def _sha256(path: str, stamp: Stamp) -> str:  # noqa: ARG001 part of the key
-    return sha256_of(Path(path))
+def _weights_hash(files: tuple[str, ...], stamp: Stamp) -> str:  # noqa: ARG001 part of the key
+    try:
+        return hash_of_weights([Path(file) for file in files])
+    except CheckpointError as error:
+        raise ModelError(str(error)) from error
+
+
+def _names(model: ModelFolder) -> str:
+    return model.weights[0].name if len(model.weights) == 1 else f"{len(model.weights)} files of weights"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -34,7 +34,7 @@ RevisionOption = Annotated[
 ]
 ModelOption = Annotated[
     str,
-    typer.Option("--model", help="Checkpoint: a folder in our format or TransformerLens's, or a hub name."),
+    typer.Option("--model", help="Checkpoint: a folder, a weights file in one, or a hub name."),
 ]
 TokenizerOption = Annotated[
     str | None, typer.Option("--tokenizer", help="Tokenizer to use in place of the checkpoint's own.")

@@ -1,15 +1,12 @@
 """Wrap other causal models as `NeuronModel`: GPT-2, GPT-NeoX (Pythia), Llama, and similar ones.
 
-A model is recognised by the modules of its blocks, not by its name. A plain MLP computes
-`hook_pre = x W_in + b_in` and `hook_post = act(hook_pre)`; a gated one, in TransformerLens's terms,
-`hook_pre = x W_gate` and `hook_post = act(hook_pre) * (x W_in)`. In both, W_out multiplies `hook_post`, and
-there is no `hook_mid`.
+`adapted_mlps` finds their neurons, `measured_output` measures what those do to the logits;
+docs/model_families.md lists the families that were tried. There is no `hook_mid`.
 """
 
-import json
-import re
+import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,26 +14,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solu_model.config import SoluConfig
-from solu_model.loading.checkpoints import CheckpointError, load_tokenizer, load_with_tokenizer
+from solu_model.loading.adapted_mlps import AdaptedBlock, MLPMaps, find_blocks
+from solu_model.loading.checkpoint_files import CheckpointError, is_transformerlens
+from solu_model.loading.checkpoints import Checkpoint, load_solu, locate, with_tokenizer
+from solu_model.loading.devices import AUTOMATIC, checked_device, checked_dtype
+from solu_model.loading.measured_output import MeasuredOutput, measure_output
+from solu_model.loading.other_models import load_other_model
 from solu_model.protocols import NeuronModel, OutputPath
 from solu_model.taps import AllTaken, Taps, Visit
 
-# Names, in a block's MLP, of the linear map that computes hook_pre and of the one that reads hook_post.
-_MLP_MODULES = (
-    ("c_fc", "c_proj"),  # GPT-2
-    ("dense_h_to_4h", "dense_4h_to_h"),  # GPT-NeoX
-    ("gate_proj", "down_proj"),  # Llama, Mistral, Qwen, Gemma, OLMo: gated
-    ("fc1", "fc2"),  # Phi
-    ("fc_in", "fc_out"),  # GPT-J
-    ("up_proj", "down_proj"),  # plain MLPs of Llama's relatives
-)
-MLPMaps = tuple[nn.Module, nn.Module]
-"""The linear maps into and out of a block's neurons."""
+_log = logging.getLogger(__name__)
 
-_FINAL_NORMS = ("ln_f", "final_layer_norm", "final_layernorm", "norm")
+_UNLIMITED_CONTEXT = 2048
+"""Longest context of a model that has no limit of its own (ALiBi): the one that BLOOM was trained with."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +55,19 @@ class AdaptedModel:
     threads, so threads can share the model.
     """
 
-    def __init__(self, model: PreTrainedModel, mlps: list[MLPMaps], norm: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel, measured: MeasuredOutput) -> None:
         self.model = model
-        self._mlps = mlps
-        self._norm = norm
-        self.config = _sizes(model, mlps)
+        self.measured = measured
+        """What lies between the neurons and the logits, as measured when the model was adapted."""
+        self._mlps = measured.mlps
+        self.config = _sizes(model, measured)
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which it takes tokens."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight.device
 
     def point_names(self) -> list[str]:
         """Return the names of `hook_pre` and `hook_post` of every block, in the order of the forward pass."""
@@ -77,7 +78,7 @@ class AdaptedModel:
         """Return logits `[B, T, V]` and activations `[B, T, M]` of one pass; see `NeuronModel`."""
         taps = Taps(names, self.point_names())
         self._check_length(tokens)
-        with self._tapped(taps):
+        with self._tapped(taps, tokens.shape):
             logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
         return logits, taps.taken
 
@@ -93,7 +94,7 @@ class AdaptedModel:
         """Return activations without logits: the pass ends at the last wanted point; see `NeuronModel`."""
         taps = Taps(names, self.point_names(), stop_early=True, visit=visit)
         self._check_length(tokens)
-        with self._tapped(taps), suppress(AllTaken):
+        with self._tapped(taps, tokens.shape), suppress(AllTaken):
             self.model(input_ids=tokens, attention_mask=attention_mask, use_cache=False)
         return taps.taken
 
@@ -101,28 +102,39 @@ class AdaptedModel:
         """Return the weights between the neurons of `layer` and the logits; see `NeuronModel`.
 
         Raises:
-            TypeError: the final norm has no weight.
+            IndexError: there is no such layer.
+            TypeError: the effect of a neuron does not follow from the weights in this model.
         """
-        name = type(self._norm).__name__
-        weight = self._norm.weight
-        if not isinstance(weight, Tensor):
+        mlp = self._mlp(layer)
+        measured = self.measured
+        if measured.final_norm is None:
             raise TypeError(
-                f"expected the final norm {name} to have a weight: this model has no logit effects"
+                f"{type(self.model).__name__} has no logit effects that follow from its weights: "
+                f"{measured.refusal}. Its activations and its neurons' weights can be read"
             )
-        if name.startswith("Gemma"):  # Gemma's norm multiplies by 1 + weight
-            weight = 1 + weight
-        W_U = self.model.get_output_embeddings().weight.T
+        W_U = self.model.get_output_embeddings().weight.T.detach()
+        factor = measured.residual_factors[layer]
+        W_out = mlp.W_out if factor == 1 else mlp.W_out * factor
         return OutputPath(
-            W_out=_weight(self._mlps[layer][1]),
+            W_out=W_out.to(W_U.device),
             mlp_norm=None,
-            final_norm=weight.detach(),
-            centres="RMS" not in name,
-            W_U=W_U.detach(),
+            final_norm=measured.final_norm.to(W_U.device, W_U.dtype),
+            centres=measured.centres,
+            W_U=W_U,
         )
 
     def input_weights(self, layer: int) -> Tensor:
         """Return the weights from the residual stream to `hook_pre`, `[D, M]`; see `NeuronModel`."""
-        return _weight(self._mlps[layer][0])
+        return self._mlp(layer).W_in
+
+    def output_weights(self, layer: int) -> Tensor:
+        """Return the weights that multiply `hook_post`, `[M, D]`; see `NeuronModel`."""
+        return self._mlp(layer).W_out
+
+    def _mlp(self, layer: int) -> MLPMaps:
+        if not 0 <= layer < len(self._mlps):
+            raise IndexError(f"layer must be 0 to {len(self._mlps) - 1}, got {layer}")
+        return self._mlps[layer]
 
     def _check_length(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.config.n_ctx:
@@ -132,17 +144,23 @@ class AdaptedModel:
             )
 
     @contextmanager
-    def _tapped(self, taps: Taps) -> Iterator[None]:
-        """Register hooks for the points that `taps` wants, for this thread, until the block ends."""
+    def _tapped(self, taps: Taps, shape: torch.Size) -> Iterator[None]:
+        """Register hooks for the points that `taps` wants, for this thread, until the block ends.
+
+        `shape` is that of the tokens, `[B, T]`.
+        """
         thread = threading.get_ident()
         handles = []
         try:
-            for layer, (inward, outward) in enumerate(self._mlps):
+            for layer, mlp in enumerate(self._mlps):
                 pre, post = (f"blocks.{layer}.mlp.{p}" for p in ("hook_pre", "hook_post"))
                 if pre in taps.wanted:
-                    handles.append(inward.register_forward_hook(_output_hook(taps, pre, thread)))
+                    hook = _output_hook(taps, pre, thread, shape, mlp.pre_of)
+                    handles.append(mlp.inward.register_forward_hook(hook))
                 if post in taps.wanted:
-                    handles.append(outward.register_forward_pre_hook(_input_hook(taps, post, thread)))
+                    handles.append(
+                        mlp.outward.register_forward_pre_hook(_input_hook(taps, post, thread, shape))
+                    )
             yield
         finally:
             for handle in handles:
@@ -152,130 +170,131 @@ class AdaptedModel:
 def adapt(model: PreTrainedModel) -> AdaptedModel:
     """Wrap a transformers causal language model as a `NeuronModel`, in evaluation mode.
 
+    The model runs once on a few tokens, to measure what its neurons do to its logits. Where that does not
+    follow from the weights, `output_path` is refused; everything else can be used.
+
     Args:
         model: a model with one MLP per block, plain or gated, whose linear maps have one of the known names.
 
     Raises:
-        ValueError: the model has no such MLPs (a mixture of experts, an encoder, ...), not exactly one final
-            norm, or no unembedding. The message lists the names that are known.
+        ValueError: the model has no such MLPs (a mixture of experts, an encoder, ...), or no unembedding. The
+            message lists the names that are known.
     """
-    mlps = _find_mlps(model)
-    norms = [m for n, m in model.base_model.named_children() if n in _FINAL_NORMS]
-    if len(norms) != 1:
-        raise ValueError(
-            f"{type(model).__name__} has {len(norms)} final norms: expected 1 called "
-            f"{', '.join(_FINAL_NORMS)}"
-        )
+    blocks = checked_blocks(model)
+    model.eval()
+    return AdaptedModel(model, measure_output(model, blocks))
+
+
+def checked_blocks(model: PreTrainedModel) -> Sequence[AdaptedBlock]:
+    """Return the blocks of a model that can be adapted; it may be on the meta device.
+
+    Raises:
+        ValueError: as in `adapt`.
+    """
+    blocks = find_blocks(model)
     if model.get_output_embeddings() is None:
         raise ValueError(f"{type(model).__name__} has no unembedding: expected a causal language model")
-    model.eval()
-    return AdaptedModel(model, mlps, norms[0])
+    return blocks
 
 
 def load_neuron_model(
-    path: str | Path, *, tokenizer: str | Path | None = None
+    path: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    tokens: int | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = torch.float32,
 ) -> tuple[NeuronModel, PreTrainedTokenizerFast]:
     """Load any checkpoint whose neurons can be cached: ours, TransformerLens's, or another causal model.
 
+    It loads all that `load_checkpoint` loads, and folders of other causal models that transformers can read.
+    No code from a checkpoint is run. The weights are read into memory of their own, so the files may be
+    replaced while the model is in use.
+
     Args:
-        path: a path or hub name as in `load_checkpoint`, or a local folder of another causal model that
-            transformers can read, with safetensors weights.
+        path: a folder, a weights file in one, or a hub name, as in `load_checkpoint`.
         tokenizer: a tokenizer in place of the checkpoint's own.
+        tokens: load the training checkpoint taken after this many tokens (TransformerLens's format).
+        device: `cpu`, `cuda`, `cuda:1` ...; or `auto`, to divide another causal model between all devices of
+            this machine (needs the package accelerate).
+        dtype: `float32`, `bfloat16` or `float16`.
 
     Returns:
-        The model, in evaluation mode and float32, and its tokenizer.
+        The model, in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: as in `load_checkpoint`; the folder cannot be read; its MLPs are not of a known kind.
+        CheckpointError: as in `load_checkpoint`; its MLPs are not of a known kind; there is no such device or
+            dtype.
     """
-    folder = Path(path)
-    model_type = _model_type(folder / "config.json")
-    if model_type is None or model_type == SoluConfig.model_type:
-        return load_with_tokenizer(path, tokenizer=tokenizer)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-        adapted = adapt(model)
-    except (OSError, ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{folder} holds a model of type {model_type!r} that cannot be read: {reason}"
-        ) from error
-    return adapted, load_tokenizer(tokenizer or folder)
+    model, found = load_any_model(path, tokens=tokens, device=device, dtype=dtype)
+    return model, with_tokenizer(model, found, tokenizer, path)
 
 
-def _model_type(file: Path) -> str | None:
-    """Return the `model_type` that transformers writes to config.json; None without one."""
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    model_type = fields.get("model_type") if isinstance(fields, dict) else None
-    return model_type if isinstance(model_type, str) else None
-
-
-def _find_mlps(model: PreTrainedModel) -> list[MLPMaps]:
-    n_layers = model.config.num_hidden_layers
-    # The blocks are the first module list with as many elements as layers, each with an MLP.
-    for blocks in (m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)):
-        if len(blocks) != n_layers:
-            continue
-        mlps = [pair for pair in map(_find_mlp, blocks) if pair is not None]
-        if len(mlps) == n_layers:
-            return mlps
-    looked_for = "; ".join(" and ".join(pair) for pair in _MLP_MODULES)
-    raise ValueError(
-        f"{type(model).__name__} has no MLP in each of its {n_layers} blocks that could be read: looked for "
-        f"a module `mlp` with {looked_for}"
+def load_any_model(
+    path: str | Path,
+    *,
+    tokens: int | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = torch.float32,
+) -> tuple[NeuronModel, Checkpoint]:
+    """Load a model without a tokenizer. Arguments and errors as in `load_neuron_model`."""
+    wanted = checked_dtype(dtype)
+    automatic = device == AUTOMATIC
+    place = torch.device("cpu") if automatic else checked_device(device)
+    found = locate(path, tokens)
+    model_type = found.fields.get("model_type")
+    if is_transformerlens(found.fields) or model_type == SoluConfig.model_type:
+        if automatic:
+            raise CheckpointError(
+                "device 'auto' divides other causal models between devices: give cpu or cuda for this one"
+            )
+        solu = load_solu(found)
+        torch.nn.Module.to(solu, device=place, dtype=wanted)
+        return solu, found
+    model = load_other_model(
+        found, dtype=wanted, device=AUTOMATIC if automatic else place, check=checked_blocks
     )
+    try:
+        return adapt(model), found
+    except ValueError as error:
+        raise CheckpointError(f"{found.folder} cannot be adapted: {error}") from error
 
 
-def _find_mlp(block: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-    mlp = getattr(block, "mlp", None)
-    for inward, outward in _MLP_MODULES:
-        pair = getattr(mlp, inward, None), getattr(mlp, outward, None)
-        if isinstance(pair[0], nn.Module) and isinstance(pair[1], nn.Module):
-            return pair[0], pair[1]
-    return None
-
-
-def _sizes(model: PreTrainedModel, mlps: list[MLPMaps]) -> AdaptedConfig:
-    d_mlp, d_model = _weight(mlps[0][1]).shape
+def _sizes(model: PreTrainedModel, measured: MeasuredOutput) -> AdaptedConfig:
+    d_mlp, d_model = measured.mlps[0].W_out.shape
     config = model.config
-    act_fn = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None) or "unknown"
+    n_ctx = getattr(config, "max_position_embeddings", None)
+    if not isinstance(n_ctx, int):
+        n_ctx = next(
+            (v for n in ("max_seq_len", "seq_length") if isinstance(v := getattr(config, n, None), int)),
+            _UNLIMITED_CONTEXT,
+        )
+        _log.info("%s has no longest context of its own: contexts have %d tokens", config.model_type, n_ctx)
     return AdaptedConfig(
         d_model=d_model,
-        n_layers=len(mlps),
+        n_layers=len(measured.mlps),
         d_mlp=d_mlp,
-        n_ctx=config.max_position_embeddings,
-        d_vocab=config.vocab_size,
-        act_fn=str(act_fn),
-        bos_token_id=config.bos_token_id,
+        n_ctx=n_ctx,
+        d_vocab=model.get_output_embeddings().weight.shape[0],
+        act_fn=measured.act_fn,
+        bos_token_id=getattr(config, "bos_token_id", None),
         model_type=config.model_type,
     )
 
 
-def _weight(linear: nn.Module) -> Tensor:
-    """Return the matrix of a linear map as `[in, out]`: GPT-2's Conv1D stores it so, nn.Linear transposed."""
-    weight = linear.weight
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"expected {type(linear).__name__} to have a weight tensor")
-    transposed = re.search("Conv1D", type(linear).__name__) is None
-    return (weight.T if transposed else weight).detach()
-
-
-def _output_hook(taps: Taps, name: str, thread: int) -> Callable[..., None]:
+def _output_hook(
+    taps: Taps, name: str, thread: int, shape: torch.Size, part_of: Callable[[Tensor], Tensor]
+) -> Callable[..., None]:
     def take(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         if threading.get_ident() == thread:
-            taps.take(name, output)
+            taps.take(name, part_of(output).unflatten(0, shape) if output.ndim == 2 else part_of(output))
 
     return take
 
 
-def _input_hook(taps: Taps, name: str, thread: int) -> Callable[..., None]:
+def _input_hook(taps: Taps, name: str, thread: int, shape: torch.Size) -> Callable[..., None]:
     def take(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if threading.get_ident() == thread:
-            taps.take(name, inputs[0])
+            taps.take(name, inputs[0].unflatten(0, shape) if inputs[0].ndim == 2 else inputs[0])
 
     return take

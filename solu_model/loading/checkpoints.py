@@ -3,9 +3,9 @@
 A checkpoint that cannot be loaded raises a `CheckpointError`, which names everything that is wrong with it.
 """
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,19 @@ from transformers import PreTrainedTokenizerFast
 from solu_model.config import SoluConfig
 from solu_model.files import written_aside
 from solu_model.loading import hub
-from solu_model.loading.transformerlens import is_transformerlens, load_transformerlens
-from solu_model.loading.weight_files import CheckpointError, fit, read_tensors
+from solu_model.loading.checkpoint_files import (
+    CONFIG,
+    CheckpointError,
+    folder_of,
+    is_transformerlens,
+    read_object,
+    shortened,
+    weight_files_of,
+)
+from solu_model.loading.transformerlens import load_transformerlens
+from solu_model.loading.weight_files import WeightFiles, assign, check_depth, check_fit, empty_model
 from solu_model.model import SoluForCausalLM
+from solu_model.protocols import NeuronModel
 
 _log = logging.getLogger(__name__)
 
@@ -28,15 +38,32 @@ to a multiple of 64 or 128, which makes matrix products faster."""
 __all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was found on disk."""
+
+    folder: Path
+    fields: Mapping[str, Any]
+    """Content of its config.json."""
+    weights: Sequence[Path]
+    """The files that hold its weights."""
+    hub_name: str | None = None
+    """Its name on the hub, if it was downloaded."""
+
+
 def load_checkpoint(
     path: str | Path, *, tokenizer: str | Path | None = None, tokens: int | None = None
 ) -> tuple[SoluForCausalLM, PreTrainedTokenizerFast | None]:
     """Load a model and its tokenizer. The model is in evaluation mode and float32.
 
+    `load_neuron_model` loads these and other causal models. The weights are read into memory of their own, so
+    the files may be replaced while the model is in use.
+
     Args:
         path: a folder with `config.json` and weights, in our format (`model.safetensors`) or in
             TransformerLens's (see `transformerlens`); a weights file in such a folder; or a hub name such as
             `NeelNanda/SoLU_1L512W_C4_Code` or `solu-1l` (see `hub.ALIASES`).
+            `checkpoint_files.weight_files_of` chooses the files of a folder.
         tokenizer: a folder with tokenizer.json, the file itself, or a hub name; None: the checkpoint's own.
         tokens: load the training checkpoint taken after this many tokens (TransformerLens's format).
 
@@ -46,27 +73,20 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: a file is missing, is damaged or would run code when loaded; the weights do not fit
-            the configuration (the message names every missing, extra or misshapen tensor); `tokenizer` cannot
+            the configuration (the message names the missing, extra or misshapen tensors); `tokenizer` cannot
             be loaded, or has another vocabulary.
     """
-    folder, file, name = _locate(path, tokens)
-    fields = _config_fields(folder)
-    if is_transformerlens(fields):
-        model = load_transformerlens(folder, fields, name=name, file=file, tokens=tokens)
-    elif tokens is not None:
+    found = locate(path, tokens)
+    fields = found.fields
+    if not is_transformerlens(fields) and fields.get("model_type") != SoluConfig.model_type:
+        model_type = shortened(repr(fields.get("model_type")), 60)
         raise CheckpointError(
-            f"{folder} is not in TransformerLens's format, so it has no checkpoints/*_{{tokens}}.pth: "
-            "give the folder of the training checkpoint itself"
+            f"{found.folder / CONFIG} describes a model of type {model_type}: "
+            "expected 'solu', or a TransformerLens configuration with d_model and act_fn. Other causal "
+            "language models open through solu_model.load_neuron_model"
         )
-    else:
-        model = _load_native(folder, fields, file)
-    if tokenizer is not None:
-        loaded: PreTrainedTokenizerFast | None = load_tokenizer(tokenizer)
-    else:
-        loaded = _own_tokenizer(folder, fields)
-    if loaded is not None:
-        _pair(model, loaded, tokenizer or folder)
-    return model, loaded
+    model = load_solu(found)
+    return model, _tokenizer_of(model, found, tokenizer)
 
 
 def load_with_tokenizer(
@@ -78,12 +98,20 @@ def load_with_tokenizer(
         CheckpointError: as in `load_checkpoint`, or there is no tokenizer.
     """
     model, loaded = load_checkpoint(path, tokenizer=tokenizer, tokens=tokens)
-    if loaded is None:
-        raise CheckpointError(
-            f"{path} has no tokenizer.json: copy the whole checkpoint folder, or give a folder with the "
-            "tokenizer.json that the model was trained with (--tokenizer PATH)"
-        )
-    return model, loaded
+    return model, _required(loaded, path)
+
+
+def with_tokenizer(
+    model: NeuronModel, found: Checkpoint, tokenizer: str | Path | None, path: str | Path
+) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a model that was loaded from `found`.
+
+    Raises:
+        CheckpointError: it has none, or none that can be loaded.
+    """
+    if isinstance(model, SoluForCausalLM):
+        return _required(_tokenizer_of(model, found, tokenizer), path)
+    return load_tokenizer(tokenizer or found.folder)
 
 
 def save_checkpoint(
@@ -131,60 +159,72 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     return loaded
 
 
-def _locate(path: str | Path, tokens: int | None) -> tuple[Path, Path | None, str | None]:
-    """Return the folder, the weights file if `path` names one, and the hub name if it was downloaded."""
-    local = Path(path)
-    if local.is_dir():
-        return local, None, None
-    if local.is_file():
-        if tokens is not None:
-            raise CheckpointError(f"{local} is a file: give its folder with `tokens`, or the file alone")
-        folder = local.parent
-        if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
-            folder = folder.parent  # a training checkpoint in checkpoints/
-        return folder, local, None
-    name = hub.ALIASES.get(str(path), str(path))
-    if isinstance(path, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise CheckpointError(
-            f"{path} is not a folder: expected a checkpoint with config.json, or a hub name "
-            f"(owner/name, or one of {', '.join(hub.ALIASES)})"
-        )
-    return hub.fetch_checkpoint(name, tokens), None, name
+def locate(path: str | Path, tokens: int | None = None) -> Checkpoint:
+    """Find a checkpoint, and download it if `path` is a hub name. Arguments as in `load_checkpoint`.
+
+    Raises:
+        CheckpointError: there is no such folder or file, it lacks config.json or weights, or the hub cannot
+            be reached.
+    """
+    local, name = Path(path), None
+    if local.is_file() and tokens is not None:
+        raise CheckpointError(f"{local} is a file: give its folder with `tokens`, or the file alone")
+    if not local.is_dir() and not local.is_file():
+        name = hub.ALIASES.get(str(path), str(path))
+        if isinstance(path, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
+            raise CheckpointError(
+                f"{path} is not a folder: expected a checkpoint with config.json, or a hub name "
+                f"(owner/name, or one of {', '.join(hub.ALIASES)})"
+            )
+        local = hub.fetch_checkpoint(name, tokens)
+    folder = folder_of(local)
+    fields = read_object(folder / CONFIG)
+    return Checkpoint(folder, fields, weight_files_of(local, tokens, fields), name)
 
 
-def _config_fields(folder: Path) -> Mapping[str, Any]:
-    file = folder / "config.json"
-    if not file.is_file():
-        raise CheckpointError(f"{folder} has no config.json: copy the whole checkpoint folder")
+def load_solu(found: Checkpoint) -> SoluForCausalLM:
+    """Load a model of our format or TransformerLens's, in evaluation mode and float32.
+
+    Raises:
+        CheckpointError: as in `load_checkpoint`.
+    """
+    if is_transformerlens(found.fields):
+        (file,) = found.weights
+        return load_transformerlens(found.folder, found.fields, file, name=found.hub_name)
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON ({error}): copy it again") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{file} describes a model of type {type(fields).__name__!r}: expected 'solu'")
-    if fields.get("model_type") != SoluConfig.model_type and not is_transformerlens(fields):
-        raise CheckpointError(
-            f"{file} describes a model of type {fields.get('model_type')!r}: expected 'solu', or a "
-            "TransformerLens configuration with d_model and act_fn. Other causal language models open "
-            "through solu_model.loading.adapters"
-        )
-    return fields
-
-
-def _load_native(folder: Path, fields: Mapping[str, Any], file: Path | None) -> SoluForCausalLM:
-    try:
-        config = SoluConfig.from_dict(dict(fields))
+        config = SoluConfig.from_dict(dict(found.fields))
     except Exception as error:  # strict dataclasses raise their own family of errors
         raise CheckpointError(
-            f"{folder / 'config.json'} describes no valid model: {' '.join(str(error).split())}"
+            f"{found.folder / CONFIG} describes no valid model: {shortened(error)}"
         ) from error
-    weights = file or folder / "model.safetensors"
-    if not weights.is_file():
-        raise CheckpointError(f"{folder} has no model.safetensors: copy the whole checkpoint folder")
-    model = SoluForCausalLM(config)
-    model.eval()
-    fit(model, read_tensors(weights), weights)
+    weights = WeightFiles(found.weights)
+    check_depth(config.n_layers, weights)
+    model = empty_model(config)
+    check_fit(model.state_dict(), weights.headers, weights.name)
+    assign(model, weights.read())
     return model
+
+
+def _required(loaded: PreTrainedTokenizerFast | None, path: str | Path) -> PreTrainedTokenizerFast:
+    if loaded is None:
+        raise CheckpointError(
+            f"{path} has no tokenizer.json: copy the whole checkpoint folder, or give a folder with the "
+            "tokenizer.json that the model was trained with (--tokenizer PATH)"
+        )
+    return loaded
+
+
+def _tokenizer_of(
+    model: SoluForCausalLM, found: Checkpoint, tokenizer: str | Path | None
+) -> PreTrainedTokenizerFast | None:
+    """Load the tokenizer that is given, or else the checkpoint's own, and check that it fits the model."""
+    if tokenizer is not None:
+        loaded: PreTrainedTokenizerFast | None = load_tokenizer(tokenizer)
+    else:
+        loaded = _own_tokenizer(found.folder, found.fields)
+    if loaded is not None:
+        _pair(model, loaded, tokenizer or found.folder)
+    return loaded
 
 
 def _own_tokenizer(folder: Path, fields: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:

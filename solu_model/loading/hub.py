@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from solu_model.loading.weight_files import CheckpointError
+from solu_model.loading.checkpoint_files import CONFIG, PICKLED, CheckpointError, shortened
 
 _OWNER = "NeelNanda"
 ALIASES = {
@@ -27,11 +27,13 @@ ALIASES = {
 }
 """Repository by TransformerLens's short name of a published model."""
 
+_WEIGHTS = ["*final.pth", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
+_PICKLED_WEIGHTS = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
 _TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 
 
 def fetch_checkpoint(name: str, tokens: int | None = None) -> Path:
-    """Download a checkpoint's configuration, tokenizer and one file of weights.
+    """Download a checkpoint's configuration, tokenizer and weights, in one format.
 
     Args:
         name: `owner/name`, or one of `ALIASES`.
@@ -43,12 +45,16 @@ def fetch_checkpoint(name: str, tokens: int | None = None) -> Path:
     Raises:
         CheckpointError: the hub cannot be reached, or has no such repository.
     """
-    if tokens is None:
-        weights = ["*final.pth", "model.safetensors"]
-    else:
+    repository, common = ALIASES.get(name, name), [CONFIG, *_TOKENIZER_FILES]
+    if tokens is not None:
         weights = [f"checkpoints/*_{tokens:012d}.pth", f"checkpoints/*_{tokens}.pth"]
         weights += ["*init.pth"] if tokens == 0 else []
-    return _snapshot(ALIASES.get(name, name), ["config.json", *_TOKENIZER_FILES, *weights])
+        return _snapshot(repository, [*common, *weights])
+    folder = _snapshot(repository, [*common, *_WEIGHTS])
+    if any(file.suffix in (".safetensors", *PICKLED) for file in folder.iterdir()):
+        return folder
+    # Many repositories have the same weights in both formats, so this one comes second.
+    return _snapshot(repository, [*common, *_PICKLED_WEIGHTS])
 
 
 def fetch_tokenizer(name: str) -> Path:
@@ -72,4 +78,4 @@ def _snapshot(name: str, patterns: list[str]) -> Path:
 
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return shortened(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__, 200)

@@ -10,15 +10,16 @@ Deliberate differences from TransformerLens's own loader:
   exact form; `hook_post` differs by up to 4.7e-4.
 - `LNPre` means that norms were folded into other weights. Norm weights that the file holds nonetheless are
   applied; where the file has none, w = 1 and b = 0. TransformerLens drops or folds them.
-- Nothing is filled in or dropped silently: see `weight_files.fit`.
+- Nothing is filled in or dropped silently: see `weight_files.check_fit`.
 """
 
 import json
 import logging
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ from transformers import PreTrainedTokenizerFast
 
 from solu_model.config import ActFn, SoluConfig
 from solu_model.files import written_aside
-from solu_model.loading.weight_files import CheckpointError, fit, read_tensors
+from solu_model.loading.checkpoint_files import CONFIG, CheckpointError, listed, shortened
+from solu_model.loading.weight_files import WeightFiles, assign, check_depth, check_fit, empty_model
 from solu_model.model import SoluForCausalLM
 
 _log = logging.getLogger(__name__)
@@ -38,22 +40,68 @@ _EPS = 1e-5
 _SIZES = ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab")
 # BOS and PAD of the tokenizers that the published models name. A tokenizer that is loaded overrides the BOS.
 _SPECIAL_IDS = {"NeelNanda/gpt-neox-tokenizer-digits": (1, 2), "EleutherAI/gpt-neox-20b": (0, None)}
+_ARITHMETIC: dict[str, tuple[object, ...]] = {
+    "attention_dir": ("causal",),
+    "attn_scores_soft_cap": (-1, 0),
+    "attn_types": (),
+    "experts_per_token": (),
+    "factored_embed": (False,),
+    "gated_mlp": (False,),
+    "num_experts": (),
+    "output_logits_soft_cap": (-1, 0),
+    "parallel_attn_mlp": (False,),
+    "positional_embedding_type": ("standard",),
+    "post_embedding_ln": (False,),
+    "relative_attention_max_distance": (),
+    "relative_attention_num_buckets": (),
+    "rotary_adjacent_pairs": (False,),
+    "rotary_dim": (),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "tie_word_embeddings": (False,),
+    "use_ET": (False,),
+    "use_NTK_by_parts_rope": (False,),
+    "use_attn_scale": (True,),
+    "use_local_attn": (False,),
+    "use_normalization_before_and_after": (False,),
+    "use_qk_norm": (False,),
+    "window_size": (),
+}
+"""Values, besides null, with which a field asks for the arithmetic of this package; others are refused."""
+_HARMLESS_FIELDS = """
+d_model n_layers d_mlp d_head n_heads n_ctx d_vocab d_vocab_out act_fn attn_only attn_scale final_rms ln_eps
+eps normalization normalization_type n_key_value_heads neuron_scale neuron_temp shortformer_pos use_pos_resid
+bos_token_id eos_token_id pad_token_id tokenizer_name
+
+model_name original_architecture architecture from_checkpoint checkpoint_index checkpoint_label_type
+checkpoint_value device n_devices n_params dtype default_prepend_bos tokenizer_prepends_bos trust_remote_code
+load_in_4bit ungroup_grouped_query_attention use_attn_in use_attn_result use_hook_mlp_in use_hook_tokens
+use_split_qkv_input rotary_base rotary_base_local NTK_by_parts_low_freq_factor NTK_by_parts_high_freq_factor
+NTK_by_parts_factor NTK_original_ctx_len
+
+init_mode init_weights initializer_range initializer_scale_embed initializer_scale_global
+initializer_scale_hidden initializer_scale_unembed weight_init_mode weight_init_scale weight_init_scheme
+W_O_init_scale fixed_init store_init seed right_multiply_matrices checkpoint_scale grad_norm_clip
+"""
+_HARMLESS = frozenset(_HARMLESS_FIELDS.split())
+"""Fields that are harmless: those that `read_config` reads or checks itself; names, devices and hooks of
+TransformerLens; initial weights and training."""
+_PART_OF_THE_NETWORK = re.compile(
+    r"(?:^|_)(?:attn|attention|head|qk|rope|rotary|alibi|pos|position|norm|rms|eps|act|gate|mlp|neuron|expert"
+    r"|moe|resid|scale|temp|cap|softcap|window|parallel|embed|logit|bias|layer|vocab|tie)",
+    re.IGNORECASE,
+)
+"""Names of fields that may ask for other arithmetic. The other unknown ones are of the training."""
 # Buffers of the attention, which are stored beside the parameters.
 _BUFFER = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE)")
 _NORM = re.compile(r"(blocks\.\d+\.(ln1|ln2|mlp\.ln)|ln_final)\.[wb]")
-_CHECKPOINT = re.compile(r"_(\d+)\.pth$")
-
-
-def is_transformerlens(fields: Mapping[str, Any]) -> bool:
-    """Return True if the fields of a config.json are of this format."""
-    return "model_type" not in fields and "act_fn" in fields and "d_model" in fields
 
 
 def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
     """Return the `SoluConfig` that describes the same model as a config.json of this format.
 
     Args:
-        fields: the parsed config.json. Fields of the training (learning rate, seed, ...) are not read.
+        fields: the parsed config.json. Fields of the training (learning rate, seed, ...) are not read. A
+            field that asks for other arithmetic, or is not known and may do so, is refused by name.
         source: the file, for messages.
 
     Raises:
@@ -62,8 +110,10 @@ def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
     unsupported = [f"{name} is missing" for name in _SIZES if name not in fields]
     if fields.get("attn_only"):
         unsupported.append("attn_only is true: a model without an MLP has no neurons to explore")
-    elif fields.get("act_fn") not in _ACT_FNS:
-        unsupported.append(f"act_fn is {fields.get('act_fn')!r}, expected one of {', '.join(_ACT_FNS)}")
+    elif not isinstance(fields.get("act_fn"), str) or fields["act_fn"] not in _ACT_FNS:
+        unsupported.append(
+            f"act_fn is {_written(fields.get('act_fn'))}, expected one of {', '.join(_ACT_FNS)}"
+        )
     if fields.get("shortformer_pos") or fields.get("use_pos_resid") is False:
         unsupported.append(
             "positions are added to queries and keys alone (shortformer), which is not supported"
@@ -71,63 +121,114 @@ def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
     for name in ("neuron_temp", "neuron_scale"):
         if (value := fields.get(name)) is not None and value != 1:
             unsupported.append(
-                f"{name} is {value}, expected 1: training computed act(x / neuron_temp) and "
+                f"{name} is {_written(value)}, expected 1: training computed act(x / neuron_temp) and "
                 "mlp_out * neuron_scale; fold the factors into the weights first"
             )
     if (normalization := _normalization(fields)) not in ("LN", "LNPre"):
-        unsupported.append(f"normalization is {normalization!r}, expected 'LN' or 'LNPre'")
-    if fields.get("d_vocab_out", fields.get("d_vocab")) not in (fields.get("d_vocab"), -1, None):
-        unsupported.append(f"d_vocab_out is {fields['d_vocab_out']}, expected d_vocab")
+        unsupported.append(f"normalization is {_written(normalization)}, expected 'LN' or 'LNPre'")
+    for name, allowed in (
+        ("d_vocab_out", (fields.get("d_vocab"), -1)),
+        ("n_key_value_heads", (fields.get("n_heads"),)),
+    ):
+        if (value := fields.get(name)) is not None and value not in allowed:
+            same = "d_vocab" if name == "d_vocab_out" else "n_heads"
+            unsupported.append(f"{name} is {_written(value)}, expected {same}")
+    unsupported += _other_arithmetic(fields)
+    if not isinstance(fields.get("final_rms", False), bool | None):
+        unsupported.append(f"final_rms is {_written(fields['final_rms'])}, expected true or false")
+    eps = {fields[name] for name in ("ln_eps", "eps") if _is_number(fields.get(name))} or {_EPS}
+    if len(eps) != 1 or any(n in fields and not _is_number(fields[n]) for n in ("ln_eps", "eps")):
+        unsupported.append(
+            f"ln_eps is {_written(fields.get('ln_eps'))} and eps {_written(fields.get('eps'))}, expected "
+            "one number"
+        )
     if unsupported:
-        raise CheckpointError(f"{source} describes a model that cannot be loaded: {'; '.join(unsupported)}")
+        raise CheckpointError(f"{source} describes a model that cannot be loaded: {listed(unsupported)}")
     bos, pad = _SPECIAL_IDS.get(str(fields.get("tokenizer_name")), (None, None))
     try:
         return SoluConfig(
             **{name: fields[name] for name in _SIZES},
             act_fn=_ACT_FNS[fields["act_fn"]],
             final_rms=bool(fields.get("final_rms", False)),
-            layer_norm_eps=float(fields.get("ln_eps", _EPS)),
+            layer_norm_eps=float(eps.pop()),
             bos_token_id=fields.get("bos_token_id", bos),
             # GPT-NeoX uses one token as BOS and EOS; the other tokenizer has EOS 0, BOS 1, PAD 2.
             eos_token_id=fields.get("eos_token_id", bos if pad is None else 0),
             pad_token_id=fields.get("pad_token_id", pad),
         )
     except Exception as error:  # strict dataclasses raise their own family of errors
-        raise CheckpointError(f"{source} describes no valid model: {' '.join(str(error).split())}") from error
+        raise CheckpointError(f"{source} describes no valid model: {shortened(error)}") from error
+
+
+def _other_arithmetic(fields: Mapping[str, Any]) -> list[str]:
+    """Describe the fields that ask for arithmetic that this package does not have, or may do so."""
+    described = []
+    for name, value in fields.items():
+        if name in _HARMLESS or value is None:
+            continue
+        if name not in _ARITHMETIC:
+            if value is not False and _PART_OF_THE_NETWORK.search(name):
+                described.append(f"{shortened(name, 60)} is {_written(value)}, a field that is not known")
+        elif not any(
+            value == allowed and isinstance(value, bool) == isinstance(allowed, bool)
+            for allowed in _ARITHMETIC[name]
+        ):
+            described.append(
+                f"{name} is {_written(value)}, expected "
+                f"{' or '.join(_written(v) for v in _ARITHMETIC[name]) or 'null'}"
+            )
+    head, scale = fields.get("d_head"), fields.get("attn_scale")
+    root = head**0.5 if _is_number(head) and head > 0 else 1.0
+    if scale not in (None, -1) and not (_is_number(scale) and math.isclose(scale, root, rel_tol=1e-6)):
+        described.append(f"attn_scale is {_written(scale)}, expected the root of d_head")
+    return described
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, float) or (is_integer and abs(value) < 2**63)  # larger ones are no float
+
+
+def _written(value: object) -> str:
+    """Return a value of a configuration for a message."""
+    return shortened(repr(value), 60)
 
 
 def load_transformerlens(
-    folder: Path,
-    fields: Mapping[str, Any],
-    *,
-    name: str | None = None,
-    file: Path | None = None,
-    tokens: int | None = None,
+    folder: Path, fields: Mapping[str, Any], file: Path, *, name: str | None = None
 ) -> SoluForCausalLM:
     """Load a model from a folder of this format, in evaluation mode and float32.
 
     Args:
-        folder: the folder with config.json and the weights.
+        folder: the folder with config.json.
         fields: the parsed config.json.
+        file: the weights file to read; see `checkpoint_files.weight_files_of`.
         name: the hub name if the folder was downloaded; `_old` in it indicates the layout.
-        file: the weights file to read; None: chosen by `weights_file`.
-        tokens: load the training checkpoint taken after this many tokens, not the final weights.
 
     Raises:
-        CheckpointError: as in `read_config`, `weights_file`, and `read_tensors` and `fit` of `weight_files`.
+        CheckpointError: as in `read_config`, `WeightFiles` and `check_fit`.
     """
-    config = read_config(fields, folder / "config.json")
-    file = file or weights_file(folder, tokens)
-    tensors = {k: v for k, v in read_tensors(file).items() if not _BUFFER.fullmatch(k)}
-    if _is_old(fields, name or str(folder.absolute()), file, tensors):
-        tensors = _from_old(tensors, config.n_layers)
-    model = SoluForCausalLM(config)
-    model.eval()
-    # Some published files have no b_U; TransformerLens uses zeros as well.
-    tensors.setdefault("unembed.b_U", torch.zeros(config.d_vocab))
-    if _normalization(fields) == "LNPre":
-        tensors |= _folded_norms(model, tensors)
-    fit(model, tensors, file, _hint(config, tensors))
+    config = read_config(fields, folder / CONFIG)
+    weights = WeightFiles([file])
+    check_depth(config.n_layers, weights)
+    model = empty_model(config)
+    names = [n for n in weights.headers if not _BUFFER.fullmatch(n)]
+    is_old = _is_old(fields, name or str(folder.absolute()), file, names)
+
+    def named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors our names, and add those that this format leaves out."""
+        tensors = _from_old(tensors, config.n_layers) if is_old else tensors
+        parameters = model.state_dict()
+        device = next(iter(tensors.values())).device if tensors else "meta"
+        if "unembed.b_U" not in tensors:  # in some published files; TransformerLens uses zeros as well
+            tensors["unembed.b_U"] = torch.zeros(parameters["unembed.b_U"].shape, device=device)
+        if _normalization(fields) == "LNPre":
+            tensors |= _folded_norms(parameters, tensors, device)
+        return tensors
+
+    headers = named({n: weights.headers[n] for n in names})
+    check_fit(model.state_dict(), headers, file, _hint(config, headers))
+    assign(model, named(weights.read(names)))
     if fields["act_fn"] == "gelu":
         _log.info(
             "%s: GELU runs in its tanh form, as the published models were trained; "
@@ -135,45 +236,6 @@ def load_transformerlens(
             folder,
         )
     return model
-
-
-def weights_file(folder: Path, tokens: int | None = None) -> Path:
-    """Choose the weights file of a folder.
-
-    Args:
-        folder: the folder of a checkpoint.
-        tokens: None: the final weights, which are the first `*final.pth` by name, or else the only `.pth` or
-            `.safetensors` file. Otherwise `checkpoints/*_{tokens}.pth`; 0 also stands for `*init.pth`.
-
-    Raises:
-        CheckpointError: there is no such file, or more than one candidate; the message lists the files.
-    """
-    if tokens is not None:
-        labelled = {
-            int(match[1]): path
-            for path in sorted(folder.glob("checkpoints/*.pth"))
-            if (match := _CHECKPOINT.search(path.name))
-        }
-        if tokens == 0 and (initial := sorted(folder.glob("*init.pth"))):
-            labelled.setdefault(0, initial[0])
-        if tokens not in labelled:
-            have = ", ".join(str(label) for label in sorted(labelled)) or "none"
-            raise CheckpointError(
-                f"{folder} has no training checkpoint at {tokens} tokens (checkpoints/*_{{tokens}}.pth); "
-                f"it has: {have}"
-            )
-        return labelled[tokens]
-    final = sorted(folder.glob("*final.pth"))
-    if len(final) > 1:
-        _log.warning("%s: reading %s, not %s", folder, final[0].name, ", ".join(f.name for f in final[1:]))
-    others = [] if final else sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")])
-    if not final and len(others) != 1:
-        candidates = ", ".join(f.name for f in others) or "no .pth and no .safetensors"
-        raise CheckpointError(
-            f"{folder} has no weights file whose name ends in final.pth, and {candidates}: "
-            "copy the whole folder, or give the path of one file in it"
-        )
-    return (final or others)[0]
 
 
 def save_transformerlens(
@@ -226,7 +288,7 @@ def _normalization(fields: Mapping[str, Any]) -> Any:
     return fields.get("normalization", fields.get("normalization_type"))
 
 
-def _is_old(fields: Mapping[str, Any], name: str, file: Path, tensors: Mapping[str, Tensor]) -> bool:
+def _is_old(fields: Mapping[str, Any], name: str, file: Path, tensors: Iterable[str]) -> bool:
     """Return True if the layout is `_old`, as the config, the file's name or the norms' names indicate."""
     return (
         fields.get("architecture") == "neel-solu-old"
@@ -251,13 +313,17 @@ def _from_old(tensors: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]
     return new
 
 
-def _folded_norms(model: SoluForCausalLM, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _folded_norms(
+    parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], device: torch.device | str
+) -> dict[str, Tensor]:
     """Return w = 1 and b = 0 for each norm that an LNPre file omits entirely; half a norm is an error."""
-    parameters = model.state_dict()
     absent = [n for n in parameters if _NORM.fullmatch(n) and n not in tensors]
     present = {n.rpartition(".")[0] for n in tensors if _NORM.fullmatch(n)}
-    fresh = {n: torch.ones if n.endswith(".w") else torch.zeros for n in absent}
-    return {n: make(parameters[n].shape) for n, make in fresh.items() if n.rpartition(".")[0] not in present}
+    return {
+        n: torch.full(parameters[n].shape, float(n.endswith(".w")), device=device)
+        for n in absent
+        if n.rpartition(".")[0] not in present
+    }
 
 
 def _hint(config: SoluConfig, tensors: Mapping[str, Tensor]) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from solu_model.config import SoluConfig
-from solu_model.files import weights_hash, written_aside
+from solu_model.files import written_aside
+from solu_model.loading.checkpoint_files import weights_hash
 from solu_model.text.documents import DEFAULT_OPTIONS, CorpusOptions, corpus_names
 from solu_model.training.checkpoints import all_checkpoints
 from solu_model.training.recipe import Recipe, TrainingError

@@ -46,7 +46,6 @@ def write_weights(folder: Path, config: SoluConfig, weights: dict[str, Tensor]) 
     """Write `model.safetensors` and `config.json` into a folder."""
     with written_aside(folder / "model.safetensors") as aside:
         save_file({n: w.contiguous().cpu() for n, w in weights.items()}, aside, metadata={"format": "pt"})
-        aside.chmod(0o644)  # safetensors makes files that only the owner can read
     saved: Any = copy.deepcopy(config)
     saved.dtype = "bfloat16"
     saved.save_pretrained(folder)

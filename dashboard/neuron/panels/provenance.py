@@ -22,11 +22,7 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     manifest = place.cache.manifest
     corpus = manifest.corpus
     read = "all of" if corpus.sample == 1 else f"a sample of {share(corpus.sample)} (seed {corpus.seed}) of"
-    checked = (
-        ""
-        if place.model.weights.is_file()
-        else " There is no checkpoint beside the cache to check it against."
-    )
+    checked = "" if place.model.weights else " There is no checkpoint beside the cache to check it against."
     st.code(provenance_line(place), language=None, wrap_lines=True)
     st.caption(
         f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} the "

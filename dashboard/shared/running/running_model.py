@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from dashboard.shared.catalog import WEIGHTS, ModelError, ModelFolder
+from dashboard.shared.catalog import ModelError, ModelFolder
 from dashboard.shared.place import Place, Stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -76,12 +76,11 @@ def running_model_at(place: Place) -> RunningModel:
         ModelError: the checkpoint is missing or damaged, or the cache was built with another tokenizer.
     """
     model = place.model
-    if not model.weights.is_file():
-        raise ModelError(
-            f"{model.path} has no {WEIGHTS}, and this needs the model to run: put the checkpoint into that "
-            "folder, beside its cache"
-        )
-    running = _load(*checkpoint_version(model), stamp_of(model.path / "tokenizer.json"))
+    if not model.weights:
+        raise ModelError(f"{model.weights_problem}. This needs the model to run")
+    running = _load(
+        *checkpoint_version(model), stamp_of(model.path / "tokenizer.json"), place.cache.manifest.dtype
+    )
     expected = place.cache.manifest.model.tokenizer
     if running.tokenizer_sha256 != expected:
         raise ModelError(
@@ -93,12 +92,12 @@ def running_model_at(place: Place) -> RunningModel:
 
 
 def checkpoint_version(model: ModelFolder) -> tuple[str, Stamp]:
-    """Return a cache key that changes when the checkpoint's file changes."""
-    return str(model.path), stamp_of(model.weights)
+    """Return a cache key that changes when one of the checkpoint's files changes."""
+    return str(model.path), stamp_of(*model.weights)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model…")
-def _load(path: str, weights: Stamp, tokenizer: Stamp) -> RunningModel:  # noqa: ARG001 parts of the key
+def _load(path: str, weights: Stamp, tokenizer: Stamp, dtype: str) -> RunningModel:  # noqa: ARG001 parts of the key
     import torch
 
     from solu_model.loading.adapters import load_neuron_model
@@ -106,7 +105,7 @@ def _load(path: str, weights: Stamp, tokenizer: Stamp) -> RunningModel:  # noqa:
     from solu_model.text.tokenizer import tokenizer_hash
 
     try:
-        model, loaded_tokenizer = load_neuron_model(path)
+        model, loaded_tokenizer = load_neuron_model(path, dtype=dtype)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
     # One thread a forward pass: sessions run side by side, and with more threads, which wait for each

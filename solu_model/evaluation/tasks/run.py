@@ -14,7 +14,8 @@ from typing import Any
 from solu_model.evaluation.tasks.lm_eval_config import lm_eval_name, write_task
 from solu_model.evaluation.tasks.results import TaskResult, TaskResults
 from solu_model.evaluation.tasks.task_files import Task, TaskError
-from solu_model.files import sha256_of, weights_hash
+from solu_model.files import sha256_of
+from solu_model.loading.checkpoint_files import weights_hash
 
 _METRICS = ("acc_norm", "acc", "exact_match")
 """Metrics in order of preference: a task's score is the first one that lm-eval reports for it."""

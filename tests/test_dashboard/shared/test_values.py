@@ -12,10 +12,11 @@ from cache.format.vocabulary import Vocabulary
 from cache.reader import Example, Provenance
 from dashboard.neuron.components.histogram_view import Outline, Panel, _clicked_bar, histogram_view_data
 from dashboard.shared.address import Address, AddressError, Beside
-from dashboard.shared.catalog import find_models, weights_damage
+from dashboard.shared.catalog import find_models
 from dashboard.shared.components.token_view import Group, token_view_data
 from dashboard.shared.messages import plain
 from dashboard.shared.settings import model_roots
+from solu_model.loading.checkpoint_files import damage_of
 
 
 def test_an_address_comes_back_from_its_parameters() -> None:
@@ -69,8 +70,8 @@ def test_damage_is_named_with_what_mends_it(tiny_model: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("data", [b"", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 8, b"\x09\0\0\0\0\0\0\0not JSON!"])
 def test_weights_without_a_header_are_damaged(data: bytes, tmp_path: Path) -> None:
-    (tmp_path / "w").write_bytes(data)
-    assert "damaged" in weights_damage(tmp_path / "w")
+    (tmp_path / "w.safetensors").write_bytes(data)
+    assert "damaged" in damage_of(tmp_path / "w.safetensors")
 
 
 def test_plain_text_holds_no_markup() -> None:

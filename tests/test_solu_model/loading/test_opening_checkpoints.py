@@ -4,15 +4,19 @@ import json
 import logging
 import os
 import pickle
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import typer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 from typer.testing import CliRunner
 
+from solu_model import load_neuron_model
 from solu_model.commands.convert import convert
 from solu_model.config import SoluConfig
 from solu_model.loading import hub
@@ -22,7 +26,7 @@ from solu_model.loading.checkpoints import (
     load_with_tokenizer,
     save_checkpoint,
 )
-from solu_model.loading.weight_files import read_tensors
+from solu_model.loading.weight_files import WeightFiles
 from solu_model.model import SoluForCausalLM
 from solu_model.text.tokenizer import train_tokenizer
 
@@ -89,18 +93,18 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
 def test_damaged_weights(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
-        read_tensors(tmp_path / name)
+        WeightFiles([tmp_path / name])
 
 
 def test_only_named_tensors_are_weights(tmp_path: Path) -> None:
     torch.save({"model": {"w": torch.zeros(1)}, "step": 3}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"more than tensors: 'model' \(dict\), 'step' \(int\)"):
-        read_tensors(tmp_path / "w.pth")
+        WeightFiles([tmp_path / "w.pth"])
     torch.save([torch.zeros(1)], tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="holds a list"):
-        read_tensors(tmp_path / "w.pth")
+        WeightFiles([tmp_path / "w.pth"])
     with pytest.raises(CheckpointError, match="not a weights file"):
-        read_tensors(tmp_path / "w.txt")
+        WeightFiles([tmp_path / "w.txt"])
 
 
 def test_our_format_round_trips(folder: Path) -> None:
@@ -207,12 +211,40 @@ def test_a_hub_name_fetches_only_what_is_read(folder: Path, monkeypatch: pytest.
     assert "*final.pth" not in calls[1][1]
 
 
+@pytest.mark.parametrize("form", ["shards", "pickled"])
+def test_a_hub_name_of_another_model_fetches_all_its_weights(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "hub"
+    config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=257, n_positions=8)
+    GPT2LMHeadModel(config).save_pretrained(files, max_shard_size="3KB" if form == "shards" else "1GB")
+    train_tokenizer(iter([]), 257).save_pretrained(files)
+    if form == "pickled":
+        torch.save(load_file(files / "model.safetensors"), files / "pytorch_model.bin")
+        (files / "model.safetensors").unlink()
+    calls = []
+
+    def snapshot(name: str, allow_patterns: list[str]) -> str:
+        calls.append(name)
+        fetched = tmp_path / f"snapshot-{len(calls)}"
+        fetched.mkdir()
+        for file in files.iterdir():
+            if any(fnmatch(file.name, pattern) for pattern in allow_patterns):
+                shutil.copy(file, fetched)
+        return str(fetched)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    model, tokenizer = load_neuron_model("owner/name")
+    assert (model.config.act_fn, len(tokenizer)) == ("gelu_new", 257)
+    assert calls == ["owner/name"] * (2 if form == "pickled" else 1)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "type 'list': expected 'solu'"),
-        ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.loading.adapters"),
+        ("[]", "holds a list: expected a JSON object"),
+        ('{"model_type": "gpt2"}', "type 'gpt2'.*solu_model.load_neuron_model"),
         ('{"model_type": "solu", "act_fn": "relu"}', "describes no valid model"),
     ],
 )
@@ -269,3 +301,17 @@ def test_convert_an_exponential_model(tmp_path: Path) -> None:
     done = run("convert", str(tmp_path / "exp"), str(tmp_path / "solu"), "--to-solu-ln")
     assert done.exit_code == 0, done.output
     assert load_checkpoint(tmp_path / "solu")[0].config.act_fn == "solu_ln"
+
+
+def test_convert_says_that_the_disk_is_full(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("solu_model.loading.checkpoints.save_file", full)
+    done = run("convert", str(folder), str(tmp_path / "out"))
+    assert done.exit_code == 1
+    assert "No space left on device" in done.output
+    assert not (tmp_path / "out").exists()
+    logging.getLogger().handlers.clear()

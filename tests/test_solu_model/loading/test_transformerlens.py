@@ -79,6 +79,112 @@ def test_unsupported_configurations_are_refused(fields: dict[str, Any], message:
         load_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"parallel_attn_mlp": True},
+        {"attention_dir": "bidirectional"},
+        {"use_attn_scale": False},
+        {"attn_scale": 8.0},
+        {"gated_mlp": True},
+        {"positional_embedding_type": "rotary"},
+        {"positional_embedding_type": "alibi"},
+        {"rotary_dim": 64},
+        {"attn_scores_soft_cap": 50.0},
+        {"output_logits_soft_cap": 30.0},
+        {"use_local_attn": True},
+        {"window_size": 256},
+        {"scale_attn_by_inverse_layer_idx": True},
+        {"num_experts": 8},
+        {"n_key_value_heads": 1},
+        {"use_qk_norm": True},
+        {"use_normalization_before_and_after": True},
+        {"tie_word_embeddings": True},
+        {"final_rms": "false"},
+        {"gated_mlp": 1},
+        {"eps": 1e-3, "ln_eps": 1e-5},
+        {"ln_eps": "1e-5"},
+        {"ln_eps": -1.0},
+        {"act_fn": ["solu_ln"]},
+        {"attn_sinks": True},  # of no version that is known
+        {"residual_scale": 0.5},
+    ],
+)
+def test_other_arithmetic_is_refused_by_name(fields: dict[str, Any], tmp_path: Path) -> None:
+    write_checkpoint(ONE, tmp_path)
+    change(tmp_path, **fields)
+    with pytest.raises(CheckpointError, match="|".join(fields) + "|layer_norm_eps"):
+        load_checkpoint(tmp_path)
+
+
+def test_fields_at_their_defaults_and_of_the_training_are_harmless(tmp_path: Path) -> None:
+    """Fields of TransformerLens's own configurations and of the runs that made the published models."""
+    write_checkpoint(ONE, tmp_path)
+    expected = load_checkpoint(tmp_path)[0].state_dict()
+    change(
+        tmp_path,
+        **dict.fromkeys(("rotary_dim", "num_experts", "window_size", "attn_types", "n_key_value_heads")),
+        parallel_attn_mlp=False,
+        attention_dir="causal",
+        use_attn_scale=True,
+        gated_mlp=False,
+        positional_embedding_type="standard",
+        attn_scores_soft_cap=-1.0,
+        use_local_attn=False,
+        output_logits_soft_cap=-1.0,
+        attn_scale=ONE.d_head**0.5,
+        use_hook_mlp_in=True,
+        eps=1e-5,
+        ln_eps=1e-5,
+        init_weights=True,
+        initializer_range=0.02,
+        seed=1,
+        lr_hidden=0.002,
+        lr_vector=0.001,
+        betas=[0.9, 0.99],
+        weight_decay=0.05,
+        batch_size_per_device=32,
+        batches_per_step=1,
+        tokens_per_step=32768,
+        max_steps=1,
+        warmup_steps=9,
+        warmup_tokens=3 * 10**8,
+        max_tokens=30 * 10**9,
+        truncate_tokens=10**12,
+        grad_norm_clip=1.0,
+        lr_schedule="cosine_warmup",
+        train_loss_ewma_beta=0.99,
+        dataset_name="c4_code",
+        use_bfloat16_matmul=True,
+        save_checkpoints=True,
+        version=9,
+        initializer_scale_global=1.0,
+        initializer_scale_hidden=0.02,
+        weight_init_scheme="gpt2",
+        fixed_init="",
+        store_init=False,
+        control=1.0,
+        use_acc=False,
+        n_devices=8,
+        n_params=3 * 10**6,
+        debug=False,
+        shuffled_data=True,
+        factored_embed=False,
+        checkpoint_scale=1,
+        right_multiply_matrices=True,
+        use_ET=False,
+        log_interval=50,
+    )
+    actual = load_checkpoint(tmp_path)[0].state_dict()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_eps_is_read_under_either_name(tmp_path: Path) -> None:
+    write_checkpoint(ONE, tmp_path)
+    change(tmp_path, eps=3e-4)
+    assert load_checkpoint(tmp_path)[0].config.layer_norm_eps == 3e-4
+
+
 def test_all_refusals_of_a_configuration_come_at_once(tmp_path: Path) -> None:
     write_checkpoint(ONE, tmp_path)
     change(tmp_path, neuron_temp=2.0, neuron_scale=3.0, act_fn="relu")

@@ -1,0 +1,178 @@
+"""Load other causal language models with transformers: every tensor from the files, or an error.
+
+transformers would draw missing weights at random, drop unexpected ones and only warn. Here its model is built
+on the meta device and compared with the headers of the files, before anything is allocated or read.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from solu_model.loading.checkpoint_files import CONFIG, CheckpointError, shortened
+from solu_model.loading.checkpoints import Checkpoint
+from solu_model.loading.weight_files import (
+    WeightFiles,
+    check_depth,
+    misshapen,
+    prefix_hint,
+    refuse_mismatches,
+)
+
+_SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+_LARGEST = 2**40
+"""Largest integer in a configuration. Larger ones are not sizes of anything."""
+_MAX_LABELS = 100_000
+"""transformers makes a name for every label of a classifier."""
+
+
+def load_other_model(
+    found: Checkpoint,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    check: Callable[[PreTrainedModel], object],
+) -> PreTrainedModel:
+    """Load a causal language model of another kind, in evaluation mode.
+
+    Args:
+        found: its files.
+        dtype: dtype of its weights.
+        device: its device, or `auto`.
+        check: called with the model while it is on the meta device; a `ValueError` ends the loading.
+
+    Raises:
+        CheckpointError: the configuration is not that of a causal language model that transformers has
+            itself, or has a value out of range; its weights are quantized; the files are damaged; or a tensor
+            is missing, unexpected or misshapen, which the message names.
+    """
+    source = found.folder / CONFIG
+    model_type = shortened(repr(found.fields.get("model_type")), 60)
+    _check_values(found.fields, str(source))
+    weights = WeightFiles(found.weights)
+    try:
+        with _quiet():
+            # Never code from the folder: it would be somebody else's program with this person's rights, and
+            # transformers would ask about it on the terminal.
+            config = AutoConfig.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
+            _check_config(config, weights, str(source))
+            with torch.device("meta"):
+                empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            check(empty)
+            _compare(empty, weights)
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers raises errors of every kind on an invalid configuration
+        raise CheckpointError(
+            f"{source} describes a model of type {model_type} that cannot be read: "
+            f"{shortened(error) or type(error).__name__}"
+        ) from error
+    model, _ = _filled(type(empty), config, weights.read(dtype=dtype), device=device, dtype=dtype)
+    model.eval()
+    return model
+
+
+def _check_values(fields: Mapping[str, Any], source: str) -> None:
+    """Check what can be checked of the fields of any configuration.
+
+    Raises:
+        CheckpointError: a number is out of range, or the weights are quantized.
+    """
+    if fields.get("quantization_config"):
+        raise CheckpointError(
+            f"{source} says that the weights are quantized, so activations would not be the model's own: "
+            "give the checkpoint that they were made from"
+        )
+    wrong = []
+    for name, value in fields.items():
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            wrong.append(f"{shortened(name, 60)} is larger than any size")
+        elif ("eps" in name.split("_") or "epsilon" in name) and not _is_small_number(value):
+            wrong.append(f"{shortened(name, 60)} must be 0 to 1, got {shortened(repr(value), 60)}")
+    labels = fields.get("num_labels")
+    if isinstance(labels, int) and labels > _MAX_LABELS:
+        wrong.append(f"num_labels must be at most {_MAX_LABELS:,}")
+    if wrong:
+        raise CheckpointError(f"{source} describes no valid model: {shortened('; '.join(wrong))}")
+
+
+def _is_small_number(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and 0 <= value <= 1)  # type: ignore[operator] # NaN is neither
+
+
+def _check_config(config: Any, weights: WeightFiles, source: str) -> None:
+    if config.get_text_config() is not config:
+        raise CheckpointError(
+            f"{source} describes a model of type {config.model_type!r}, which reads more than text: expected "
+            "a causal language model alone. Save its language model as a checkpoint of its own"
+        )
+    for name in _SIZES:
+        value = getattr(config, name, None)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CheckpointError(
+                f"{source} describes no valid model: {name} must be a whole number above 0, got "
+                f"{shortened(repr(value), 60)}"
+            )
+    check_depth(config.num_hidden_layers, weights)
+
+
+def _compare(empty: PreTrainedModel, weights: WeightFiles) -> None:
+    """Compare a model on the meta device with the headers of its files.
+
+    transformers itself puts the headers into a second empty model, so its renaming of older names, tied
+    weights and buffers count as they will when the tensors are read.
+    """
+    _, report = _filled(type(empty), empty.config, weights.headers, device="meta", dtype=torch.float32)
+    expected = empty.state_dict()
+    mismatches = [f"missing {name}" for name in sorted(report["missing_keys"])]
+    mismatches += [f"unexpected {name}" for name in sorted(report["unexpected_keys"])]
+    mismatches += [misshapen(*entry) for entry in sorted(report["mismatched_keys"])]
+    mismatches += [shortened(message) for message in report.get("error_msgs", ())]
+    mismatches += [
+        f"{name} is {header.dtype}, not floating point"
+        for name, header in weights.headers.items()
+        if name in expected and expected[name].is_floating_point() and not header.is_floating_point()
+    ]
+    refuse_mismatches(mismatches, weights.name, prefix_hint(weights.headers))
+
+
+def _filled(
+    model_class: type[PreTrainedModel],
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Return a model of `tensors`, which are not copied where device and dtype are equal, and a report."""
+    with _quiet():
+        filled: tuple[PreTrainedModel, dict[str, Any]] = model_class.from_pretrained(  # type: ignore[assignment]
+            None,
+            config=config,
+            state_dict=dict(tensors),
+            dtype=dtype,
+            device_map=device if str(device) != "cpu" else None,
+            ignore_mismatched_sizes=True,  # they are in the report
+            output_loading_info=True,
+        )
+    return filled
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' progress bars and its report of missing tensors, which here is an error."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
