@@ -166,7 +166,7 @@ def logits_with_and_without(
         act_BTM = mlp.ln(act_BTM)
     x_BTD = taken[prefix + "hook_resid_mid"] + F.linear(act_BTM, mlp.W_out.T, mlp.b_out)
     for block in model.blocks[layer + 1 :]:
-        x_BTD = block(x_BTD, mask=None, past=None, taps=None)
+        x_BTD = block(x_BTD)
     if hold_final_scale:
         return logits_BTV, _unembed_at_scale_of(model, x_BTD, taken[last])
     return logits_BTV, model.unembed(model.ln_final(x_BTD))
