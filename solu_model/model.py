@@ -8,6 +8,8 @@ predicted tokens.
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -23,7 +25,8 @@ from transformers.utils.generic import can_return_tuple
 from solu_model.blocks import Block, Embed, LayerNorm, PosEmbed, RMSNorm, Unembed, is_observed
 from solu_model.config import SoluConfig
 from solu_model.loss import chunked_cross_entropy
-from solu_model.protocols import OutputPath
+from solu_model.model_card import model_card
+from solu_model.protocols import Index, OutputPath, checked_index
 from solu_model.taps import Activations, AllTaken, Edit, Names, Taps, Visit, point_names
 
 
@@ -73,9 +76,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         """Return the names of all activations that can be read, in the order of the forward pass."""
         return point_names(self.config.n_layers, has_mid=self.config.has_mlp_norm)
 
-    def output_path(self, layer: int) -> OutputPath:
+    def output_path(self, layer: Index) -> OutputPath:
         """Return the weights between the neurons of `layer` and the logits; see `NeuronModel`."""
-        mlp = cast(Block, self.blocks[layer]).mlp
+        mlp = self._block(layer).mlp
         return OutputPath(
             W_out=mlp.W_out.detach(),
             mlp_norm=None if mlp.ln is None else mlp.ln.w.detach(),
@@ -84,9 +87,12 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             W_U=self.unembed.W_U.detach(),
         )
 
-    def input_weights(self, layer: int) -> Tensor:
+    def input_weights(self, layer: Index) -> Tensor:
         """Return W_in of `layer`, `[D, M]`."""
-        return cast(Block, self.blocks[layer]).mlp.W_in.detach()
+        return self._block(layer).mlp.W_in.detach()
+
+    def _block(self, layer: Index) -> Block:
+        return cast(Block, self.blocks[checked_index(layer, self.config.n_layers, "layer")])
 
     @can_return_tuple
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
@@ -406,6 +412,20 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         self.config.d_vocab = n_new
         return self.embed
 
+    def save_pretrained(self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint as transformers does, with a model card (README.md) if the folder has none."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        card = Path(save_directory) / "README.md"
+        if not card.exists():
+            card.write_text(model_card(self.config), encoding="utf-8")
+
+    def _upload_modified_files(self, working_dir: str | PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """Upload the folder of `push_to_hub`, with our model card in place of transformers' empty one."""
+        card = Path(working_dir) / "README.md"
+        if not card.exists() or _GENERATED_CARD in card.read_text(encoding="utf-8"):
+            card.write_text(model_card(self.config), encoding="utf-8")
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
+
     def _prepare_generated_length(
         self, generation_config: Any, *args: Any, input_ids_length: int, inputs_tensor: Tensor, **kwargs: Any
     ) -> Any:
@@ -428,6 +448,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             prepared.max_length = longest
             prepared.min_length = min(prepared.min_length or 0, longest)
         return prepared
+
+
+_GENERATED_CARD = "This model card has been automatically generated"  # in the card of `push_to_hub`
 
 
 def _kept(x_BTN: Tensor, logits_to_keep: int | Tensor) -> Tensor:
