@@ -31,12 +31,12 @@ _TABLES = {
 def register_auto_classes() -> None:
     """Make `AutoConfig` and `AutoModelForCausalLM` know SoLU models, now or when they are imported."""
     loaded = [sys.modules[name] for name in _TABLES if name in sys.modules]
-    if len(loaded) == len(_TABLES):
-        import_module("solu_model.model")  # it registers its classes
-        return
     for module in loaded:
         _enter(module)
-    if not any(isinstance(finder, _TableFinder) for finder in sys.meta_path):
+    if len(loaded) == len(_TABLES):
+        # What transformers derived from the tables lacks our names: register the classes themselves.
+        import_module("solu_model.model")
+    elif not any(isinstance(finder, _TableFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _TableFinder())  # type: ignore[arg-type]
 
 

@@ -331,6 +331,11 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             self(input_ids=tokens, attention_mask=attention_mask, taps=taps, use_cache=False)
         return taps.taken
 
+    @property
+    def vocab_size(self) -> int:
+        """`config.d_vocab` under the name that it has in transformers' models."""
+        return self.config.d_vocab
+
     def get_input_embeddings(self) -> Embed:  # type: ignore[override]
         """Return the token embedding; its `weight` is W_E `[V, D]`."""
         return self.embed
@@ -380,11 +385,13 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             The token embedding.
 
         Raises:
-            ValueError: the size is below 1 or leaves the BOS out.
+            ValueError: the size is below 1 or leaves the BOS out, or the multiple is not an integer above 0.
         """
         n_old = self.config.d_vocab
         n_new = n_old if new_num_tokens is None else int(new_num_tokens)
         if pad_to_multiple_of is not None:
+            if not isinstance(pad_to_multiple_of, int) or pad_to_multiple_of < 1:
+                raise ValueError(f"pad_to_multiple_of must be an integer above 0, got {pad_to_multiple_of}")
             n_new = -(-n_new // pad_to_multiple_of) * pad_to_multiple_of
         least = 1 + (self.config.bos_token_id or 0)
         if n_new < least:

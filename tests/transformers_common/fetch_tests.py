@@ -1,8 +1,8 @@
-"""Fetch transformers' own tests of the installed version: `python tests/transformers_common/fetch_tests.py FOLDER`.
+"""Fetch transformers' own tests of the installed version into a folder.
 
-They are in its source distribution, which pip downloads; `--source CHECKOUT` takes them from a checkout of its
-repository instead. The source distribution leaves out the tests of generation and export: empty classes take
-their place, and `run_common_tests.py` says that they did not run.
+They are in its source distribution, which pip downloads; `--source CHECKOUT` takes them from a checkout of
+its repository instead. The source distribution leaves out some of them, generation and export among them:
+empty ones take their place, so that the others run.
 """
 
 import argparse
