@@ -39,7 +39,6 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
 
     config_class = SoluConfig
     base_model_prefix = ""
-    accepts_loss_kwargs = True  # forward takes num_items_in_batch, but no arguments that it does not know
     supports_gradient_checkpointing = True
     gradient_checkpointing = False
     _supports_sdpa = True
@@ -108,9 +107,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         output_attentions: bool | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
-        shift_labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         taps: Taps | None = None,
+        **more: Tensor | None,
     ) -> CausalLMOutputWithPast:
         """Compute the logits of the next token at every position, and the loss if labels are given.
 
@@ -118,8 +117,8 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids: `[B, T]` token ids, BOS first.
             attention_mask: `[B, past + T]`, 0 at padding; or `[B or 1, 1, T, S]` as in `Attention.forward`.
             position_ids: `[B, T]` or `[1, T]`; by default counted from the first token that is not padding.
-                If given without mask and cache, a step other than 1 begins another text in the same row,
-                whose tokens do not attend to those before, as in transformers' models.
+                If given without a mask and an earlier cache, a step other than 1 begins another text in the
+                same row, whose tokens do not attend to those before, as in transformers' models.
             cache: keys and values of earlier tokens, in generation. transformers called it `past_key_values`
                 before 5.24, and that name is accepted until 5.40.
             inputs_embeds: `[B, T, D]` token embeddings in place of `input_ids`.
@@ -131,10 +130,11 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             output_hidden_states: return the residual stream before every block and, normalised, after the
                 last one; or, given indices, only those, None in place of the others. By default
                 `config.output_hidden_states`.
-            shift_labels: `[B, T]` ids to predict at each position, in place of `labels`.
             num_items_in_batch: number of predicted tokens in all parts of a batch, by which the loss is
                 divided; transformers' Trainer passes it.
             taps: activations to take or edit during the pass, see `run_with_cache`.
+            **more: `shift_labels` alone, `[B, T]` ids to predict at each position, in place of `labels`.
+                (transformers' Trainer would expect it in every batch if it were a parameter.)
 
         Returns:
             `logits` `[B, T, V]`, None in training mode with labels: there the loss is computed in chunks, and
@@ -146,6 +146,11 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             ValueError: the tokens, with those in `cache`, exceed `n_ctx`; not exactly one of `input_ids` and
                 `inputs_embeds` is given; or `attention_mask` has another shape.
         """
+        shift_labels = more.pop("shift_labels", None)
+        if more:
+            raise TypeError(
+                f"SoluForCausalLM.forward() got an unexpected keyword argument {next(iter(more))!r}"
+            )
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("expected either input_ids or inputs_embeds, got both or none of them")
         if use_cache is None:
@@ -229,13 +234,11 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             position_ids = (padding.long().cumsum(-1) - 1).clamp_min(0)[:, -T:]
         elif position_ids is None:
             position_ids = (torch.arange(T, device=x_BTD.device) + n_past)[None]
-        plain = (
-            attention_mask is None
-            and self.config._attn_implementation != "eager"
-            and (cache is None or not cache.is_compileable)
-            and (T == 1 or (cache is None and given is None) or (cache is not None and n_past == 0))
-        )
-        if plain:
+        if cache is not None and not cache.is_compileable and not compiling and n_past == 0:
+            cache = None  # nothing is in it yet
+        growing = cache is None or not cache.is_compileable
+        ordered = T == 1 or (cache is None and given is None)
+        if attention_mask is None and growing and ordered and self.config._attn_implementation != "eager":
             return position_ids, None
         mask = create_causal_mask(self.config, x_BTD, attention_mask, cache, position_ids=given)
         return position_ids, cast("Tensor | None", mask)
