@@ -2,6 +2,7 @@
 #   make run         the dashboard on the bundled models
 #   make test        the tests, with a real browser
 #   make test-slow   tests that take half a minute each: Triton kernels, training on several processes, dark pages
+#   make test-transformers   transformers' own model tests with our model
 #   make lint        linters, types, import directions
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -64,4 +65,4 @@ $(VENV)/.dev: requirements-dev.txt requirements.txt pyproject.toml | $(VENV)/bin
 clean:
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
--include benchmarks/bench.mk tests/oracle/oracle.mk
+-include benchmarks/bench.mk tests/oracle/oracle.mk tests/transformers_common/transformers_common.mk

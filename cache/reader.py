@@ -6,6 +6,7 @@ for example in neuron.top("hook_mid"):
     print(example.value, cache.vocabulary.pieces(example.tokens), example.document.origin)
 """
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -224,6 +225,7 @@ class NeuronCache:
         Raises:
             CacheError: there is no such layer or neuron.
         """
+        layer, index = operator.index(layer), operator.index(index)  # numpy's integers too
         if layer not in self.layers or not 0 <= index < self.d_mlp:
             layers = ", ".join(map(str, self.layers))
             raise CacheError(
@@ -243,7 +245,7 @@ class NeuronCache:
         Raises:
             CacheError: there is no such layer or hook.
         """
-        self.neuron(layer, 0)
+        layer = self.neuron(layer, 0).layer
         return self.files.table(layer, self.checked_hook(hook), histograms=histograms)
 
     def not_finite(self) -> list[NotFinite]:
@@ -266,8 +268,8 @@ class NeuronCache:
         Raises:
             CacheError: there is no such layer or hook.
         """
-        self.neuron(layer, 0)
-        return self.files.neurons_for(token, layer, self.checked_hook(hook))
+        layer = self.neuron(layer, 0).layer
+        return self.files.neurons_for(operator.index(token), layer, self.checked_hook(hook))
 
     def sample(self) -> pa.Table:
         """Return a sample of whole contexts, drawn regardless of activation; empty in version 1.

@@ -10,11 +10,14 @@
     change = ablation_effects(model, tokens, layer=0, neuron=539)  # [1, T, d_vocab]
 
 The names in `__all__` are the public interface; training has its own in `solu_model.training`. A name is
-imported when it is first used, so `import solu_model`, and reading a corpus, import no torch.
+imported when it is first used, so `import solu_model`, and reading a corpus, import no torch. After
+`import solu_model`, transformers' auto classes and pipelines open SoLU models too.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from solu_model.auto_classes import register_auto_classes
 
 if TYPE_CHECKING:
     from solu_model.activation import backend_name, exp_ln, exp_unit, solu, solu_ln
@@ -131,3 +134,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+register_auto_classes()

@@ -80,6 +80,18 @@ class SoluConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     tie_word_embeddings: bool = False
 
+    def validate_tying(self) -> None:
+        """Check that embedding and unembedding are not tied. `@strict` calls this after construction.
+
+        Raises:
+            ValueError: `tie_word_embeddings` is true.
+        """
+        if self.tie_word_embeddings:
+            raise ValueError(
+                "tie_word_embeddings must be false: W_E [d_vocab, d_model] and W_U [d_model, d_vocab] are "
+                "two parameters. To begin with equal ones, copy W_E.T into W_U"
+            )
+
     def validate_shape(self) -> None:
         """Check the range of every field. `@strict` calls this after construction.
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from solu_model.blocks import Block
 from solu_model.model import SoluForCausalLM
-from solu_model.protocols import NeuronModel
+from solu_model.protocols import Index, NeuronModel, checked_index
 
 
 @torch.no_grad()
 def direct_logit_effects(
-    model: NeuronModel, layer: int, neurons: int | Sequence[int] | Tensor, *, fold: bool = False
+    model: NeuronModel, layer: Index, neurons: Index | Sequence[Index] | Tensor, *, fold: bool = False
 ) -> Tensor:
     """Compute the direct effect of neurons on every logit, up to the final norm's divisor (paper 6.3).
 
@@ -39,7 +39,7 @@ def direct_logit_effects(
     Args:
         model: a SoLU model or an adapted one.
         layer: index of the block, from 0.
-        neurons: indices within the layer.
+        neurons: indices within the layer; one, or N in a sequence, an array or a tensor.
         fold: False: the effect is per unit of `hook_post`. True: it is multiplied by the neuron's weight in
             the LayerNorm after the activation, so it is per unit of the normalised `hook_mid`,
             (mid_n - mean) / sigma_mid. That unit is one standard deviation of the activations of the layer
@@ -50,13 +50,14 @@ def direct_logit_effects(
 
     Raises:
         IndexError: there is no such layer or neuron.
+        TypeError: an index is not an integer.
     """
-    path = model.output_path(_checked(layer, model.config.n_layers, "layer"))
-    if isinstance(neurons, int):
-        neurons = [neurons]
-    index = torch.as_tensor(neurons, device=path.W_out.device)
-    for neuron in index.tolist():
-        _checked(neuron, len(path.W_out), "neuron")
+    path = model.output_path(checked_index(layer, model.config.n_layers, "layer"))
+    several = neurons if _is_iterable(neurons) else [neurons]
+    checked = [
+        checked_index(neuron, len(path.W_out), "neuron") for neuron in cast("Sequence[Index]", several)
+    ]
+    index = torch.tensor(checked, dtype=torch.long, device=path.W_out.device)
     r_ND = path.W_out[index]
     if fold and path.mlp_norm is not None:
         r_ND = r_ND * path.mlp_norm[index, None]
@@ -67,7 +68,7 @@ def direct_logit_effects(
 
 
 @torch.no_grad()
-def direct_effects_on_token(model: NeuronModel, layer: int, token: int, *, fold: bool = False) -> Tensor:
+def direct_effects_on_token(model: NeuronModel, layer: Index, token: Index, *, fold: bool = False) -> Tensor:
     """Compute the direct effect of every neuron of a layer on one token's logit.
 
     It is a column of `direct_logit_effects` for all neurons. Both centrings are applied to the unembedding
@@ -83,8 +84,8 @@ def direct_effects_on_token(model: NeuronModel, layer: int, token: int, *, fold:
     Raises:
         IndexError: there is no such layer or token.
     """
-    path = model.output_path(_checked(layer, model.config.n_layers, "layer"))
-    _checked(token, path.W_U.shape[1], "token")
+    path = model.output_path(checked_index(layer, model.config.n_layers, "layer"))
+    token = checked_index(token, path.W_U.shape[1], "token")
     read_D = path.final_norm * (path.W_U[:, token] - path.W_U.mean(-1))
     if path.centres:
         read_D = read_D - read_D.mean()
@@ -96,8 +97,8 @@ def direct_effects_on_token(model: NeuronModel, layer: int, token: int, *, fold:
 def ablation_effects(
     model: SoluForCausalLM,
     tokens: Tensor,
-    layer: int,
-    neuron: int,
+    layer: Index,
+    neuron: Index,
     *,
     replacement: float | Literal["mean"] = 0.0,
     hook: Literal["hook_post", "hook_mid"] = "hook_post",
@@ -143,8 +144,8 @@ def ablation_effects(
 def logits_with_and_without(
     model: SoluForCausalLM,
     tokens: Tensor,
-    layer: int,
-    neuron: int,
+    layer: Index,
+    neuron: Index,
     *,
     replacement: float | Literal["mean"] = 0.0,
     hook: Literal["hook_post", "hook_mid"] = "hook_post",
@@ -154,8 +155,8 @@ def logits_with_and_without(
 
     Arguments and errors are as in `ablation_effects`, which returns their difference.
     """
-    _checked(layer, model.config.n_layers, "layer")
-    _checked(neuron, model.config.d_mlp, "neuron")
+    layer = checked_index(layer, model.config.n_layers, "layer")
+    neuron = checked_index(neuron, model.config.d_mlp, "neuron")
     prefix = f"blocks.{layer}."
     mlp = cast(Block, model.blocks[layer]).mlp
     last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
@@ -166,7 +167,7 @@ def logits_with_and_without(
         act_BTM = mlp.ln(act_BTM)
     x_BTD = taken[prefix + "hook_resid_mid"] + F.linear(act_BTM, mlp.W_out.T, mlp.b_out)
     for block in model.blocks[layer + 1 :]:
-        x_BTD = block(x_BTD, mask=None, past=None, taps=None)
+        x_BTD = block(x_BTD)
     if hold_final_scale:
         return logits_BTV, _unembed_at_scale_of(model, x_BTD, taken[last])
     return logits_BTV, model.unembed(model.ln_final(x_BTD))
@@ -198,7 +199,5 @@ def _unembed_at_scale_of(model: SoluForCausalLM, x_BTD: Tensor, clean_BTD: Tenso
     return cast(Tensor, model.unembed(y_BTD))
 
 
-def _checked(index: int, size: int, what: str) -> int:
-    if not 0 <= index < size:  # torch would count a negative index from the end
-        raise IndexError(f"{what} must be 0 to {size - 1}, got {index}")
-    return index
+def _is_iterable(neurons: object) -> bool:
+    return hasattr(neurons, "__iter__") and getattr(neurons, "ndim", 1) > 0

@@ -4,14 +4,18 @@
 Legend: B batch, T position, D d_model, M d_mlp, V d_vocab.
 """
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from solu_model.taps import Visit
+
+Index = SupportsIndex
+"""An index: an int, an integer of numpy, or a tensor of one integer."""
 
 
 class NeuronModelConfig(Protocol):
@@ -138,3 +142,21 @@ class NeuronModel(Protocol):
         Raises:
             IndexError: there is no such layer.
         """
+
+
+def checked_index(index: Index, size: int, what: str) -> int:
+    """Return an index as an int.
+
+    Raises:
+        IndexError: it is not below `size`.
+        TypeError: it is not an integer; a boolean is not, as a mask would be read as the indices 0 and 1.
+    """
+    try:
+        if isinstance(index, bool) or "bool" in str(getattr(index, "dtype", "")):
+            raise TypeError
+        index = operator.index(index)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, 0 to {size - 1}, got {index!r:.80}") from None
+    if not 0 <= index < size:  # torch would count a negative index from the end
+        raise IndexError(f"{what} must be 0 to {size - 1}, got {index}")
+    return index

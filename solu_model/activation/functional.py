@@ -10,7 +10,7 @@ from typing import Literal, Protocol, cast, overload
 from torch import Tensor
 
 from solu_model.activation import reference
-from solu_model.activation.op import activation_op, backend_name
+from solu_model.activation.op import backend_name, run_activation
 
 
 class _WithNorm(Protocol):
@@ -124,7 +124,7 @@ def _without_norm(x: Tensor, n_blocks: int, softmax: bool, backend: str | None) 
     name = backend_name(x.device.type, x.dtype, backend)
     if name == "reference":
         return reference.solu(x, n_blocks) if softmax else reference.exp_unit(x)
-    out: Tensor = activation_op(x, None, None, 0.0, n_blocks, softmax, False, name)[0]
+    out: Tensor = run_activation(x, None, None, 0.0, n_blocks, softmax, False, name)[0]
     return out
 
 
@@ -152,7 +152,7 @@ def _with_norm(
         if not return_mid:
             return out
         return out, reference.solu(x, n_blocks) if softmax else reference.exp_unit(x)
-    out, mid, _ = activation_op(x, weight, bias, eps, n_blocks, softmax, return_mid, name)
+    out, mid, _ = run_activation(x, weight, bias, eps, n_blocks, softmax, return_mid, name)
     return (out, mid) if return_mid else out
 
 

@@ -1,5 +1,6 @@
 """Direct logit effects against their formula, against TransformerLens's folding, and against ablation."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -116,3 +117,39 @@ def test_layers_and_neurons_outside_the_model_are_refused(layer: int, neuron: in
         direct_logit_effects(random_model(2), layer, neuron)
     with pytest.raises(IndexError, match=r"must be 0 to"):
         ablation_effects(random_model(2), tokens(), layer, neuron)
+
+
+ONE = (3, np.int64(3), np.array(3), torch.tensor(3), np.uint8(3))
+SEVERAL = ([3, 20], (3, 20), np.array([3, 20]), torch.tensor([3, 20]), [np.int32(3), torch.tensor(20)])
+
+
+def test_every_kind_of_integer_is_an_index() -> None:
+    model = random_model(2)
+    expected = direct_logit_effects(model, 1, [3, 20])
+    for layer in (1, np.int64(1), torch.tensor(1)):
+        for neuron in ONE:
+            assert torch.equal(direct_logit_effects(model, layer, neuron), expected[:1])
+        for neurons in SEVERAL:
+            assert torch.equal(direct_logit_effects(model, layer, neurons), expected)
+        assert torch.equal(model.output_path(layer).W_out, model.blocks[1].mlp.W_out)
+        assert torch.equal(model.input_weights(layer), model.blocks[1].mlp.W_in)
+    want = ablation_effects(model, tokens(), 1, 3)
+    on_token = direct_effects_on_token(model, 1, 3)
+    for index in ONE:
+        assert torch.equal(ablation_effects(model, tokens(), np.int64(1), index), want)
+        assert torch.equal(direct_effects_on_token(model, np.int64(1), index), on_token)
+
+
+def test_no_neurons_have_no_effects() -> None:
+    for neurons in ([], (), np.array([]), torch.tensor([]), torch.empty(0, dtype=torch.long)):
+        assert direct_logit_effects(random_model(), 0, neurons).shape == (0, 30)
+
+
+@pytest.mark.parametrize(
+    "neurons", [True, [True] * 24, np.ones(24, bool), torch.ones(24).bool(), 1.0, "3", None]
+)
+def test_other_indices_are_refused(neurons: object) -> None:
+    with pytest.raises(TypeError, match="neuron must be an integer, 0 to 23, got"):
+        direct_logit_effects(random_model(), 0, neurons)
+    with pytest.raises(IndexError, match="layer must be 0 to 0, got -1"):
+        random_model().output_path(-1)
