@@ -23,7 +23,7 @@ from cache.format.old_files import FilesV1, FilesV2
 from cache.format.schema import CacheError, Kind, Manifest, Provenance
 from cache.format.vocabulary import Vocabulary
 
-_FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3}
+_FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3, 4: FilesV3}
 """Files by version of the format."""
 
 

@@ -8,7 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from solu_model.commands.options import ModelOption, TokenizerOption
+from solu_model.commands.options import BosOption, ContextOption, ModelOption, TokenizerOption
+
+TokenOptions = tuple[str | None, str | None, int | None]
+"""The options --tokenizer, --bos and --n-ctx."""
 
 
 def evaluate(
@@ -29,6 +32,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder with the files of the tasks, for --tasks.")
     ] = None,
     tokenizer_path: TokenizerOption = None,
+    bos: BosOption = None,
+    n_ctx: ContextOption = None,
     max_documents: Annotated[int | None, typer.Option(help="Stop after this many documents.")] = None,
     items: Annotated[int | None, typer.Option(help="Run this many items of each task.", min=1)] = None,
     out: Annotated[
@@ -40,23 +45,26 @@ def evaluate(
     if (tasks is None) == (data is None):
         raise typer.BadParameter("expected either --data or --tasks", param_hint="--data / --tasks")
     if data is not None:
-        _evaluate_text(model, data, tokenizer_path, max_documents, out)
+        _evaluate_text(model, data, (tokenizer_path, bos, n_ctx), max_documents, out)
     elif sets is None:
         raise typer.BadParameter("expected the folder with the files of the tasks", param_hint="--sets")
     else:
-        _evaluate_tasks(Path(model), str(tasks), sets, tokenizer_path, items, out)
+        _evaluate_tasks(Path(model), str(tasks), sets, (tokenizer_path, bos, n_ctx), items, out)
 
 
 def _evaluate_text(
-    model: str, data: list[str], tokenizer_path: str | None, max_documents: int | None, out: Path | None
+    model: str, data: list[str], tokens: TokenOptions, max_documents: int | None, out: Path | None
 ) -> None:
     from solu_model.evaluation.held_out_loss import evaluate as run
     from solu_model.files import written_aside
     from solu_model.loading.checkpoints import load_with_tokenizer
     from solu_model.text.documents import read_documents
+    from solu_model.text.tokenization import Tokenization
 
+    tokenizer_path, bos, n_ctx = tokens
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
-    losses = run(network, tokenizer, read_documents(data), max_documents=max_documents)
+    tokenization = Tokenization.of(network.config, tokenizer, bos=bos, n_ctx=n_ctx)
+    losses = run(network, tokenization, read_documents(data), max_documents=max_documents)
     table = Table("source", "tokens", "nats per token", "bits per byte")
     for source, loss in sorted(losses.items()):
         table.add_row(
@@ -78,12 +86,15 @@ def _evaluate_text(
 
 
 def _evaluate_tasks(
-    model: Path, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
+    model: Path, names: str, sets: Path, tokens: TokenOptions, items: int | None, out: Path | None
 ) -> None:
     from solu_model.evaluation.tasks import find_tasks, run_tasks
 
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
-    outcome = run_tasks(model, find_tasks(sets, wanted), tokenizer=tokenizer_path, limit=items)
+    tokenizer_path, bos, n_ctx = tokens
+    outcome = run_tasks(
+        model, find_tasks(sets, wanted), tokenizer=tokenizer_path, bos=bos, n_ctx=n_ctx, limit=items
+    )
     table = Table("task", "metric", "correct", "chance", "items")
     for result in outcome.results:
         correct = f"{result.value:.1%} ± {1.96 * result.stderr:.1%}"

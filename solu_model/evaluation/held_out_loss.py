@@ -12,9 +12,9 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from solu_model.model import SoluForCausalLM
-from solu_model.text.contexts import Context, batches_by_length, document_contexts, pad_batch
+from solu_model.text.contexts import Context, batches_by_length, pad_batch
 from solu_model.text.documents import Document
-from solu_model.text.tokenizer import encode_texts
+from solu_model.text.tokenization import Tokenization
 
 
 @dataclass
@@ -24,9 +24,10 @@ class Loss:
     nats: float = 0.0
     """Sum of -log p over the predicted tokens."""
     n_tokens: int = 0
-    """Predicted tokens: every token of the text, without the BOS of each context."""
+    """Predicted tokens: every token of the text, without the BOS of each context. Where contexts have no BOS,
+    nothing predicts their first tokens, which are left out."""
     n_bytes: int = 0
-    """UTF-8 bytes of the text."""
+    """UTF-8 bytes of the predicted text."""
 
     @property
     def nats_per_token(self) -> float:
@@ -42,7 +43,7 @@ class Loss:
 @torch.inference_mode()
 def evaluate(
     model: SoluForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast | Tokenization,
     documents: Iterator[Document],
     *,
     batch_size: int = 1,
@@ -52,11 +53,12 @@ def evaluate(
     """Measure the loss on each source of text.
 
     Each token of a document is predicted once, from the earlier tokens of its context (see
-    `solu_model.text.contexts`); the first token of a context from the BOS alone.
+    `solu_model.text.contexts`); the first token of a context from the BOS alone. Without a BOS it is not
+    predicted.
 
     Args:
         model: a model in evaluation mode.
-        tokenizer: its tokenizer.
+        tokenizer: the model's; a `Tokenization` to choose the BOS and the length of contexts.
         documents: the text, see `read_documents`.
         batch_size: contexts in a batch. On a CPU, 1 is fastest: the logits of more contexts do not fit in its
             caches.
@@ -66,24 +68,26 @@ def evaluate(
     Returns:
         The loss by `Document.source`, and the loss on all text under the key "".
     """
+    if isinstance(tokenizer, Tokenization):
+        tokenization = tokenizer
+    else:
+        tokenization = Tokenization.of(model.config, tokenizer)
     losses: dict[str, Loss] = {"": Loss()}
     sources: list[str] = []
 
     def contexts() -> Iterator[Context]:
         stream = islice(documents, max_documents)
         while batch := list(islice(stream, 256)):
-            for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
+            for document, ids in zip(batch, tokenization.encode([d.text for d in batch]), strict=True):
                 size = len(document.text.encode())
                 for key in ("", document.source):
                     losses.setdefault(key, Loss()).n_bytes += size
                 sources.append(document.source)
-                yield from document_contexts(
-                    len(sources) - 1, ids, model.config.n_ctx, int(tokenizer.bos_token_id)
-                )
+                yield from tokenization.contexts(len(sources) - 1, ids)
 
     with tqdm(unit="tok", unit_scale=True, desc="evaluating", disable=not progress) as bar:
         for batch in batches_by_length(contexts(), batch_size):
-            tokens, is_token = pad_batch(batch, int(tokenizer.bos_token_id))
+            tokens, is_token = pad_batch(batch, pad_id=0)
             tokens_BT = torch.from_numpy(tokens)
             logits_BTV = model(tokens_BT, use_cache=False).logits
             targets_BT = tokens_BT[:, 1:]
@@ -97,5 +101,7 @@ def evaluate(
                 for key in ("", sources[context.document]):
                     losses[key].nats += float(total)
                     losses[key].n_tokens += len(context.tokens) - 1
+                    if not context.n_lead:
+                        losses[key].n_bytes -= len(tokenization.token_bytes[int(context.tokens[0])])
             bar.update(int(is_token.sum()))
     return losses

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 from solu_model.files import written_aside
 from solu_model.text.documents import Document
-from solu_model.text.tokenizer import encode_texts, tokenizer_hash
+from solu_model.text.tokenization import Tokenization
 
 _BATCH = 512  # documents tokenized at a time, in parallel by `tokenizers`
 
@@ -84,7 +84,7 @@ def write_token_file(
 def _write(
     documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, out: Path, *, progress: bool
 ) -> None:
-    bos = int(tokenizer.bos_token_id)
+    tokenization = Tokenization.for_training(tokenizer)
     dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
     n_tokens = n_documents = n_bytes = 0
     bar = tqdm(unit="B", unit_scale=True, desc="tokenizing", disable=not progress)
@@ -95,8 +95,8 @@ def _write(
     ):
         while batch := list(islice(documents, _BATCH)):
             rows = []
-            for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
-                np.array([bos, *ids], dtype=dtype).tofile(stream)
+            for document, ids in zip(batch, tokenization.encode([d.text for d in batch]), strict=True):
+                np.array(tokenization.context(ids), dtype=dtype).tofile(stream)
                 size = len(document.text.encode())
                 rows.append(
                     {
@@ -114,7 +114,9 @@ def _write(
                 bar.update(size)
             n_documents += len(rows)
             table.write_table(pa.Table.from_pylist(rows, schema=_DOCUMENTS))
-    meta = TokenFileMeta(dtype.name, n_tokens, n_documents, n_bytes, bos, tokenizer_hash(tokenizer))
+    meta = TokenFileMeta(
+        dtype.name, n_tokens, n_documents, n_bytes, int(tokenizer.bos_token_id), tokenization.sha256
+    )
     (out / "meta.json").write_text(json.dumps(asdict(meta), indent=1) + "\n")
 
 

@@ -117,6 +117,7 @@ def train(
         )
         set_seed(recipe.seed)
         model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
+        model.config.bos_token_id = tokens.meta.bos_id  # each row of training begins with it
         if init_from is not None:
             _copy_weights(init_from, model)
         cast(torch.nn.Module, model).to(group.device)

@@ -25,6 +25,8 @@ def run_tasks(
     tasks: Sequence[Task],
     *,
     tokenizer: str | Path | None = None,
+    bos: str | None = None,
+    n_ctx: int | None = None,
     limit: int | None = None,
     batch_size: int = 16,
 ) -> TaskResults:
@@ -34,6 +36,7 @@ def run_tasks(
         model: a checkpoint folder.
         tasks: tasks, see `find_tasks`.
         tokenizer: a tokenizer in place of the checkpoint's own.
+        bos, n_ctx: see `Tokenization.of`.
         limit: number of items of each task, spread evenly over it; None: all.
         batch_size: requests that lm-eval sends to the model at a time.
 
@@ -52,6 +55,8 @@ def run_tasks(
         request = {
             "model": str(model),
             "tokenizer": None if tokenizer is None else str(tokenizer),
+            "bos": bos,
+            "n_ctx": n_ctx,
             "tasks": [config for config, _ in written.values()],
             "batch_size": batch_size,
         }
