@@ -96,7 +96,7 @@ def _room(cache: NeuronCache) -> int:
 def _misplaced(
     cache: NeuronCache, start: npt.NDArray[np.int64], position: npt.NDArray[np.int64] | None = None
 ) -> Rows:
-    """Return True for contexts that begin where none can begin, or do not reach a position (from version 4)."""
+    """Return True for contexts that begin where none can, or do not reach a position (from version 4)."""
     if cache.manifest.tokenization is None:
         return np.zeros(len(start), dtype=np.bool_)
     wrong = (start < 0) | (start % _room(cache) != 0)

@@ -144,7 +144,7 @@ def _tokenizer_problems(
     path: str | Path | None,
     cache: NeuronCache | None = None,
 ) -> Iterator[str]:
-    """Compare the records of a build, and the vocabulary of its cache, with a tokenizer; with none if None."""
+    """Compare the records of a build, and the vocabulary of its cache, with a tokenizer, if there is one."""
     if path is None:
         return
     from cache.shards.tokenization import recorded

@@ -290,9 +290,11 @@ def try_patterns(encoder: Tokenizer) -> None:
     # Escapes are left out: the characters that a pattern names, and one of each common kind.
     named = re.sub(r"\\\w|\\[pP]\{[^}]*\}|\(\?[^)]{0,8}[:=!]", "", "".join(patterns)[:2000])
     characters = dict.fromkeys([*"aA0 \n\t._-é漢", *(c for c in named if c.isalnum())])
+    # A literal that a pattern ends in must occur, or the pattern is not tried at all.
+    ends = ("\x01", "\x01!" + "".join(dict.fromkeys(named))[:200])
     for character in list(characters)[:80]:
         for run in (character * 40, f"{character} " * 20, f"{character}a" * 20):
-            for end in ("\x01", "!"):
+            for end in ends:
                 with panics_as_errors():
                     encoder.encode_batch_fast([run + end], add_special_tokens=False)
 

@@ -8,8 +8,8 @@ from dashboard.editor.current_text import CurrentText
 def draw(current: CurrentText) -> None:
     """Draw a short program to copy."""
     st.caption(
-        f"Prints the {current.place.hook} of this neuron on every token, as shown here. Run it in the folder of "
-        "SoLU Explorer."
+        f"Prints the {current.place.hook} of this neuron on every token, as shown here. Run it in the folder "
+        "of SoLU Explorer."
     )
     # No language: the colours of Streamlit's highlighting have a contrast below 4.5.
     st.code(python_code(current), language=None, wrap_lines=True)
