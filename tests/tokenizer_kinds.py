@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 _TEXT = (
-    "Reading one neuron at a time: the lamp was lit, the captain spoke of the sea, and the clerk isn't here. "
+    "Reading one neuron at a time: the lamp was lit, the captain spoke of the sea, and the clerk isn't here; "
     "Read and reading; light, lights and lighting; 1,024 cafes and 65,536 lamps in one street.\n"
 ) * 3
 KINDS = ("byte-level", "nfc-lower", "wordpiece", "unigram", "llama-like")
@@ -43,11 +43,8 @@ def backend(kind: str) -> Tokenizer:
     else:
         made = Tokenizer(models.BPE(byte_fallback=True, unk_token="[UNK]"))
         made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-        made.decoder = decoders.Sequence(
-            [
-                decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
-            ]
-        )  # fmt: skip
+        parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+        made.decoder = decoders.Sequence([*parts, decoders.Strip(" ", 1, 0)])
         special = [*special, *(f"<0x{byte:02X}>" for byte in range(256))]
         trainer = trainers.BpeTrainer(
             vocab_size=340, special_tokens=special, max_token_length=6, show_progress=False

@@ -51,7 +51,7 @@ class Tokenization:
     encoder: Tokenizer = field(repr=False, compare=False)
     """A private copy (`private_copy`): do not change its settings."""
     sha256: str
-    """Hash of the tokenizer's definition without truncation, padding and dropout, as hex digits."""
+    """Hash of the tokenizer's definition without truncation and padding, see `private_copy`."""
     d_vocab: int
     """Rows of the model's embedding."""
     bos_id: int | None
@@ -82,11 +82,8 @@ class Tokenization:
                 None, and tokenizer and configuration name different tokens or none; `n_ctx` is longer than
                 the model's, or has no room for text.
         """
-        encoder = private_copy(tokenizer)
-        check_vocabulary(encoder, config.d_vocab)
-        try_patterns(encoder)
-        bos_id = _chosen_bos(encoder, config, _own_bos(tokenizer), bos)
-        own = cls(encoder, definition_hash(encoder), config.d_vocab, bos_id, config.n_ctx).cut_to(n_ctx)
+        own = cls.by_tokenizer(tokenizer, config.d_vocab, config.n_ctx)
+        own = own.with_bos(_chosen_bos(own.encoder, config, own.bos_id, bos), n_ctx)
         if difference := own.difference():
             _log.warning("%s", difference)
         return own
@@ -98,10 +95,10 @@ class Tokenization:
         Raises:
             TokenizerError: the tokenizer is damaged or belongs to another model.
         """
-        encoder = private_copy(tokenizer)
-        check_vocabulary(encoder, d_vocab)
+        check_vocabulary(_backend(tokenizer), d_vocab)  # first: a definition with an id of 30 million is slow
+        encoder, sha256 = private_copy(tokenizer)
         try_patterns(encoder)
-        return cls(encoder, definition_hash(encoder), d_vocab, _own_bos(tokenizer), n_ctx)
+        return cls(encoder, sha256, d_vocab, _own_bos(tokenizer), n_ctx)
 
     @classmethod
     def for_training(cls, tokenizer: "PreTrainedTokenizerBase", n_ctx: int = 2) -> Self:
@@ -110,7 +107,7 @@ class Tokenization:
         Raises:
             TokenizerError: the tokenizer is damaged, or has no BOS.
         """
-        d_vocab = max(_ids(private_copy(tokenizer)), default=0) + 1
+        d_vocab = max(tokenizer.get_vocab().values(), default=0) + 1
         own = cls.by_tokenizer(tokenizer, d_vocab, n_ctx)
         if own.bos_id is None:
             raise TokenizerError(
@@ -225,34 +222,36 @@ class Tokenization:
         return bool(_beyond(_ids(self.encoder), self.d_vocab))
 
 
-def private_copy(tokenizer: "PreTrainedTokenizerBase | Tokenizer") -> Tokenizer:
-    """Return a copy of a tokenizer that encodes the whole text, each time alike.
+def private_copy(tokenizer: "PreTrainedTokenizerBase | Tokenizer") -> tuple[Tokenizer, str]:
+    """Return a copy of a tokenizer that encodes whole texts, each time alike, and the hash of its definition.
 
     Truncation, padding and random segmentations are off; the spelling of a special token is ordinary text.
+    The hash is the SHA-256, as hex digits, of the definition without truncation and padding. Equal hashes
+    mean equal tokens.
 
     Raises:
         TokenizerError: the tokenizer cannot be copied: it is not one of the library `tokenizers`.
     """
+    with panics_as_errors():
+        copy = Tokenizer.from_str(_backend(tokenizer).to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    sha256 = hashlib.sha256(copy.to_str().encode()).hexdigest()
+    for chance in ("dropout", "alpha", "nbest_size"):  # of BPE; of Unigram
+        if getattr(copy.model, chance, None) is not None:
+            setattr(copy.model, chance, None)
+    copy.encode_special_tokens = True  # despite its name: encode their spelling as ordinary text
+    return copy, sha256
+
+
+def _backend(tokenizer: "PreTrainedTokenizerBase | Tokenizer") -> Tokenizer:
     backend = tokenizer if isinstance(tokenizer, Tokenizer) else getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise TokenizerError(
             f"{type(tokenizer).__name__} is not a tokenizer with a tokenizer.json: expected a fast tokenizer "
             "of transformers, such as PreTrainedTokenizerFast"
         )
-    with panics_as_errors():
-        copy = Tokenizer.from_str(backend.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    for chance in ("dropout", "alpha", "nbest_size"):  # of BPE; of Unigram
-        if getattr(copy.model, chance, None) is not None:
-            setattr(copy.model, chance, None)
-    copy.encode_special_tokens = True  # despite its name: encode their spelling as ordinary text
-    return copy
-
-
-def definition_hash(encoder: Tokenizer) -> str:
-    """Return the SHA-256 of a private copy's definition, as hex digits. Equal hashes mean equal tokens."""
-    return hashlib.sha256(encoder.to_str().encode()).hexdigest()
+    return backend
 
 
 def check_vocabulary(encoder: Tokenizer, d_vocab: int) -> None:

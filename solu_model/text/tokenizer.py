@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from solu_model.text.tokenization import definition_hash, private_copy
+from solu_model.text.tokenization import private_copy
 from solu_model.text.tokenizer_error import TokenizerError, panics_as_errors
 
 BOS = "<|BOS|>"
@@ -65,13 +65,13 @@ def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[l
     `Tokenization`.
     """
     with panics_as_errors():
-        encoded = private_copy(tokenizer).encode_batch_fast(texts, add_special_tokens=False)
+        encoded = private_copy(tokenizer)[0].encode_batch_fast(texts, add_special_tokens=False)
     return [encoding.ids for encoding in encoded]
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     """Return the SHA-256 of the tokenizer's definition, as hex digits. Equal hashes mean equal tokens.
 
-    Truncation, padding and dropout do not count: `encode_texts` switches them off.
+    Truncation and padding do not count: `encode_texts` switches them off.
     """
-    return definition_hash(private_copy(tokenizer))
+    return private_copy(tokenizer)[1]

@@ -66,7 +66,8 @@ def test_what_a_tokenizer_stores_does_not_change_the_tokens(fields):
     found = Tokenization.of(sizes(300, 1), stored)
     assert found.encode(texts) == expected.encode(texts) == encode_texts(stored, texts)
     assert found.encode_with_offsets(texts[0]) == expected.encode_with_offsets(texts[0])
-    assert found.sha256 == expected.sha256 == tokenizer_hash(stored)
+    assert found.sha256 == tokenizer_hash(stored)
+    assert (found.sha256 == expected.sha256) == ("dropout" not in fields)
 
 
 def test_a_shared_tokenizer_may_be_changed_by_others():
