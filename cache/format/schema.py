@@ -5,10 +5,17 @@ list, W tokens of a window.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 FORMAT = "solu-explorer-neurons"
 VERSION = 4
@@ -167,8 +174,16 @@ class Manifest(Record):
         return self.model.n_ctx if self.tokenization is None else self.tokenization.n_ctx
 
     def to_json(self) -> str:
-        """Return the content of `cache.json`. Earlier versions have no field `tokenization`."""
-        return self.model_dump_json(indent=1, exclude={"tokenization"} if self.version < 4 else None) + "\n"
+        """Return the content of `cache.json`."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @model_serializer(mode="wrap")
+    def _as_its_version(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the field that versions before 4 do not have."""
+        fields: dict[str, Any] = serialize(self)
+        if self.tokenization is None:
+            fields.pop("tokenization", None)
+        return fields
 
 
 _SINCE_2 = (

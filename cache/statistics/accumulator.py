@@ -39,7 +39,7 @@ class PreparedContext(NamedTuple):
     start: np.int64
     """Index in the document of the first token after the BOS."""
     tokens: npt.NDArray[np.int64]
-    """`[T]`, the BOS at position 0. A model without a BOS has any token there, which is not counted either."""
+    """`[T]`, the BOS at position 0; without a BOS any token stands there, which is not counted either."""
     hashes: npt.NDArray[np.uint64]
     """`[T]` names of the tokens, see `identity.token_hashes`; 0 at the BOS, which has none."""
     order: npt.NDArray[np.int64]

@@ -89,7 +89,7 @@ class Tokenization:
         return own
 
     @classmethod
-    def by_tokenizer(cls, tokenizer: "PreTrainedTokenizerBase", d_vocab: int, n_ctx: int) -> Self:
+    def by_tokenizer(cls, tokenizer: "PreTrainedTokenizerBase | Tokenizer", d_vocab: int, n_ctx: int) -> Self:
         """Make the tokenization with the tokenizer's own BOS, or none if it has none.
 
         Raises:
@@ -233,10 +233,13 @@ def private_copy(tokenizer: "PreTrainedTokenizerBase | Tokenizer") -> tuple[Toke
         TokenizerError: the tokenizer cannot be copied: it is not one of the library `tokenizers`.
     """
     with panics_as_errors():
-        copy = Tokenizer.from_str(_backend(tokenizer).to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    sha256 = hashlib.sha256(copy.to_str().encode()).hexdigest()
+        definition = _backend(tokenizer).to_str()
+        copy = Tokenizer.from_str(definition)
+    if copy.truncation is not None or copy.padding is not None:
+        copy.no_truncation()
+        copy.no_padding()
+        definition = copy.to_str()
+    sha256 = hashlib.sha256(definition.encode()).hexdigest()
     for chance in ("dropout", "alpha", "nbest_size"):  # of BPE; of Unigram
         if getattr(copy.model, chance, None) is not None:
             setattr(copy.model, chance, None)
@@ -331,7 +334,7 @@ def _chosen_bos(
     choose = f"choose one: --bos {_NO_BOS}, --bos ID or --bos TOKEN"
     if bos is not None:
         return _named_bos(encoder, config.d_vocab, bos)
-    config_bos = config.bos_token_id
+    config_bos = config.bos_token_id if isinstance(config.bos_token_id, int) else None
     if tokenizer_bos is not None and config_bos is not None and tokenizer_bos != config_bos:
         raise TokenizerError(
             f"the tokenizer's BOS is token {tokenizer_bos} {_spelling(encoder, tokenizer_bos)}, and "

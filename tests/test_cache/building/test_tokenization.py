@@ -242,6 +242,7 @@ def test_a_manifest_of_an_earlier_version_has_no_new_field():
     manifest = Manifest.model_validate_json(golden.read_bytes())
     assert manifest.tokenization is None
     assert json.loads(manifest.to_json()) == json.loads(golden.read_bytes())
+    assert "tokenization" not in manifest.model_dump()
     assert manifest.n_ctx == manifest.model.n_ctx
 
 
