@@ -110,6 +110,8 @@ def train(
 
         _first_alone(group, prepare)
         tokens = TokenFile(out / "tokens")
+        config = deepcopy(config)
+        config.bos_token_id = tokens.meta.bos_id  # every row of training begins with it
         recipe = replace(recipe, n_tokens=recorded_tokens(out))
         rows = max(1, recipe.batch_tokens // config.n_ctx)
         batches = Batches(
@@ -117,7 +119,6 @@ def train(
         )
         set_seed(recipe.seed)
         model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
-        model.config.bos_token_id = tokens.meta.bos_id  # each row of training begins with it
         if init_from is not None:
             _copy_weights(init_from, model)
         cast(torch.nn.Module, model).to(group.device)
