@@ -42,7 +42,7 @@ from solu_model.config import SoluConfig
 from solu_model.loading.checkpoints import load_tokenizer, save_checkpoint
 from solu_model.loading.transformerlens import save_transformerlens
 from solu_model.model import SoluForCausalLM
-from solu_model.text.contexts import Context, document_contexts
+from solu_model.text.contexts import Context
 
 ROOT = Path(__file__).parents[1]
 BATCHES = (1, 4, 16)
@@ -94,12 +94,13 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]
         n_heads=args.d_model // 64,
         n_ctx=args.n_ctx,
         d_vocab=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
     )
     model = SoluForCausalLM(config).eval()
     save_checkpoint(model, folder / "model", tokenizer)
     save_transformerlens(model, folder / "transformerlens")
     engine = Counting(folder / "model", Options(device="cpu"))
-    texts = Corpus(args.text).documents(engine.tokenizer)
+    texts = Corpus(args.text).documents(engine.tokenization)
     build = Build(engine, texts)
     n_cores = os.cpu_count() or 1
     rates: dict[str, list[float]] = {"build, from nothing": [build.run(args.warm)]}
@@ -238,10 +239,8 @@ class Build:
 
     def contexts(self) -> list[Context]:
         """What the model saw of the documents in `read`."""
-        n_ctx = self.engine.settings.model.n_ctx
-        return [
-            c for t in self.read for c in document_contexts(t.id, t.tokens.tolist(), n_ctx, self.engine.bos)
-        ]
+        cut = self.engine.tokenization.contexts
+        return [context for text in self.read for context in cut(text.id, text.tokens.tolist())]
 
     def close(self) -> None:
         """End the engine's threads."""

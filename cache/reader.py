@@ -24,7 +24,7 @@ from cache.format.old_files import FilesV1, FilesV2
 from cache.format.schema import CacheError, Kind, Manifest, Provenance
 from cache.format.vocabulary import Vocabulary
 
-_FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3}
+_FILES: dict[int, type[Files]] = {1: FilesV1, 2: FilesV2, 3: FilesV3, 4: FilesV3}
 """Files by version of the format."""
 
 
@@ -302,6 +302,19 @@ class NeuronCache:
         if self.contexts_kept is None:
             return None
         return self.files.context(example.document_index, example.context_start)
+
+    @property
+    def contexts_read(self) -> str:
+        """The contexts that the text was cut into, as a phrase: their length, and the BOS before each."""
+        record = self.manifest.tokenization
+        length = f"contexts of at most {self.manifest.n_ctx:,} tokens"
+        if record is None:
+            return f"{length}, the tokenizer's BOS included"
+        if record.bos_id is None:
+            return f"{length} without a BOS"
+        known = record.bos_id < len(self.vocabulary)
+        name = f" {self.vocabulary.text(record.bos_id)}" if known else ""
+        return f"{length}, the BOS{name} (token {record.bos_id}) included"
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from solu_model.text.display_pieces import Piece, display_pieces
     from solu_model.text.documents import CorpusError, CorpusOptions, Document, read_documents
     from solu_model.text.token_bytes import vocabulary_bytes
+    from solu_model.text.tokenization import Tokenization
     from solu_model.text.tokenizer import encode_texts, tokenizer_hash, train_tokenizer
+    from solu_model.text.tokenizer_error import TokenizerError
 
 _NAMES_BY_MODULE = {
     "activation": ("backend_name", "exp_ln", "exp_unit", "solu", "solu_ln"),
@@ -77,7 +79,9 @@ _NAMES_BY_MODULE = {
     "text.display_pieces": ("Piece", "display_pieces"),
     "text.documents": ("CorpusError", "CorpusOptions", "Document", "read_documents"),
     "text.token_bytes": ("vocabulary_bytes",),
+    "text.tokenization": ("Tokenization",),
     "text.tokenizer": ("encode_texts", "tokenizer_hash", "train_tokenizer"),
+    "text.tokenizer_error": ("TokenizerError",),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
@@ -95,6 +99,8 @@ __all__ = [
     "Piece",
     "SoluConfig",
     "SoluForCausalLM",
+    "Tokenization",
+    "TokenizerError",
     "ablation_effects",
     "adapt",
     "backend_name",

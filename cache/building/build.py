@@ -21,13 +21,13 @@ from cache.shards.corpus import Corpus, CorpusPart
 from cache.shards.settings import Settings
 from cache.shards.shard_file import check_same_shard, load_state, save_state
 from cache.shards.state import BuildState
+from cache.shards.tokenization import tokenization_from_records
 from cache.storage.disk import NotWritten
 from cache.storage.targets import check_cache_target, check_shard_target
 from cache.writing.cache_folder import write_cache
 from solu_model.files import remove
 from solu_model.text.documents import check_corpus
-from solu_model.text.token_bytes import vocabulary_bytes
-from solu_model.text.tokenizer import tokenizer_hash
+from solu_model.text.tokenization import Tokenization
 
 
 class Stopped(RuntimeError):
@@ -124,18 +124,13 @@ def write_complete_state(state: BuildState, tokenizer: PreTrainedTokenizerFast, 
         NotWritten: the disk is full.
     """
     state.check_complete()
-    expected, own = state.settings.model.tokenizer, tokenizer_hash(tokenizer)
-    if own != expected:
-        raise CacheError(
-            f"the text was read with a tokenizer of SHA-256 {expected[:12]}, this one has {own[:12]}: give "
-            "the one of the build (--tokenizer PATH)"
-        )
+    tokenization = tokenization_from_records(tokenizer, state.settings.model, state.settings.tokenization)
     if not state.n_tokens:
         raise CacheError(
             f"a sample of {state.settings.sample} of {', '.join(sorted(state.names))} holds no token: "
             "take a larger one"
         )
-    return write_cache(out, state, vocabulary_bytes(tokenizer))
+    return write_cache(out, state, tokenization.token_bytes)
 
 
 def read_corpus(
@@ -154,14 +149,15 @@ def read_corpus(
         CacheError: `saved` has other settings or is of other text.
     """
     check_memory(engine.settings)
-    state = _load_or_begin(engine.settings, corpus, saved)
+    engine.tokenization.token_bytes  # noqa: B018 a vocabulary that cannot be shown fails now, not at the end
+    state = _load_or_begin(engine, corpus, saved)
     n_read, digest_read = state.n_documents, state.digest
     n_skipped = digest_skipped = 0
     workers = DocumentWorkers(engine, state)
     last_saved = time.monotonic()
     try:
         with Progress(corpus, state.n_tokens, state.n_bytes, bar=progress, report=report) as shown:
-            for document in corpus.documents(engine.tokenizer, skip=n_read):
+            for document in corpus.documents(engine.tokenization, skip=n_read):
                 # What was read before an interruption is read again, without the model: its digest shows that
                 # the text is still the same.
                 if n_skipped < n_read:
@@ -207,13 +203,19 @@ def _state_file(out: Path) -> Path:
     return out.with_name(out.name + ".state")
 
 
-def _load_or_begin(settings: Settings, corpus: Corpus, saved: Path) -> BuildState:
+def _load_or_begin(engine: Engine, corpus: Corpus, saved: Path) -> BuildState:
     """Return the state in `saved`, or that of no documents where there is no such file."""
+    settings = engine.settings
     if not saved.exists():
         state = BuildState.empty(settings)
         state.claim(corpus.names, corpus.part)
         return state
     state = load_state(saved)
+    if state.settings.tokenization is None and engine.tokenization == Tokenization.by_tokenizer(
+        engine.tokenizer, settings.model.d_vocab, settings.model.n_ctx
+    ):
+        # A state of an earlier program, which took the tokenizer's BOS and the model's n_ctx.
+        state.settings = state.settings.model_copy(update={"tokenization": settings.tokenization})
     if state.settings != settings:
         raise CacheError(
             f"{saved} is an interrupted build with other settings "

@@ -7,23 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cache.format.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord
+from cache.format.schema import NEURONS_PER_PART, CacheError, Hook, ModelRecord, TokenizationRecord
 from cache.shards.settings import Settings
 from cache.statistics.accumulator import MAX_CONTEXT
 from cache.statistics.example_lists import SAMPLE_WINDOW, WINDOW, Window
 from solu_model.loading.adapters import load_neuron_model
 from solu_model.loading.checkpoint_files import weights_hash
-from solu_model.loading.checkpoints import CheckpointError
 from solu_model.protocols import NeuronModel
 from solu_model.text.contexts import Context
 from solu_model.text.documents import CorpusOptions
-from solu_model.text.tokenizer import tokenizer_hash
+from solu_model.text.tokenization import Tokenization
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,10 @@ class Options:
     """Share of the documents to read."""
     seed: int = 0
     """Seed of that share and of every sample in the cache."""
+    bos: str | None = None
+    """First token of every context, see `Tokenization.of`."""
+    n_ctx: int | None = None
+    """Longest context in tokens, the BOS included; the model's where None."""
     layers: tuple[int, ...] | None = None
     """Layers to read; all of them where None."""
     top_k: int = 20
@@ -74,9 +76,9 @@ class Engine:
         tokenizer_path: a tokenizer in place of the checkpoint's own.
 
     Raises:
-        CheckpointError: there is no such device or dtype; the model cannot be read; or its tokenizer has no
-            BOS or more tokens than the model.
-        CacheError: the model lacks a layer of the options, or its contexts are longer than `MAX_CONTEXT`.
+        CheckpointError: there is no such device or dtype, or the model cannot be read.
+        TokenizerError: its tokenizer fails or is another model's, or the BOS is not determined.
+        CacheError: the model lacks a layer of the options, or contexts are longer than `MAX_CONTEXT`.
     """
 
     def __init__(
@@ -89,15 +91,13 @@ class Engine:
             model_path, tokenizer=tokenizer_path, device=device, dtype=options.dtype
         )
         self.device = str(self.model.device)
-        self.bos = _bos(self.tokenizer, model_path)
         config = self.model.config
-        if len(self.tokenizer) > config.d_vocab:
-            raise CheckpointError(
-                f"the tokenizer has {len(self.tokenizer)} tokens and the model {config.d_vocab}: it belongs "
-                "to another model; give the tokenizer that this model was trained with (--tokenizer PATH)"
+        self.tokenization = Tokenization.of(config, self.tokenizer, bos=options.bos, n_ctx=options.n_ctx)
+        # A context without a BOS is counted as one with a lead position, see `cache.building.workers`.
+        if (longest := self.tokenization.room + 1) > MAX_CONTEXT:
+            raise CacheError(
+                f"contexts of at most {MAX_CONTEXT} tokens can be counted, got {longest}: cut them (--n-ctx)"
             )
-        if config.n_ctx > MAX_CONTEXT:
-            raise CacheError(f"contexts of at most {MAX_CONTEXT} tokens can be counted, got {config.n_ctx}")
         layers = list(range(config.n_layers)) if options.layers is None else sorted(set(options.layers))
         if not layers or layers[0] < 0 or layers[-1] >= config.n_layers:
             raise CacheError(f"expected layers from 0 to {config.n_layers - 1}, got {layers}")
@@ -113,8 +113,9 @@ class Engine:
                 d_mlp=config.d_mlp,
                 n_ctx=config.n_ctx,
                 d_vocab=config.d_vocab,
-                tokenizer=tokenizer_hash(self.tokenizer),
+                tokenizer=self.tokenization.sha256,
             ),
+            tokenization=TokenizationRecord(bos_id=self.tokenization.bos_id, n_ctx=self.tokenization.n_ctx),
             layers=layers,
             hooks=hooks,
             dtype=options.dtype,
@@ -156,12 +157,3 @@ class Engine:
         tokens = torch.from_numpy(np.stack([c.tokens for c in contexts])).to(self.device)
         with torch.inference_mode():
             self.model.activations(tokens, self.points, visit=visit)
-
-
-def _bos(tokenizer: Any, model_path: Path) -> int:
-    if tokenizer.bos_token_id is None:
-        raise CheckpointError(
-            f"the tokenizer of {model_path} has no BOS, with which every context begins: "
-            "give a tokenizer that has one (--tokenizer PATH)"
-        )
-    return int(tokenizer.bos_token_id)

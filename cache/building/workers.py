@@ -9,7 +9,10 @@ from queue import Queue
 from threading import Lock, Thread
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cache.building.engine import Engine
@@ -20,7 +23,7 @@ from cache.shards.settings import Settings
 from cache.shards.state import BuildState
 from cache.statistics.accumulator import Accumulator, CpuAccumulator, PreparedContext, prepare_context
 from cache.statistics.layer import LayerStatistics
-from solu_model.text.contexts import Context, document_contexts
+from solu_model.text.contexts import Context
 
 
 class DocumentWorkers:
@@ -123,16 +126,15 @@ class DocumentWorkers:
 
     def _read_document(self, document: TokenizedDocument, accumulators: dict[int, Accumulator]) -> None:
         """Cut a document into contexts, run the model on them and add its activations to the statistics."""
-        n_ctx = self.state.settings.model.n_ctx
-        contexts = list(document_contexts(document.id, document.tokens.tolist(), n_ctx, self.engine.bos))
+        contexts = list(self.engine.tokenization.contexts(document.id, document.tokens.tolist()))
         # Documents may be counted in any order: nothing in the state depends on it.
         with self._lock:
             self.state.count(document, len(contexts))
             for context in contexts:
-                self.state.sample.offer(document.id, context.start, context.tokens)
+                self.state.sample.offer(document.id, context.start, context.text_tokens)
             source = self.state.source_row(document.provenance.source)
         for batch in _batches(contexts, self.engine.batch_size):
-            prepared = [prepare_context(document.id, context.start, context.tokens) for context in batch]
+            prepared = [prepare_context(document.id, c.start, _with_lead(c)) for c in batch]
             self.engine.run(
                 batch, LayerVisitor(self.engine, prepared, source, accumulators, on_device=self._on_device)
             )
@@ -164,6 +166,7 @@ class LayerVisitor:
         on_device: bool,
     ) -> None:
         self._points, self._hooks = engine.points, engine.settings.hooks
+        self._n_lead = engine.tokenization.n_lead
         self._contexts, self._source = contexts, source
         self._accumulators, self._on_device = accumulators, on_device
         self._held: dict[str, Any] = {}
@@ -171,12 +174,23 @@ class LayerVisitor:
     def __call__(self, point: str, acts: Tensor) -> None:
         """Take the activations `[B, T, M]` at a point; with the last hook of a layer, add all of them."""
         layer, hook = self._points[point]
-        self._held[hook] = acts.float() if self._on_device else acts.float().cpu().numpy()
+        acts = acts.float()
+        if not self._n_lead:  # a position in place of the BOS, which is not counted
+            acts = F.pad(acts, (0, 0, 1, 0))
+        self._held[hook] = acts if self._on_device else acts.cpu().numpy()
         if len(self._held) < len(self._hooks):
             return
         by_hook = [self._held.pop(name) for name in self._hooks]
         for row, context in enumerate(self._contexts):
             self._accumulators[layer].add(context, [batch[row] for batch in by_hook], self._source)
+
+
+def _with_lead(context: Context) -> npt.NDArray[np.int64]:
+    """Return the tokens of a context with a position before its text, which the statistics do not count.
+
+    Without a BOS, any token stands there.
+    """
+    return context.tokens if context.n_lead else np.concatenate([np.zeros(1, np.int64), context.tokens])
 
 
 def _check_device_memory(settings: Settings, free: int) -> None:

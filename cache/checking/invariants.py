@@ -60,10 +60,49 @@ def _check_corpus(cache: NeuronCache) -> Iterator[str]:
     n_rows = len(cache.files.read(schema.TOKENS, columns=["token"]))
     if n_rows != expected:
         yield f"{schema.TOKENS} has {n_rows:,} rows, expected {expected:,}: one for each layer, hook, token"
+    yield from _check_tokenization(cache)
     n_sampled = int(_lengths(cache.sample()["tokens"]).sum())
     most = min(corpus.n_tokens, cache.manifest.sample_tokens or 0)
     if n_sampled > most:
         yield f"{schema.SAMPLE} holds {n_sampled:,} tokens, expected at most {most:,}"
+
+
+def _check_tokenization(cache: NeuronCache) -> Iterator[str]:
+    """Check the manifest's BOS and length of contexts against the model and the sampled contexts."""
+    record, model = cache.manifest.tokenization, cache.manifest.model
+    if record is None:
+        return
+    if record.bos_id is not None and record.bos_id >= model.d_vocab:
+        yield f"{schema.MANIFEST}: the BOS is token {record.bos_id:,} of {model.d_vocab:,}"
+    if record.n_ctx > model.n_ctx:
+        yield (
+            f"{schema.MANIFEST}: contexts of {record.n_ctx:,} tokens, of a model that reads at most "
+            f"{model.n_ctx:,}"
+        )
+    sample = cache.sample()
+    wrong = _misplaced(cache, sample["context_start"].to_numpy()) | (
+        _lengths(sample["tokens"]) > _room(cache)
+    )
+    if wrong.any():
+        yield f"{schema.SAMPLE}: {wrong.sum():,} contexts that are not cut as {schema.MANIFEST} says"
+
+
+def _room(cache: NeuronCache) -> int:
+    """Return the most tokens of text in a context."""
+    record = cache.manifest.tokenization
+    return max(1, cache.manifest.n_ctx - int(record is None or record.bos_id is not None))
+
+
+def _misplaced(
+    cache: NeuronCache, start: npt.NDArray[np.int64], position: npt.NDArray[np.int64] | None = None
+) -> Rows:
+    """Return True for contexts that begin where none can, or do not reach a position (from version 4)."""
+    if cache.manifest.tokenization is None:
+        return np.zeros(len(start), dtype=np.bool_)
+    wrong = (start < 0) | (start % _room(cache) != 0)
+    if position is not None:
+        wrong |= (position < start) | (position >= start + _room(cache))
+    return np.asarray(wrong)
 
 
 def _check_neurons(cache: NeuronCache, table: pa.Table, place: str) -> Iterator[str]:
@@ -150,6 +189,8 @@ def _check_examples(
         )
     unknown = ~np.isin(table["document"].to_numpy(), documents)
     yield from _sentence(unknown, f"{name}: documents that {schema.DOCUMENTS} does not have", neuron)
+    misplaced = _misplaced(cache, table["context_start"].to_numpy(), table["position"].to_numpy())
+    yield from _sentence(misplaced, f"{name}: contexts that are not cut as {schema.MANIFEST} says", neuron)
     length, peak = _lengths(table["tokens"]), table["peak"].to_numpy()
     yield from _sentence((peak < 0) | (peak >= length), f"{name}: peaks outside their window", neuron)
     for hook_name in cache.hooks:

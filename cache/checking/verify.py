@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cache.checking.invariants import inconsistencies
-from cache.format.schema import VOCABULARY, CacheError, ModelRecord
+from cache.format.schema import VOCABULARY, CacheError, ModelRecord, TokenizationRecord
 from cache.reader import NeuronCache
 from cache.shards.corpus import CorpusPart, corpus_digest, document_digests, text_digest_v1
 from cache.shards.settings import Settings
@@ -56,9 +56,8 @@ def cache_problems(
         yield from context_problems(cache)
     except CacheError as error:
         yield str(error)
-    yield from _model_problems(manifest.model, model, tokenizer)
-    if model is not None or tokenizer is not None:
-        yield from _vocabulary_problems(cache, tokenizer or model or "")
+    yield from _weights_problems(manifest.model, model)
+    yield from _tokenizer_problems(manifest.model, manifest.tokenization, tokenizer or model, cache)
     corpus = manifest.corpus
     if data and manifest.version == 1:
         digest, n = text_digest_v1(data, corpus.sample, corpus.seed, text)
@@ -105,7 +104,8 @@ def shard_problems(
         digest, n_documents = digest + state.digest, n_documents + state.n_documents
         if settings is None:
             settings = state.settings
-            yield from _model_problems(settings.model, model, tokenizer)
+            yield from _weights_problems(settings.model, model)
+            yield from _tokenizer_problems(settings.model, settings.tokenization, tokenizer or model)
         elif state.settings != settings:
             difference = settings.difference(state.settings)
             yield f"{file} is not a part of the same cache as {files[0]}: {difference}"
@@ -138,7 +138,7 @@ def _damaged(path: Path, progress: bool) -> Iterator[str]:
         yield str(error)
 
 
-def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | None) -> Iterator[str]:
+def _weights_problems(record: ModelRecord, model: Path | None) -> Iterator[str]:
     from solu_model.loading.checkpoint_files import weights_hash
 
     if model is not None and (own := weights_hash(model)) != record.sha256:
@@ -146,29 +146,36 @@ def _model_problems(record: ModelRecord, model: Path | None, tokenizer: str | No
             f"it was built from other weights than those of {model}: SHA-256 {record.sha256[:12]}, "
             f"those have {own[:12]}"
         )
-    if model is None and tokenizer is None:
+
+
+def _tokenizer_problems(
+    model: ModelRecord,
+    record: TokenizationRecord | None,
+    path: str | Path | None,
+    cache: NeuronCache | None = None,
+) -> Iterator[str]:
+    """Compare the records of a build, and the vocabulary of its cache, with a tokenizer, if there is one."""
+    if path is None:
         return
+    from cache.shards.tokenization import recorded
     from solu_model.loading.checkpoints import load_tokenizer
-    from solu_model.text.tokenizer import tokenizer_hash
-
-    path = tokenizer or model or ""
-    if (own := tokenizer_hash(load_tokenizer(path))) != record.tokenizer:
-        yield (
-            f"it was built with another tokenizer than that of {path}: SHA-256 {record.tokenizer[:12]}, "
-            f"that one has {own[:12]}"
-        )
-
-
-def _vocabulary_problems(cache: NeuronCache, tokenizer: str | Path) -> Iterator[str]:
-    from solu_model.loading.checkpoints import load_tokenizer
-    from solu_model.text.token_bytes import vocabulary_bytes
+    from solu_model.text.tokenization import Tokenization
 
     try:
-        stored = cache.files.read(VOCABULARY, columns=["bytes"])["bytes"].to_pylist()
-    except CacheError:
-        return  # the damage is reported already
-    if stored != vocabulary_bytes(load_tokenizer(tokenizer)):
-        yield f"{VOCABULARY} is not the vocabulary of {tokenizer}"
+        own = Tokenization.by_tokenizer(load_tokenizer(path), model.d_vocab, model.n_ctx)
+        if own.sha256 != model.tokenizer:
+            yield (
+                f"it was built with another tokenizer than that of {path}: SHA-256 {model.tokenizer[:12]}, "
+                f"that one has {own.sha256[:12]}"
+            )
+        else:
+            recorded(own, model, record)
+        stored = None if cache is None else cache.files.read(VOCABULARY, columns=["bytes"])
+    except ValueError as error:
+        yield f"{path}: {error}"
+        return
+    if stored is not None and stored["bytes"].to_pylist() != own.token_bytes:
+        yield f"{VOCABULARY} is not the vocabulary of {path}"
 
 
 def _text_problems(

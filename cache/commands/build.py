@@ -38,6 +38,17 @@ def build(
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
+    bos: Annotated[
+        str | None,
+        typer.Option(
+            help="First token of every context: none, or a token's id or text. Default: the tokenizer's BOS, "
+            "or else that of config.json."
+        ),
+    ] = None,
+    n_ctx: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of a context, the BOS included. Default: the model's most."),
+    ] = None,
     sample: Annotated[float, typer.Option(help="Share of the documents to read: above 0, at most 1.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of that share and of every sample in the cache.")] = 0,
     layers: Annotated[
@@ -134,6 +145,8 @@ def build(
     options = Options(
         sample=sample,
         seed=seed,
+        bos=bos,
+        n_ctx=n_ctx,
         layers=tuple(layers) if layers else None,
         top_k=top_k,
         range_samples=range_samples,

@@ -81,6 +81,7 @@ def info(path: Annotated[Path, typer.Argument(help="A cache folder.")]) -> None:
     table.add_row("hooks", ", ".join(cache.hooks))
     table.add_row("corpus", ", ".join(manifest.corpus.names))
     table.add_row("read", f"{manifest.corpus.n_tokens:,} tokens of {manifest.corpus.n_documents:,} documents")
+    table.add_row("in", cache.contexts_read)
     if neurons := cache.not_finite():
         table.add_row("NaN or infinity", list_neurons(neurons))
     table.add_row("format", f"version {manifest.version}")

@@ -103,7 +103,7 @@ class Files(ABC):
 
 
 class FilesV3(Files):
-    """Files of version 3: a neuron's index gives the file and the row group of its rows.
+    """Files of versions 3 and 4: a neuron's index gives the file and the row group of its rows.
 
     Row groups, profiles and examples that were read last stay in memory.
     """

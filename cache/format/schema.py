@@ -5,13 +5,20 @@ list, W tokens of a window.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 FORMAT = "solu-explorer-neurons"
-VERSION = 3
+VERSION = 4
 
 MANIFEST = "cache.json"
 CHECKSUMS = "checksums.sha256"
@@ -76,6 +83,15 @@ class ModelRecord(Record):
     """SHA-256 of the tokenizer's definition."""
 
 
+class TokenizationRecord(Record):
+    """The contexts that text was cut into; `ModelRecord.tokenizer` names the tokens."""
+
+    bos_id: int | None = Field(ge=0)
+    """The token at position 0 of every context; None if contexts begin with their text."""
+    n_ctx: int = Field(ge=1)
+    """Longest context that was read, the BOS included; at most the model's `n_ctx`."""
+
+
 class SourceRecord(Record):
     """Documents and tokens of one source of text."""
 
@@ -108,8 +124,10 @@ class Manifest(Record):
     """`cache.json`. Fields that version 1 lacks are None there."""
 
     format: Literal["solu-explorer-neurons"] = "solu-explorer-neurons"
-    version: Literal[1, 2, 3] = 3
+    version: Literal[1, 2, 3, 4] = 4
     model: ModelRecord
+    tokenization: TokenizationRecord | None = None
+    """None before version 4: contexts begin with the tokenizer's BOS and have at most the model's n_ctx."""
     corpus: CorpusRecord
     layers: list[int]
     hooks: list[Hook]
@@ -146,7 +164,26 @@ class Manifest(Record):
             missing = [name for name in _SINCE_2 if getattr(self, name) is None]
             if missing:
                 raise ValueError(f"version {self.version} needs {', '.join(missing)}")
+        if (self.version >= 4) != (self.tokenization is not None):
+            raise ValueError(f"version {self.version}, and tokenization is {self.tokenization!r}")
         return self
+
+    @property
+    def n_ctx(self) -> int:
+        """Longest context that was read, the BOS included if there is one."""
+        return self.model.n_ctx if self.tokenization is None else self.tokenization.n_ctx
+
+    def to_json(self) -> str:
+        """Return the content of `cache.json`."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    @model_serializer(mode="wrap")
+    def _as_its_version(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the field that versions before 4 do not have."""
+        fields: dict[str, Any] = serialize(self)
+        if self.tokenization is None:
+            fields.pop("tokenization", None)
+        return fields
 
 
 _SINCE_2 = (

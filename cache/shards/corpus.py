@@ -10,12 +10,11 @@ from random import Random
 
 import numpy as np
 import numpy.typing as npt
-from transformers import PreTrainedTokenizerFast
 
 from cache.format.schema import CacheError, Provenance
 from cache.statistics.identity import chosen, document_digest, token_hashes
 from solu_model.text.documents import CorpusOptions, corpus_names, in_batches, read_documents
-from solu_model.text.tokenizer import encode_texts
+from solu_model.text.tokenization import Tokenization
 
 _DOCUMENTS_AT_ONCE = 64
 """Most documents that are tokenized together."""
@@ -75,12 +74,12 @@ class Corpus:
         return sorted(set(corpus_names(self.paths, self.text)))
 
     def documents(
-        self, tokenizer: PreTrainedTokenizerFast, skip: int = 0, only: Container[int] | None = None
+        self, tokenization: Tokenization, skip: int = 0, only: Container[int] | None = None
     ) -> Iterator[TokenizedDocument]:
         """Yield the documents, tokenized.
 
         Args:
-            tokenizer: the model's.
+            tokenization: the model's.
             skip: number of first documents that are not tokenized; they are yielded without tokens.
             only: names of the documents to yield; all of them where None.
         """
@@ -89,7 +88,7 @@ class Corpus:
             no_tokens = np.empty(0, np.int64)
             yield TokenizedDocument(_id(digest), digest, len(text.encode()), provenance, no_tokens)
         for batch in in_batches(chosen_texts, _DOCUMENTS_AT_ONCE, lambda row: row[0]):
-            encoded = encode_texts(tokenizer, [text for text, _, _ in batch])
+            encoded = tokenization.encode([text for text, _, _ in batch])
             for (text, provenance, digest), ids in zip(batch, encoded, strict=True):
                 tokens = np.array(ids, dtype=np.int64)
                 yield TokenizedDocument(_id(digest), digest, len(text.encode()), provenance, tokens)
@@ -128,11 +127,11 @@ class ContextSample:
         self._n_held = 0
 
     def offer(self, document: int, start: int, tokens: npt.NDArray[np.int64]) -> None:
-        """Take a context, its BOS included, if it belongs to the sample."""
+        """Take a context, given by its tokens without a BOS, if it belongs to the sample."""
         hashed = token_hashes(document ^ self.seed, np.array([-2 - start], dtype=np.int64))
         priority = int(hashed[0])
         if priority < self.ceiling:  # few contexts pass, so tokens are converted for those alone
-            self._insert((priority, document, start, tokens[1:].astype("<u4").tobytes()))
+            self._insert((priority, document, start, tokens.astype("<u4").tobytes()))
 
     def merge(self, other: "ContextSample") -> None:
         """Add the sample of another part of the corpus."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from cache.format.schema import Hook, ModelRecord, Record
+from cache.format.schema import Hook, ModelRecord, Record, TokenizationRecord
 from cache.statistics.example_lists import Window
 from cache.statistics.hook import HookStatistics, StatisticsOptions
 
@@ -11,6 +11,8 @@ class Settings(Record):
     """Settings of a state. Two states can be merged only if theirs are equal."""
 
     model: ModelRecord
+    tokenization: TokenizationRecord | None = None
+    """None in a state of an earlier program, see `Manifest.tokenization`."""
     layers: list[int]
     hooks: list[Hook]
     dtype: str

@@ -209,7 +209,9 @@ class BuildState:
         """Return the manifest of the cache of this state."""
         s = self.settings
         return Manifest(
+            version=3 if s.tokenization is None else 4,
             model=s.model,
+            tokenization=s.tokenization,
             corpus=CorpusRecord(
                 names=sorted(self.names),
                 sample=s.sample,

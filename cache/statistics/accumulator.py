@@ -39,7 +39,7 @@ class PreparedContext(NamedTuple):
     start: np.int64
     """Index in the document of the first token after the BOS."""
     tokens: npt.NDArray[np.int64]
-    """`[T]`, BOS at position 0."""
+    """`[T]`, the BOS at position 0; without a BOS any token stands there, which is not counted either."""
     hashes: npt.NDArray[np.uint64]
     """`[T]` names of the tokens, see `identity.token_hashes`; 0 at the BOS, which has none."""
     order: npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def prepare_context(document: int, start: int, tokens: npt.NDArray[np.int64]) ->
     Args:
         document: its name.
         start: index in the document of the first token after the BOS.
-        tokens: `[T]`, BOS at position 0.
+        tokens: `[T]`, the BOS, or any token in its place, at position 0.
     """
     # Hashed once for all layers and hooks.
     hashes = np.zeros(len(tokens), dtype=np.uint64)

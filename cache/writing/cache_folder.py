@@ -69,8 +69,7 @@ def write_cache(out: Path, state: BuildState, token_bytes: Sequence[bytes]) -> M
         _write_tokens(aside, state)
         _write_sample(aside, state)
         _write_documents(aside, state)
-        text = manifest.model_dump_json(indent=1) + "\n"
-        (aside / schema.MANIFEST).write_text(text, encoding="utf-8")
+        (aside / schema.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         write_checksums(aside)
     return manifest
 

@@ -21,12 +21,11 @@ from cache.format import schema
 from cache.format.schema import CacheError, Kind
 from cache.reader import NeuronCache
 from cache.shards.corpus import Corpus
+from cache.shards.tokenization import tokenization_from_records
 from cache.storage.checksums import renew_checksum
 from cache.storage.disk import atomic_write
 from cache.writing.cache_folder import COMPRESSION
-from solu_model.text.contexts import document_contexts
 from solu_model.text.documents import CorpusOptions, check_corpus
-from solu_model.text.tokenizer import tokenizer_hash
 
 _CONTEXTS_PER_GROUP = 128
 """Contexts in a row group, all of which are decompressed to read one of them."""
@@ -70,28 +69,22 @@ def add_contexts(
     manifest = cache.manifest
     if manifest.version == 1:
         raise CacheError(f"{path} is of version 1, which does not name documents: build it again")
-    own_hash = tokenizer_hash(tokenizer)
-    if own_hash != manifest.model.tokenizer:
-        raise CacheError(
-            f"the text was read with a tokenizer of SHA-256 {manifest.model.tokenizer[:12]}, this one has "
-            f"{own_hash[:12]}: give the model that the cache was built from"
-        )
+    tokenization = tokenization_from_records(tokenizer, manifest.model, manifest.tokenization)
     n_ranks = n_ranks or max(manifest.top_k, manifest.range_samples or 0)
     wanted = contexts_of(cache, kinds, n_ranks)
     text = text or CorpusOptions()
     check_corpus(data, text)
     corpus = Corpus(data, manifest.corpus.sample, manifest.corpus.seed, text=text)
-    documents = corpus.documents(tokenizer, only={document for document, _ in wanted})
+    documents = corpus.documents(tokenization, only={document for document, _ in wanted})
     n_documents = len({document for document, _ in wanted})
     tokens: dict[ContextName, npt.NDArray[np.int32]] = {}
     with tqdm(
         documents, total=n_documents, desc="contexts", unit="document", disable=None if progress else True
     ) as bar:
         for document in bar:
-            ids, n_ctx = document.tokens.tolist(), manifest.model.n_ctx
-            for context in document_contexts(document.id, ids, n_ctx, 0):  # any BOS: it is cut off below
+            for context in tokenization.contexts(document.id, document.tokens.tolist()):
                 if (document.id, context.start) in wanted:
-                    tokens[document.id, context.start] = context.tokens[1:].astype(np.int32)
+                    tokens[document.id, context.start] = context.text_tokens.astype(np.int32)
     if missing := wanted - tokens.keys():
         raise CacheError(
             f"{len(missing):,} of {len(wanted):,} contexts are not in the text given: expected all of "

@@ -30,6 +30,9 @@ from cache.writing.contexts import contexts_of, write_contexts
 
 Integers = npt.NDArray[np.int64]
 
+_OLDEST = 3
+"""Oldest version with the files of the present one. A copy has the version of its cache."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -49,7 +52,7 @@ def trim(source: Path, out: Path, sizes: Sizes, *, progress: bool = True) -> Man
     The activations in a window keep their steps, so `low` and `high` may lie outside the shorter window.
 
     Args:
-        source: an undamaged cache of the present version.
+        source: an undamaged cache of version 3 or later.
         out: folder to write, all or nothing; it may be `source`.
         sizes: of the copy.
         progress: draw a progress bar.
@@ -67,9 +70,10 @@ def trim(source: Path, out: Path, sizes: Sizes, *, progress: bool = True) -> Man
     if own != target and (own in target.parents or target in own.parents):
         raise CacheError(f"{out} is inside {source} or contains it: name a folder beside it, or the same one")
     check_cache_target(out)
-    if cache.manifest.version != schema.VERSION:
+    if cache.manifest.version < _OLDEST:
         raise CacheError(
-            f"{source} is of version {cache.manifest.version}, expected {schema.VERSION}: build it again"
+            f"{source} is of version {cache.manifest.version}, expected {_OLDEST} to {schema.VERSION}: build "
+            "it again"
         )
     # Check first: the checksums of the copy would hide the damage.
     if damage := next(damaged_files(source, progress=progress), None):
@@ -88,8 +92,7 @@ def trim(source: Path, out: Path, sizes: Sizes, *, progress: bool = True) -> Man
             documents += _copy_examples(file, aside / file.relative_to(source), manifest)
         documents.append(_copy_sample(cache, manifest, aside))
         _copy_documents(cache, np.unique(np.concatenate(documents)), aside)
-        text = manifest.model_dump_json(indent=1) + "\n"
-        (aside / schema.MANIFEST).write_text(text, encoding="utf-8")
+        (aside / schema.MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if (stored := cache.contexts_kept) is not None:
             n_ranks = min(stored.n_ranks, max(manifest.top_k, manifest.range_samples or 0))
             wanted = contexts_of(NeuronCache.open(aside), stored.kinds, n_ranks)

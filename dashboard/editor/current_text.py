@@ -64,7 +64,7 @@ def read_current_text(place: Place, workspace: Workspace) -> CurrentText:
     The chosen piece is the one at the caret. Without a caret, it is the one with the highest activation.
 
     Raises:
-        ModelError: the model cannot be loaded, or its tokenizer is not byte-level.
+        ModelError: the model cannot be loaded, or its tokenizer fails on the text.
     """
     running = running_model_at(place)
     tokens = tokenize(running, place.cache.vocabulary, workspace.text, workspace.text_end)

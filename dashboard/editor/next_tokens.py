@@ -55,7 +55,7 @@ def next_tokens(current: CurrentText, value: float) -> NextTokens:
 
     model = _solu_model(current)
     place, token = current.place, current.chosen_token
-    context = torch.tensor([[model.config.bos_token_id, *current.tokens.ids[: token + 1]]])
+    context = torch.tensor([current.running.tokenization.context(current.tokens.ids[: token + 1])])
     last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
     with torch.inference_mode():
         logits, logits_held = logits_with_and_without(
@@ -89,7 +89,7 @@ def continuations(
         temperature: above 0.
 
     Raises:
-        ModelError: as in `next_tokens`.
+        ModelError: as in `next_tokens`; or there is neither text nor BOS.
     """
     import torch
 
@@ -97,24 +97,28 @@ def continuations(
 
     model = _solu_model(current)
     place, ids = current.place, current.tokens.ids
-    bos = model.config.bos_token_id
-    room = model.config.n_ctx - 1 - N_SAMPLED
-    ids = ids[-room:] if room > 0 else ids[:0]
-    rows = torch.tensor([[bos, *ids], [bos, *ids]])  # row 0: the neuron as it is; row 1: held
+    tokenization = current.running.tokenization
+    room = tokenization.room - N_SAMPLED
+    ids = ids[-room:] if room > 0 else ids[: 1 - tokenization.n_lead]
+    context = tokenization.context(ids)
+    if not context:
+        raise ModelError("contexts of this model have no BOS, so nothing predicts a first token: type a text")
+    rows = torch.tensor([context, context])  # row 0: the neuron as it is; row 1: held
     random = torch.Generator().manual_seed(seed)
     n_known = len(place.cache.vocabulary)  # a model may have more logits than its tokenizer has tokens
     with torch.inference_mode():
-        for _ in range(min(N_SAMPLED, model.config.n_ctx - rows.shape[1])):
+        for _ in range(min(N_SAMPLED, tokenization.n_ctx - len(context))):
             as_it_is, held = logits_with_and_without(
                 model, rows, place.layer, place.neuron, replacement=value, hook="hook_post"
             )
             logits = torch.stack([as_it_is[0, -1], held[1, -1]]).float()[:, :n_known] / temperature
-            logits[:, bos] = -torch.inf  # the end of a document has no text
+            if tokenization.bos_id is not None and tokenization.bos_id < n_known:
+                logits[:, tokenization.bos_id] = -torch.inf  # the end of a document has no text
             # Gumbel-max: argmax(logits + noise) is a sample of softmax(logits), with the same noise for both.
             noise = -torch.log(-torch.log(torch.rand(n_known, generator=random).clamp(1e-20, 1 - 1e-7)))
             rows = torch.cat([rows, (logits + noise).argmax(-1, keepdim=True)], dim=1)
     token_bytes = place.cache.vocabulary.token_bytes
-    sampled = [[token_bytes[t] for t in row[1 + len(ids) :]] for row in rows.tolist()]
+    sampled = [[token_bytes[t] for t in row[len(context) :]] for row in rows.tolist()]
     text, text_held = ("".join(piece.text for piece in display_pieces(row)) for row in sampled)
     return text, text_held
 

@@ -42,16 +42,19 @@ def single_edits(current: CurrentText) -> list[SingleEdit]:
     text_end = current.workspace.text_end
     contexts = [tokenize(running, place.cache.vocabulary, text, text_end).ids for text, *_ in texts]
     name = f"blocks.{place.layer}.mlp.{place.hook}"
-    bos = running.model.config.bos_token_id or 0
+    tokenization = running.tokenization
     peaks = np.full(len(texts), np.nan)
     by_length = sorted((k for k in range(len(texts)) if contexts[k]), key=lambda k: len(contexts[k]))
     for first in range(0, len(by_length), _BATCH):
         rows = by_length[first : first + _BATCH]
         width = max(len(contexts[k]) for k in rows)
         # Padding comes last, and in a causal model no token sees what follows it.
-        batch = torch.tensor([[bos, *contexts[k], *[bos] * (width - len(contexts[k]))] for k in rows])
+        batch = torch.tensor(
+            [tokenization.context(contexts[k]) + [0] * (width - len(contexts[k])) for k in rows]
+        )
         with torch.inference_mode():
-            acts = running.model.activations(batch, [name])[name][:, 1:, place.neuron].float().numpy()
+            acts_BTM = running.model.activations(batch, [name])[name]
+            acts = acts_BTM[:, tokenization.n_lead :, place.neuron].float().numpy()
         for row, k in enumerate(rows):
             peaks[k] = acts[row, : len(contexts[k])].max()
     edits = [
@@ -85,19 +88,21 @@ def _edited_texts(current: CurrentText) -> list[tuple[str, str, str, int]]:
 def _predicted_texts(current: CurrentText) -> list[str]:
     """Return, for each token, the text of the most probable other token in its place.
 
-    Empty if that token is a special one, or is not a whole character.
+    Empty if that token is a special one, or is not a whole character; and for the first token of a context
+    without a BOS, which nothing predicts.
     """
     import torch
 
     running, ids = current.running, current.tokens.ids
     token_bytes = current.place.cache.vocabulary.token_bytes
     special = set(running.tokenizer.all_special_ids)
-    context = torch.tensor([[running.model.config.bos_token_id, *ids]])
+    context = torch.tensor([running.tokenization.context(ids)])
     with torch.inference_mode():
         logits, _ = running.model.run_with_cache(context, [])
         most_probable = logits[0, :-1].topk(2, dim=-1).indices.tolist()
-    texts = []
-    for token, (first, second) in zip(ids, most_probable, strict=True):
+    predicted = ids[len(ids) - len(most_probable) :]
+    texts = [""] * (len(ids) - len(most_probable))
+    for token, (first, second) in zip(predicted, most_probable, strict=True):
         other = second if first == token else first
         try:
             texts.append("" if other in special else token_bytes[other].decode())

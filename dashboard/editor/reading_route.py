@@ -22,6 +22,10 @@ from dashboard.shared import places
 from dashboard.shared.address import Address
 from dashboard.shared.running.running_model import running_model_at
 
+MOST_CHANGES = 3
+"""Changes by the tokenizer that a response names."""
+MOST_CHARACTERS = 40
+"""Characters of each."""
 MOST_PINS = 6
 """Largest number of neurons pinned beside the one of the page."""
 
@@ -58,9 +62,11 @@ def read_text(request: ReadingRequest) -> dict[str, Any]:
 
     Returns:
         `start` and `ends` (offsets of the tokens that are read, in UTF-16 code units), `values` (by hook, an
-        activation for each token), `n_read` and `n_all` (numbers of tokens), `n_ctx`, `scale` (the activation
-        of the strongest colour), `original_tokens` (for each token its index in `original`, -1 for a new one;
-        empty without `original`) and `pinned` (`scale` and `values` of each pinned neuron).
+        activation for each token), `n_read` and `n_all` (numbers of tokens), `n_ctx`, `has_bos`, `n_changed`
+        and `changed` (the number of tokens that the tokenizer changed before the model read them, and the
+        first ones as typed and as read), `scale` (the activation of the strongest colour), `original_tokens`
+        (for each token its index in `original`, -1 for a new one; empty without `original`) and `pinned`
+        (`scale` and `values` of each pinned neuron).
 
     Raises:
         ModelError: there is no such model, or it cannot be run.
@@ -84,7 +90,13 @@ def read_text(request: ReadingRequest) -> dict[str, Any]:
         "values": {hook: _piece_values(tokens, own[hook]) for hook in place.cache.hooks},
         "n_read": len(tokens.ids),
         "n_all": tokens.n_all,
-        "n_ctx": running.model.config.n_ctx,
+        "n_ctx": running.tokenization.n_ctx,
+        "has_bos": running.tokenization.bos_id is not None,
+        "n_changed": len(tokens.read_as),
+        "changed": [
+            [tokens.pieces[k].text[:MOST_CHARACTERS], read[:MOST_CHARACTERS]]
+            for k, read in list(tokens.read_as.items())[:MOST_CHANGES]
+        ],
         "scale": max(0.0, corpus_maximum(place, place.layer, place.neuron)),
         "original_tokens": original_tokens,
         "pinned": [

@@ -12,10 +12,9 @@ import numpy.typing as npt
 
 from cache.format.vocabulary import Vocabulary
 from dashboard.editor.edited_text import as_typed
-from dashboard.shared.catalog import ModelError
 from dashboard.shared.place import Place
-from dashboard.shared.running.running_model import RunningModel
-from solu_model.text.display_pieces import Piece, display_pieces, utf16_length
+from dashboard.shared.running.running_model import RunningModel, tokenizer_errors_as_model_errors
+from solu_model.text.display_pieces import Piece, begins_piece, pieces_of_text
 
 TextEnd = Literal["first", "last"]
 """The tokens that the model reads of a text longer than its context: the first or the last ones."""
@@ -28,7 +27,7 @@ class TextTokens:
     text: str
     """The whole text, also the part that is not read."""
     ids: list[int]
-    """`[T]`, at most `n_ctx - 1`. The first begins, and the last ends, a character."""
+    """`[T]`, as many as a context has room for. The first begins, and the last ends, a character."""
     first: int
     """Index of `ids[0]` among the tokens of the whole text."""
     n_all: int
@@ -36,7 +35,11 @@ class TextTokens:
     start: int
     """Offset of `ids[0]` in the text."""
     pieces: list[Piece]
-    """Runs of tokens that are whole characters. Their offsets count from `start`."""
+    """Runs of tokens that are whole characters, with their text as it was typed. Their offsets count from
+    `start`."""
+    read_as: dict[int, str]
+    """By index of a piece, the text that the model reads in its place: the tokenizer changed it (accents or
+    capitals that it drops, characters that it does not know)."""
 
     @property
     def ends(self) -> list[int]:
@@ -59,32 +62,46 @@ def tokenize(
     """Cut a text into tokens and select those that the model reads.
 
     Raises:
-        ModelError: the tokenizer is not byte-level, so that its tokens cannot be located in the text.
+        ModelError: the tokenizer fails on the text, or the model has no embedding for one of its tokens.
     """
     text = as_typed(text)
-    ids = running.encode(text)
-    data = [vocabulary.token_bytes[i] for i in ids]
-    if b"".join(data) != text.encode():
-        raise ModelError(
-            "the tokens of this model's tokenizer do not add up to the text, so they cannot be shown in it: "
-            "expected a byte-level tokenizer"
-        )
-    limit = running.model.config.n_ctx - 1  # the BOS takes one position
-    low, high = (0, min(limit, len(ids))) if text_end == "first" else (max(0, len(ids) - limit), len(ids))
+    with tokenizer_errors_as_model_errors():
+        ids, offsets = running.tokenization.encode_with_offsets(text)
+    room = running.tokenization.room
+    low, high = (0, min(room, len(ids))) if text_end == "first" else (max(0, len(ids) - room), len(ids))
     # A character of several tokens may lie across the cut. It is then left out, since half of a character
     # cannot be shown.
-    while low < high and _continues_character(data[low]):
+    while low < high and not begins_piece(offsets, low):
         low += 1
-    while high > low and high < len(ids) and _continues_character(data[high]):
+    while high > low and not begins_piece(offsets, high):
         high -= 1
+    start, pieces = pieces_of_text(text, offsets, low, high)
+    own = ids[low:high]
     return TextTokens(
         text=text,
-        ids=ids[low:high],
+        ids=own,
         first=low,
         n_all=len(ids),
-        start=utf16_length(b"".join(data[:low]).decode()),
-        pieces=display_pieces(data[low:high]),
+        start=start,
+        pieces=pieces,
+        read_as=_changed_pieces(vocabulary, own, pieces),
     )
+
+
+def _changed_pieces(vocabulary: Vocabulary, ids: Sequence[int], pieces: Sequence[Piece]) -> dict[int, str]:
+    """Return the text of the tokens, by index of a piece, where it differs from the text that was typed.
+
+    A space before or after a piece does not count: many tokenizers add one at the start of a text, or have
+    none of their own.
+    """
+    known = vocabulary.token_bytes
+    changed = {}
+    for k, piece in enumerate(pieces):
+        tokens = ids[piece.first_token : piece.first_token + piece.n_tokens]
+        read = b"".join(known[i] for i in tokens if i < len(known)).decode(errors="replace")
+        if read != piece.text and read.strip(" ") != piece.text.strip(" "):
+            changed[k] = read
+    return changed
 
 
 def neuron_activations(
@@ -93,7 +110,7 @@ def neuron_activations(
     """Compute the activations of some neurons on one context, in one forward pass.
 
     Args:
-        ids: at most `n_ctx - 1` tokens, without the BOS.
+        ids: the tokens of one context, without the BOS.
         neurons: layer and index of each.
 
     Returns:
@@ -104,11 +121,11 @@ def neuron_activations(
     if not ids:
         return [dict.fromkeys(hooks, np.zeros(0, dtype=np.float32)) for _ in neurons]
     names = {f"blocks.{layer}.mlp.{hook}" for layer, _ in neurons for hook in hooks}
-    context = torch.tensor([[running.model.config.bos_token_id, *ids]])
+    context, n_lead = torch.tensor([running.tokenization.context(ids)]), running.tokenization.n_lead
     with torch.inference_mode():
         acts = running.model.activations(context, names)
         return [
-            {hook: acts[f"blocks.{layer}.mlp.{hook}"][0, 1:, index].float().numpy() for hook in hooks}
+            {hook: acts[f"blocks.{layer}.mlp.{hook}"][0, n_lead:, index].float().numpy() for hook in hooks}
             for layer, index in neurons
         ]
 
@@ -131,8 +148,3 @@ def peak_activation(activations: npt.NDArray[np.float32]) -> float:
 def corpus_maximum(place: Place, layer: int, neuron: int) -> float:
     """Return a neuron's maximum over the corpus at the place's hook. It has the darkest colour."""
     return place.cache.neuron(layer, neuron).moments(place.hook).max
-
-
-def _continues_character(token: bytes) -> bool:
-    """Return True if the token begins inside a character: with a UTF-8 continuation byte, 10xxxxxx."""
-    return bool(token) and token[0] & 0xC0 == 0x80

@@ -30,7 +30,7 @@ def nearest_to_maximum(current: CurrentText, n: int = 10) -> list[TokenNeuron]:
     place, running = current.place, current.running
     names = {layer: f"blocks.{layer}.mlp.{place.hook}" for layer in place.cache.layers}
     ids = current.tokens.ids[: current.chosen_token + 1]
-    context = torch.tensor([[running.model.config.bos_token_id, *ids]])
+    context = torch.tensor([running.tokenization.context(ids)])
     with torch.inference_mode():
         acts = running.model.activations(context, names.values())
         acts_LM = np.stack([acts[name][0, -1].float().numpy() for name in names.values()])

@@ -72,7 +72,7 @@ def card(model: ModelFolder) -> None:
                 corpus = cache.manifest.corpus
                 st.markdown(
                     f"Neurons cached over {corpus.n_tokens:,} tokens of {plain(', '.join(corpus.names))} "
-                    f"({corpus.n_documents:,} documents)"
+                    f"({corpus.n_documents:,} documents), in {plain(cache.contexts_read)}"
                 )
                 with st.container(horizontal=True):
                     st.page_link(

@@ -49,7 +49,7 @@ class Ablation:
 
 
 def begins_its_context(example: Example) -> bool:
-    """Return True if only the BOS stood before the example's window when the cache was built."""
+    """Return True if no text stood before the example's window when the cache was built."""
     return example.position - example.peak == example.context_start
 
 
@@ -136,15 +136,16 @@ def _ablation(
     total = np.zeros(model.config.d_vocab)
     changes, following, percentiles = [], [], []
     for example in examples:
-        tokens = torch.tensor([[model.config.bos_token_id, *example.tokens.tolist()]])
+        tokens = torch.tensor([_live.tokenization.context(example.tokens.tolist())])
         with_BTV, without_BTV = logits_with_and_without(
             model, tokens, layer, index, replacement=value, hold_final_scale=replacement == "held"
         )
         # The BOS is left out: row i follows token i of the window.
-        with_TV, without_TV = with_BTV[0, 1:], without_BTV[0, 1:]
+        n_lead = _live.tokenization.n_lead
+        with_TV, without_TV = with_BTV[0, n_lead:], without_BTV[0, n_lead:]
         at_peak = (with_TV[example.peak] - without_TV[example.peak]).double().numpy()
         total += at_peak - at_peak.mean()
-        next_tokens = tokens[0, 2:, None]
+        next_tokens = tokens[0, n_lead + 1 :, None]
         log_p = [logits.log_softmax(-1)[:-1].gather(1, next_tokens)[:, 0] for logits in (with_TV, without_TV)]
         changes.append(np.append((log_p[0] - log_p[1]).float().numpy(), np.float32(np.nan)))
         after = example.tokens[example.peak + 1 :]

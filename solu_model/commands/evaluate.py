@@ -9,7 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from solu_model.commands.options import (
+    BosOption,
     ColumnOption,
+    ContextOption,
     ModelOption,
     OptionalDataOption,
     RevisionOption,
@@ -21,6 +23,9 @@ from solu_model.commands.options import (
 
 if TYPE_CHECKING:
     from solu_model.text.documents import CorpusOptions
+
+TokenOptions = tuple[str | None, str | None, int | None]
+"""The options --tokenizer, --bos and --n-ctx."""
 
 
 def evaluate(
@@ -40,6 +45,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder with the files of the tasks, for --tasks.")
     ] = None,
     tokenizer_path: TokenizerOption = None,
+    bos: BosOption = None,
+    n_ctx: ContextOption = None,
     max_documents: Annotated[
         int | None, typer.Option(help="With --data: stop after this many documents.", min=1)
     ] = None,
@@ -63,18 +70,18 @@ def evaluate(
         raise typer.BadParameter(f"has no effect with {kind}: leave it out", param_hint=unused[0])
     if data is not None:
         text = corpus_options(split, column, separator, revision)
-        _evaluate_text(model, data, text, tokenizer_path, max_documents, out)
+        _evaluate_text(model, data, text, (tokenizer_path, bos, n_ctx), max_documents, out)
     elif sets is None:
         raise typer.BadParameter("expected the folder with the files of the tasks", param_hint="--sets")
     else:
-        _evaluate_tasks(model, str(tasks), sets, tokenizer_path, items, out)
+        _evaluate_tasks(model, str(tasks), sets, (tokenizer_path, bos, n_ctx), items, out)
 
 
 def _evaluate_text(
     model: str,
     data: list[str],
     text: "CorpusOptions",
-    tokenizer_path: str | None,
+    tokens: TokenOptions,
     max_documents: int | None,
     out: Path | None,
 ) -> None:
@@ -83,12 +90,15 @@ def _evaluate_text(
     from solu_model.loading.checkpoints import load_with_tokenizer
     from solu_model.targets import check_target
     from solu_model.text.documents import check_corpus, read_documents
+    from solu_model.text.tokenization import Tokenization
 
     if out is not None:
         check_target(out, "losses of `solu evaluate --data`", holds_losses)
     check_corpus(data, text)
+    tokenizer_path, bos, n_ctx = tokens
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
-    losses = run(network, tokenizer, read_documents(data, text), max_documents=max_documents)
+    tokenization = Tokenization.of(network.config, tokenizer, bos=bos, n_ctx=n_ctx)
+    losses = run(network, tokenization, read_documents(data, text), max_documents=max_documents)
     if out is not None:
         losses.save(out)
     table = Table("source", "tokens", "nats per token", "bits per byte")
@@ -108,7 +118,7 @@ def _shown(source: str) -> Text:
 
 
 def _evaluate_tasks(
-    model: str, names: str, sets: Path, tokenizer_path: str | None, items: int | None, out: Path | None
+    model: str, names: str, sets: Path, tokens: TokenOptions, items: int | None, out: Path | None
 ) -> None:
     from solu_model.evaluation.tasks import find_tasks, holds_results, run_tasks
     from solu_model.targets import check_target
@@ -117,7 +127,11 @@ def _evaluate_tasks(
         check_target(out, "results of `solu evaluate --tasks`", holds_results)
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "all")]
     state = None if out is None else out.with_name(out.name + ".state")
-    outcome = run_tasks(model, find_tasks(sets, wanted), tokenizer=tokenizer_path, limit=items, state=state)
+    tokenizer_path, bos, n_ctx = tokens
+    outcome = run_tasks(
+        model, find_tasks(sets, wanted), tokenizer=tokenizer_path, bos=bos, n_ctx=n_ctx, limit=items,
+        state=state,
+    )  # fmt: skip
     if out is not None:
         outcome.save(out)
     if state is not None:

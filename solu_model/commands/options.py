@@ -36,6 +36,18 @@ ModelOption = Annotated[
     str,
     typer.Option("--model", help="Checkpoint: a folder, a weights file in one, or a hub name."),
 ]
+BosOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bos",
+        help="First token of every context: none, or a token's id or text. Default: the tokenizer's BOS, or "
+        "else that of config.json.",
+    ),
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option("--n-ctx", min=1, help="Tokens of a context, the BOS included. Default: the model's most."),
+]
 TokenizerOption = Annotated[
     str | None, typer.Option("--tokenizer", help="Tokenizer to use in place of the checkpoint's own.")
 ]

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from solu_model.evaluation.losses import Loss, Losses
 from solu_model.model import SoluForCausalLM
-from solu_model.text.contexts import Context, batches_by_length, document_contexts, pad_batch
+from solu_model.text.contexts import Context, batches_by_length, pad_batch
 from solu_model.text.documents import Document, in_batches
-from solu_model.text.tokenizer import encode_texts
+from solu_model.text.tokenization import Tokenization
 
 _SHOWN = 80  # characters of a source's name in an error
 
@@ -26,7 +26,7 @@ class EvaluationError(ValueError):
 @torch.inference_mode()
 def evaluate(
     model: SoluForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast | Tokenization,
     documents: Iterator[Document],
     *,
     batch_size: int = 1,
@@ -36,11 +36,12 @@ def evaluate(
     """Measure the loss on each source of text.
 
     Each token of a document is predicted once, from the earlier tokens of its context (see
-    `solu_model.text.contexts`); the first token of a context from the BOS alone.
+    `solu_model.text.contexts`); the first token of a context from the BOS alone. Without a BOS it is not
+    predicted.
 
     Args:
         model: a model in evaluation mode.
-        tokenizer: its tokenizer.
+        tokenizer: the model's; a `Tokenization` to choose the BOS and the length of contexts.
         documents: the text, see `read_documents`.
         batch_size: contexts in a batch. On a CPU, 1 is fastest: the logits of more contexts do not fit in its
             caches.
@@ -52,24 +53,26 @@ def evaluate(
     """
     if max_documents is not None and max_documents < 1:
         raise EvaluationError(f"expected at least 1 document (--max-documents), got {max_documents}")
+    if isinstance(tokenizer, Tokenization):
+        tokenization = tokenizer
+    else:
+        tokenization = Tokenization.of(model.config, tokenizer)
     losses = Losses()
     sources: list[str] = []
 
     def contexts() -> Iterator[Context]:
         stream = islice(documents, max_documents)
         for batch in in_batches(stream, 256, lambda document: document.text):
-            for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
+            for document, ids in zip(batch, tokenization.encode([d.text for d in batch]), strict=True):
                 size = len(document.text.encode())
                 for loss in (losses.total, losses.by_source.setdefault(document.source, Loss())):
                     loss.n_bytes += size
                 sources.append(document.source)
-                yield from document_contexts(
-                    len(sources) - 1, ids, model.config.n_ctx, int(tokenizer.bos_token_id)
-                )
+                yield from tokenization.contexts(len(sources) - 1, ids)
 
     with tqdm(unit="tok", unit_scale=True, desc="evaluating", disable=not progress) as bar:
         for batch in batches_by_length(contexts(), batch_size):
-            tokens, is_token = pad_batch(batch, int(tokenizer.bos_token_id))
+            tokens, is_token = pad_batch(batch, pad_id=0)
             tokens_BT = torch.from_numpy(tokens)
             logits_BTV = model(tokens_BT, use_cache=False).logits
             targets_BT = tokens_BT[:, 1:]
@@ -90,6 +93,8 @@ def evaluate(
                 for loss in (losses.total, losses.by_source[source]):
                     loss.nats += float(total)
                     loss.n_tokens += len(context.tokens) - 1
+                    if not context.n_lead:  # nothing predicts the first token
+                        loss.n_bytes -= len(tokenization.token_bytes[int(context.tokens[0])])
             bar.update(int(is_token.sum()))
     if not losses.total.n_tokens:
         raise EvaluationError("the text has no token: expected at least one document that is not empty")

@@ -25,9 +25,10 @@ class Loss:
     nats: float = 0.0
     """Sum of -log p over the predicted tokens."""
     n_tokens: int = 0
-    """Predicted tokens: every token of the text, without the BOS of each context."""
+    """Predicted tokens: every token of the text, without the BOS of each context. Where contexts have no BOS,
+    nothing predicts their first tokens, which are left out."""
     n_bytes: int = 0
-    """UTF-8 bytes of the text."""
+    """UTF-8 bytes of the predicted text."""
 
     @property
     def nats_per_token(self) -> float:

@@ -28,12 +28,10 @@ from solu_model.loading.transformerlens import load_transformerlens
 from solu_model.loading.weight_files import WeightFiles, assign, check_depth, check_fit, empty_model
 from solu_model.model import SoluForCausalLM
 from solu_model.protocols import NeuronModel
+from solu_model.text.tokenization import check_vocabulary
+from solu_model.text.tokenizer_error import TokenizerError, panics_as_errors
 
 _log = logging.getLogger(__name__)
-
-_MAX_PADDING = 256
-"""A model's vocabulary may exceed its tokenizer's by fewer rows than this, and by at most 1%. Many are padded
-to a multiple of 64 or 128, which makes matrix products faster."""
 
 __all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
 
@@ -148,15 +146,22 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
             f"{given} has no tokenizer.json: copy it into the folder, or give a tokenizer (--tokenizer PATH)"
         )
     try:
-        if file.name == "tokenizer.json":
-            loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-                file.parent, local_files_only=True
-            )
-        else:
-            loaded = PreTrainedTokenizerFast(tokenizer_file=str(file))
-    except Exception as error:  # `tokenizers` raises bare Exception on a damaged file
-        raise CheckpointError(f"{file} is damaged ({error}): copy it again") from error
-    return loaded
+        with panics_as_errors():
+            if file.name == "tokenizer.json":
+                return _fast_tokenizer(file.parent)
+            return PreTrainedTokenizerFast(tokenizer_file=str(file))
+    except TokenizerError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+    except Exception as error:  # of any kind: the files of a tokenizer are read by several libraries
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{file} is damaged ({reason}): copy it again") from error
+
+
+def _fast_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+        folder, local_files_only=True
+    )
+    return tokenizer
 
 
 def locate(path: str | Path, tokens: int | None = None) -> Checkpoint:
@@ -223,7 +228,8 @@ def _tokenizer_of(
     else:
         loaded = _own_tokenizer(found.folder, found.fields)
     if loaded is not None:
-        _pair(model, loaded, tokenizer or found.folder)
+        bos_is_stated = found.fields.get("bos_token_id") is not None
+        _pair(model, loaded, tokenizer or found.folder, bos_is_stated=bos_is_stated)
     return loaded
 
 
@@ -247,21 +253,13 @@ def _own_tokenizer(folder: Path, fields: Mapping[str, Any]) -> PreTrainedTokeniz
     return None
 
 
-def _pair(model: SoluForCausalLM, tokenizer: PreTrainedTokenizerFast, source: str | Path) -> None:
-    """Check that model and tokenizer have the same vocabulary; take the id of the BOS from the tokenizer."""
-    config = model.config
-    spare = config.d_vocab - len(tokenizer)
-    if not 0 <= spare < _MAX_PADDING or spare * 100 > config.d_vocab:
-        raise CheckpointError(
-            f"{source} pairs a model of d_vocab = {config.d_vocab} with a tokenizer of {len(tokenizer)} "
-            "tokens: one of them belongs to another checkpoint"
-        )
-    if spare:
-        _log.info("%s: the tokenizer has %d of the model's %d tokens", source, len(tokenizer), config.d_vocab)
-    if tokenizer.bos_token_id is not None:
-        config.bos_token_id = int(tokenizer.bos_token_id)
-    elif config.bos_token_id is None:
-        _log.warning(
-            "%s: neither the tokenizer nor the configuration names a BOS token, the first of every context",
-            source,
-        )
+def _pair(
+    model: SoluForCausalLM, tokenizer: PreTrainedTokenizerFast, source: str | Path, *, bos_is_stated: bool
+) -> None:
+    """Check that the tokenizer is the model's; take the BOS from it if config.json does not state one."""
+    try:
+        check_vocabulary(tokenizer.backend_tokenizer, model.config.d_vocab)
+    except TokenizerError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    if not bos_is_stated and tokenizer.bos_token_id is not None:
+        model.config.bos_token_id = int(tokenizer.bos_token_id)

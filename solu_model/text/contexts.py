@@ -1,7 +1,8 @@
 """Cut documents into contexts, for evaluation and for the cache.
 
-A context is the BOS and then up to n_ctx - 1 tokens of one document. So a neuron's activation on a token
-depends on that document alone, never on its neighbours in the corpus.
+A context is the BOS and then up to n_ctx - 1 tokens of one document; or n_ctx of its tokens, for a model that
+was trained without a BOS. So a neuron's activation on a token depends on that document alone, never on its
+neighbours in the corpus.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,30 +14,40 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A row of tokens of one document, BOS first, without padding."""
+    """A row of tokens of one document, without padding; the BOS first, if there is one."""
 
     document: int
     """Index of the document in reading order, from 0."""
     start: int
-    """Index, in the document's tokens, of the first token after the BOS."""
+    """Index, in the document's tokens, of the context's first token of text."""
     tokens: npt.NDArray[np.int64]
-    """`[1 + n]` token ids, the BOS at position 0."""
+    """`[n_lead + n]` token ids, the BOS included."""
+    n_lead: int = 1
+    """Positions before the text: 1 with a BOS, else 0."""
+
+    @property
+    def text_tokens(self) -> npt.NDArray[np.int64]:
+        """`[n]` token ids without the BOS."""
+        return self.tokens[self.n_lead :]
 
 
-def document_contexts(document: int, ids: Sequence[int], n_ctx: int, bos_id: int) -> Iterator[Context]:
+def document_contexts(document: int, ids: Sequence[int], n_ctx: int, bos_id: int | None) -> Iterator[Context]:
     """Cut one document into contexts.
 
     Args:
         document: index of the document.
         ids: its token ids, without a BOS.
-        n_ctx: longest context in tokens, including the BOS.
-        bos_id: id of the BOS token.
+        n_ctx: longest context in tokens, including the BOS if there is one.
+        bos_id: id of the BOS token; None for contexts without one.
 
     Yields:
         Contexts in order; none for a document without tokens.
     """
-    for start in range(0, len(ids), n_ctx - 1):
-        yield Context(document, start, np.array([bos_id, *ids[start : start + n_ctx - 1]], dtype=np.int64))
+    lead = [] if bos_id is None else [bos_id]
+    room = n_ctx - len(lead)
+    for start in range(0, len(ids), room):
+        tokens = np.array([*lead, *ids[start : start + room]], dtype=np.int64)
+        yield Context(document, start, tokens, len(lead))
 
 
 BATCH_WINDOW = 16

@@ -1,13 +1,14 @@
 """Cut a row of tokens into pieces of text that a page can show: whole characters.
 
 Byte-level BPE splits text at any byte, so a character outside ASCII may be spread over several tokens.
-Decoded one by one, each of those tokens is a replacement character (U+FFFD). `display_pieces` joins the
-tokens that share a character into one piece. Offsets are in UTF-16 code units, the unit of JavaScript
-strings.
+Decoded one by one, each of those tokens is a replacement character (U+FFFD). Tokens that share a character
+are therefore joined into one piece: by their bytes (`display_pieces`), or by their places in a text that was
+typed (`pieces_of_text`). Offsets are in UTF-16 code units, the unit of JavaScript strings.
 
 Imports neither torch nor transformers, so that the pages can use it at no cost.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,8 +64,69 @@ def display_pieces(tokens: Sequence[bytes]) -> list[Piece]:
     return pieces
 
 
+def begins_piece(offsets: Sequence[tuple[int, int]], token: int) -> bool:
+    """Return True if a token shares no character with the token before it; also at the end of the row.
+
+    Args:
+        offsets: start and end of each token in its text, in characters.
+        token: index of the token, from 0 to the number of tokens.
+    """
+    if token == 0 or token == len(offsets):
+        return True
+    return offsets[token][0] >= offsets[token - 1][1]
+
+
+def pieces_of_text(
+    text: str, offsets: Sequence[tuple[int, int]], first: int, last: int
+) -> tuple[int, list[Piece]]:
+    """Cut the part of a text that some of its tokens cover into pieces.
+
+    A tokenizer may leave out characters: spaces, or those that its normalizer drops. Such text belongs to the
+    following piece, and at the end of the text to the last one, so the pieces cover all of it. Combining
+    marks stay with the character before them.
+
+    Args:
+        text: the text as it is given to the tokenizer.
+        offsets: start and end of each of its tokens, in characters.
+        first: index of the first token of the part. It begins a piece (`begins_piece`).
+        last: index of the token after the part, which begins one too.
+
+    Returns:
+        The start of the part in the text, in UTF-16 code units, and its pieces. Their tokens count from
+        `first`, and their offsets from the start. Their texts joined are the text of the part.
+    """
+    begin = at = _piece_end(text, offsets, first - 1) if 0 < first < last else 0
+    pieces: list[Piece] = []
+    first_token, start = first, 0
+    for token in range(first, last):
+        if token + 1 < last and not begins_piece(offsets, token + 1):
+            continue
+        end = max(at, _piece_end(text, offsets, token))
+        piece_text = text[at:end]
+        units = utf16_length(piece_text)
+        pieces.append(Piece(piece_text, first_token - first, token + 1 - first_token, start, start + units))
+        first_token, start, at = token + 1, start + units, end
+    return utf16_length(text[:begin]), pieces
+
+
+def _piece_end(text: str, offsets: Sequence[tuple[int, int]], token: int) -> int:
+    """Return where the piece ends whose last token this is, in characters.
+
+    The combining marks between it and the next token belong to it: a normalizer composed them with the
+    character before them.
+    """
+    if token + 1 == len(offsets):
+        return len(text)
+    end, next_start = offsets[token][1], offsets[token + 1][0]
+    while end < next_start and unicodedata.category(text[end]).startswith("M"):
+        end += 1
+    return end
+
+
 def utf16_length(text: str) -> int:
     """Return the length in UTF-16 code units: 2 for a character above U+FFFF (most emoji), 1 for others."""
+    if text.isascii():
+        return len(text)
     return sum(2 if ord(character) > 0xFFFF else 1 for character in text)
 
 

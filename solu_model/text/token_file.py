@@ -33,7 +33,7 @@ from transformers import PreTrainedTokenizerFast
 from solu_model.files import remove, written_aside
 from solu_model.text.corpus.identity import CorpusIdentity
 from solu_model.text.documents import Document, in_batches
-from solu_model.text.tokenizer import encode_texts, tokenizer_hash
+from solu_model.text.tokenization import Tokenization
 
 _BATCH = 512  # most documents tokenized at a time, in parallel by `tokenizers`
 _SECONDS_PER_SAVE = 30.0
@@ -111,10 +111,11 @@ def write_token_file(
     Returns:
         The token file, opened for reading.
     """
+    tokenization = Tokenization.for_training(tokenizer)
     folder = out.with_name(out.name + ".packing")
     text = corpus or CorpusIdentity(options="", data_sets=[], files=[])
     dtype = "uint16" if len(tokenizer) <= 2**16 else "uint32"
-    begun = _Packed(dtype=dtype, tokenizer=tokenizer_hash(tokenizer), corpus=text)
+    begun = _Packed(dtype=dtype, tokenizer=tokenization.sha256, corpus=text)
     packed = None if corpus is None else _interrupted(folder, begun)
     if packed is not None and not _skip(documents, packed):
         raise ValueError(
@@ -124,8 +125,8 @@ def write_token_file(
         remove(folder)
         folder.mkdir(parents=True)
         packed = begun
-    _pack(documents, tokenizer, folder, packed, max_tokens, progress=progress)
-    _finish(folder, packed, tokenizer, corpus)
+    _pack(documents, tokenization, folder, packed, max_tokens, progress=progress)
+    _finish(folder, packed, tokenization, corpus)
     with written_aside(out) as aside:
         folder.rename(aside)
     return TokenFile(out)
@@ -155,7 +156,7 @@ def _chained(digest: str, document: Document) -> str:
 
 def _pack(
     documents: Iterator[Document],
-    tokenizer: PreTrainedTokenizerFast,
+    tokenization: Tokenization,
     folder: Path,
     packed: _Packed,
     max_tokens: int | None,
@@ -163,7 +164,7 @@ def _pack(
     progress: bool,
 ) -> None:
     """Tokenize documents after those in `packed`, which is saved now and then."""
-    bos, dtype = int(tokenizer.bos_token_id), np.dtype(packed.dtype)
+    dtype = np.dtype(packed.dtype)
     stream_path = folder / "tokens.bin"
     stream_path.touch()
     bar = tqdm(unit="B", unit_scale=True, desc="tokenizing", initial=packed.n_bytes, disable=not progress)
@@ -175,8 +176,8 @@ def _pack(
         stream.seek(0, os.SEEK_END)
         wanted = documents if packed.n_tokens < most else iter(())
         for batch in in_batches(wanted, _BATCH, lambda document: document.text):
-            for document, ids in zip(batch, encode_texts(tokenizer, [d.text for d in batch]), strict=True):
-                np.array([bos, *ids], dtype=dtype).tofile(stream)
+            for document, ids in zip(batch, tokenization.encode([d.text for d in batch]), strict=True):
+                np.array(tokenization.context(ids), dtype=dtype).tofile(stream)
                 n_bytes = len(document.text.encode())
                 rows.append(
                     {
@@ -218,9 +219,7 @@ def _save(stream: IO[bytes], rows: list[dict[str, Any]], folder: Path, packed: _
         aside.write_text(packed.model_dump_json(), encoding="utf-8")
 
 
-def _finish(
-    folder: Path, packed: _Packed, tokenizer: PreTrainedTokenizerFast, corpus: CorpusIdentity | None
-) -> None:
+def _finish(folder: Path, packed: _Packed, tokenization: Tokenization, corpus: CorpusIdentity | None) -> None:
     """Turn what is packed into a complete token file."""
     parts = [folder / f"documents-{k}.parquet" for k in range(packed.n_tables)]
     with (
@@ -232,7 +231,8 @@ def _finish(
                 out.write_table(pq.ParquetFile(stream).read())
     if corpus is not None:
         (folder / "corpus.json").write_text(corpus.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    bos = int(tokenizer.bos_token_id)
+    bos = tokenization.bos_id
+    assert bos is not None  # `Tokenization.for_training` refuses a tokenizer without one
     meta = TokenFileMeta(
         packed.dtype, packed.n_tokens, packed.n_documents, packed.n_bytes, bos, packed.tokenizer
     )

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from solu_model.text.contexts import document_contexts
 from solu_model.text.documents import Document
-from solu_model.text.tokenizer import encode_texts
+from solu_model.text.tokenization import Tokenization
 
 CONTEXTS_A_SOURCE = 16
 CONTEXTS_A_DOCUMENT = 2
@@ -20,15 +19,14 @@ Sample = dict[str, list[Tensor]]
 
 def held_out_sample(documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, n_ctx: int) -> Sample:
     """Return, by source, the first contexts of its first documents: a few from each document."""
+    tokenization = Tokenization.for_training(tokenizer, n_ctx)
     sample: Sample = {}
     for index, document in enumerate(documents):
         taken = sample.setdefault(document.source, [])
         if len(taken) >= CONTEXTS_A_SOURCE:
             continue
-        (ids,) = encode_texts(tokenizer, [document.text])
-        contexts = document_contexts(
-            index, ids[: CONTEXTS_A_DOCUMENT * (n_ctx - 1)], n_ctx, int(tokenizer.bos_token_id)
-        )
+        (ids,) = tokenization.encode([document.text])
+        contexts = tokenization.contexts(index, ids[: CONTEXTS_A_DOCUMENT * tokenization.room])
         taken.extend(torch.from_numpy(context.tokens) for context in contexts)
         del taken[CONTEXTS_A_SOURCE:]
     return sample

@@ -148,6 +148,8 @@ def train(
 
         _first_alone(group, prepare)
         tokens = TokenFile(out / "tokens")
+        config = deepcopy(config)
+        config.bos_token_id = tokens.meta.bos_id  # every row of training begins with it
         recipe = recorded_recipe(out, recipe)
         rows = recipe.batch_tokens // config.n_ctx
         batches = Batches(

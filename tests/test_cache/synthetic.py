@@ -123,7 +123,7 @@ def _read(document: Made, accumulator: Accumulator, state: BuildState, lock: Loc
     with lock:
         state.count(text, len(document.contexts))
         for tokens, _ in document.contexts:
-            state.sample.offer(text.id, start, tokens)
+            state.sample.offer(text.id, start, tokens[1:])
             start += len(tokens) - 1
         row = state.source_row(text.provenance.source)
     start = 0

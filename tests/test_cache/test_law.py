@@ -192,12 +192,12 @@ def test_a_sample_of_contexts_knows_no_order_or_split(contexts, n_tokens, chance
     def sampled(offered: Sequence[tuple[int, int, int]]) -> ContextSample:
         sample = ContextSample(n_tokens, 3)
         for document, start, length in offered:
-            sample.offer(document, start, np.arange(length + 1))
+            sample.offer(document, start, np.arange(length))
         return sample
 
     everything = ContextSample(10**9, 3)
     for document, start, length in contexts:
-        everything.offer(document, start, np.arange(length + 1))
+        everything.offer(document, start, np.arange(length))
     expected, held = [], 0
     for context in everything.contexts:  # by priority, up to the first that does not fit
         held += len(context[3]) // 4

@@ -144,8 +144,13 @@ function drawNotes(editor) {
   if (reading && reading.n_read < reading.n_all) {
     notes.push(
       `The model reads ${integer(reading.n_read)} of ${integer(reading.n_all)} tokens: ` +
-        `its context holds ${reading.n_ctx}, the BOS included. The rest is shaded.`,
+        `its context holds ${reading.n_ctx}${reading.has_bos ? ', the BOS included' : ''}. The rest is shaded.`,
     );
+  }
+  if (reading && reading.n_changed) {
+    const named = reading.changed.map(([typed, read]) => `‘${visible(typed)}’ as ‘${visible(read)}’`).join(', ');
+    const more = reading.n_changed - reading.changed.length;
+    notes.push(`The tokenizer changes the text: the model reads ${named}${more ? ` and ${integer(more)} more` : ''}.`);
   }
   const text = notes.join(' ');
   if (editor.notes.textContent !== text) editor.notes.textContent = text; // a screen reader reads it once

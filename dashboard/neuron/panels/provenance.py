@@ -25,8 +25,9 @@ def draw(place: Place, facts: NeuronFacts) -> None:
     checked = "" if place.model.weights else " There is no checkpoint beside the cache to check it against."
     st.code(provenance_line(place), language=None, wrap_lines=True)
     st.caption(
-        f"{moments.count:,} tokens counted, without the BOS, of {corpus.n_documents:,} documents: {read} the "
-        f"text. Activation {plain(manifest.model.act_fn)}; at most one example from each document.{checked}"
+        f"{moments.count:,} tokens counted of {corpus.n_documents:,} documents: {read} the text, in "
+        f"{plain(place.cache.contexts_read)}. Activation {plain(manifest.model.act_fn)}; at most "
+        f"one example from each document.{checked}"
     )
     if st.button("Recompute these examples", key="recompute", icon=":material/replay:"):
         st.session_state[_RECOMPUTED] = place.address

@@ -6,14 +6,16 @@ Legend: T position, M d_mlp.
 """
 
 import gc
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
+from cache.format.schema import CacheError
 from dashboard.shared.catalog import ModelError, ModelFolder
 from dashboard.shared.place import Place, Stamp, stamp_of
 
@@ -21,29 +23,33 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from solu_model.protocols import NeuronModel
+    from solu_model.text.tokenization import Tokenization
 
 
 @dataclass(frozen=True)
 class RunningModel:
-    """A loaded model and its tokenizer."""
+    """A loaded model, and the way in which text becomes its tokens."""
 
     model: "NeuronModel"
     tokenizer: "PreTrainedTokenizerFast"
-    tokenizer_sha256: str
-    """Hash of the tokenizer's definition, as a cache's manifest holds it."""
+    tokenization: "Tokenization"
+    """That of the cache: a page reads text as the cache's build did."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text without the BOS. Names of special tokens are read as ordinary text."""
-        from solu_model.text.tokenizer import encode_texts
+        """Return the tokens of a text without the BOS. Names of special tokens are read as ordinary text.
 
-        return encode_texts(self.tokenizer, [text])[0]
+        Raises:
+            ModelError: the tokenizer fails on the text, or the model has no embedding for one of its tokens.
+        """
+        with tokenizer_errors_as_model_errors():
+            return self.tokenization.encode([text])[0]
 
     def activations(
         self, tokens: Sequence[int] | npt.NDArray[np.integer], layer: int, hooks: Sequence[str]
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Compute the activations of all neurons of a layer on a text.
 
-        The text is cut into contexts as in a cache build: BOS first, at most `n_ctx` tokens each.
+        The text is cut into contexts as in the build of the cache.
 
         Args:
             tokens: without the BOS.
@@ -54,17 +60,13 @@ class RunningModel:
         """
         import torch
 
-        from solu_model.text.contexts import document_contexts
-
-        bos = self.model.config.bos_token_id
-        assert bos is not None  # a cache cannot be built without one
         names = {hook: f"blocks.{layer}.mlp.{hook}" for hook in hooks}
         contexts: dict[str, list[npt.NDArray[np.float32]]] = {hook: [] for hook in hooks}
         with torch.inference_mode():
-            for context in document_contexts(0, [int(t) for t in tokens], self.model.config.n_ctx, bos):
+            for context in self.tokenization.contexts(0, [int(t) for t in tokens]):
                 acts = self.model.activations(torch.from_numpy(context.tokens)[None], names.values())
                 for hook, name in names.items():
-                    contexts[hook].append(acts[name][0, 1:].float().numpy())
+                    contexts[hook].append(acts[name][0, context.n_lead :].float().numpy())
         empty = np.zeros((0, self.model.config.d_mlp), dtype=np.float32)
         return {hook: np.concatenate(parts) if parts else empty for hook, parts in contexts.items()}
 
@@ -78,17 +80,32 @@ def running_model_at(place: Place) -> RunningModel:
     model = place.model
     if not model.weights:
         raise ModelError(f"{model.weights_problem}. This needs the model to run")
-    running = _load(
-        *checkpoint_version(model), stamp_of(model.path / "tokenizer.json"), place.cache.manifest.dtype
-    )
-    expected = place.cache.manifest.model.tokenizer
-    if running.tokenizer_sha256 != expected:
+    manifest = place.cache.manifest
+    loaded = _load(*checkpoint_version(model), stamp_of(model.path / "tokenizer.json"), manifest.dtype)
+    if loaded.tokenization.sha256 != manifest.model.tokenizer:
         raise ModelError(
-            f"the cache was built with a tokenizer of SHA-256 {expected[:12]}…, and the tokenizer in "
-            f"{model.path} has {running.tokenizer_sha256[:12]}…, so its tokens differ: restore the right "
-            "tokenizer.json, or build the cache again"
+            f"the cache was built with a tokenizer of SHA-256 {manifest.model.tokenizer[:12]}…, and the "
+            f"tokenizer in {model.path} has {loaded.tokenization.sha256[:12]}…, so its tokens differ: "
+            "restore the right tokenizer.json, or build the cache again"
         )
-    return running
+    from cache.shards.tokenization import recorded
+
+    try:
+        tokenization = recorded(loaded.tokenization, manifest.model, manifest.tokenization)
+    except CacheError as error:
+        raise ModelError(str(error)) from error
+    return replace(loaded, tokenization=tokenization)
+
+
+@contextmanager
+def tokenizer_errors_as_model_errors() -> Iterator[None]:
+    """Raise a `ModelError` where a tokenizer fails."""
+    from solu_model.text.tokenizer_error import TokenizerError
+
+    try:
+        yield
+    except TokenizerError as error:
+        raise ModelError(str(error)) from error
 
 
 def checkpoint_version(model: ModelFolder) -> tuple[str, Stamp]:
@@ -97,16 +114,25 @@ def checkpoint_version(model: ModelFolder) -> tuple[str, Stamp]:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model…")
-def _load(path: str, weights: Stamp, tokenizer: Stamp, dtype: str) -> RunningModel:  # noqa: ARG001 parts of the key
+def _load(
+    path: str,
+    weights: Stamp,  # noqa: ARG001 parts of the key
+    tokenizer_file: Stamp,  # noqa: ARG001
+    dtype: str,
+) -> RunningModel:
     import torch
 
     from solu_model.loading.adapters import load_neuron_model
     from solu_model.loading.checkpoints import CheckpointError
-    from solu_model.text.tokenizer import tokenizer_hash
+    from solu_model.text.tokenization import Tokenization
+    from solu_model.text.tokenizer_error import TokenizerError
 
     try:
-        model, loaded_tokenizer = load_neuron_model(path, dtype=dtype)
-    except CheckpointError as error:
+        model, tokenizer = load_neuron_model(path, dtype=dtype)
+        config = model.config
+        # With the tokenizer's own BOS: `running_model_at` takes that of the cache.
+        tokenization = Tokenization.by_tokenizer(tokenizer, config.d_vocab, config.n_ctx)
+    except (CheckpointError, TokenizerError) as error:
         raise ModelError(str(error)) from error
     # One thread a forward pass: sessions run side by side, and with more threads, which wait for each
     # other, a text took 10 to 130 ms in place of 5.
@@ -115,4 +141,4 @@ def _load(path: str, weights: Stamp, tokenizer: Stamp, dtype: str) -> RunningMod
     # and took 0.2 s.
     gc.collect()
     gc.freeze()
-    return RunningModel(model, loaded_tokenizer, tokenizer_hash(loaded_tokenizer))
+    return RunningModel(model, tokenizer, tokenization)

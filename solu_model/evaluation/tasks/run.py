@@ -26,6 +26,8 @@ def run_tasks(
     tasks: Sequence[Task],
     *,
     tokenizer: str | Path | None = None,
+    bos: str | None = None,
+    n_ctx: int | None = None,
     limit: int | None = None,
     batch_size: int = 16,
     state: Path | None = None,
@@ -36,6 +38,7 @@ def run_tasks(
         model: a checkpoint, see `load_checkpoint`.
         tasks: tasks, see `find_tasks`.
         tokenizer: a tokenizer in place of the checkpoint's own.
+        bos, n_ctx: see `Tokenization.of`.
         limit: number of items of each task, spread evenly over it; None: all.
         batch_size: requests that lm-eval sends to the model at a time.
         state: a file that keeps what is done. After an interruption, the same call goes on from it; the
@@ -73,6 +76,8 @@ def run_tasks(
         request = {
             "model": str(model),
             "tokenizer": None if tokenizer is None else str(tokenizer),
+            "bos": bos,
+            "n_ctx": n_ctx,
             "tasks": [
                 {"config": written[task.name][0], "items": items[task.name]}
                 for task in tasks

@@ -285,7 +285,7 @@ def read(
     state = BuildState.empty(engine.settings)
     state.claim(of.names, of.part)
     workers = DocumentWorkers(engine, state, on_device=on_device)
-    for n, text in enumerate(of.documents(engine.tokenizer)):
+    for n, text in enumerate(of.documents(engine.tokenization)):
         if interrupted and n in (0, 9, 17):
             workers.flush()
             workers.close()

@@ -168,7 +168,7 @@ def test_a_damaged_file_is_not_passed_on_as_whole(tiny_model, tmp_path):
 
 
 def test_an_old_cache_is_refused(tmp_path):
-    with pytest.raises(CacheError, match="is of version 2, expected 3: build it again"):
+    with pytest.raises(CacheError, match="is of version 2, expected 3 to 4: build it again"):
         trim(GOLDEN / "cache_v2", tmp_path / "out", SMALL, progress=False)
 
 

@@ -296,7 +296,7 @@ def test_only_the_held_continuation_depends_on_the_value(
 )
 def test_the_code_prints_what_the_editor_shows(place: Place, text: str, text_end: TextEnd) -> None:
     current = current_text(place, text, text_end=text_end)
-    code = python_code(str(place.model.path), current.tokens, 0, 5, "hook_mid")
+    code = python_code(current)
     root = ENTRY.parent.parent
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False,

@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from dashboard.cli import app
-from solu_model import load_checkpoint
+from solu_model import encode_texts, load_checkpoint
 from solu_model.evaluation.tasks import TaskError, TaskResult, TaskResults, find_tasks, run_tasks
 from solu_model.evaluation.tasks.task_files import Cloze, MultipleChoice, OpenQuestion
 from solu_model.files import sha256_of
@@ -131,6 +131,34 @@ def likelihood(model: torch.nn.Module, context: list[int], target: list[int]) ->
     logp = model(torch.tensor([read])).logits[0].log_softmax(-1)[-len(target) :]
     right = bool((logp.argmax(-1) == torch.tensor(target)).all())
     return float(logp.gather(1, torch.tensor(target)[:, None]).sum()), right
+
+
+@pytest.mark.slow  # three processes that import lm-eval
+def test_tasks_read_the_tokens_of_the_text_whatever_was_stored(
+    sets: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Truncation that tokenizer.json asks for changes no score, and a choice of BOS and length does."""
+    pytest.importorskip("lm_eval")
+    shutil.copytree(tiny_checkpoint, tmp_path / "model", ignore=shutil.ignore_patterns("neurons"))
+    file = tmp_path / "model/tokenizer.json"
+    stored = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"truncation": stored}))
+    lambada = find_tasks(sets, ["lambada"])
+    (plain,) = run_tasks(tiny_checkpoint, lambada).results
+    (truncated,) = run_tasks(tmp_path / "model", lambada).results
+    (without,) = run_tasks(tmp_path / "model", lambada, bos="none", n_ctx=20).results
+    assert truncated.perplexity == plain.perplexity != without.perplexity
+    model, tokenizer = load_checkpoint(tiny_checkpoint)
+    nats = 0.0
+    with torch.inference_mode():
+        for row in LAMBADA:
+            both, context = encode_texts(
+                tokenizer, [f"{row['context']} {row['continuation']}", row["context"]]
+            )
+            n = len(both) - len(context)
+            logp = model(torch.tensor([both[:-1][-20:]])).logits[0, -n:].log_softmax(-1)
+            nats -= float(logp.gather(1, torch.tensor(both[-n:])[:, None]).sum())
+    assert torch.tensor(without.perplexity).log().item() == pytest.approx(nats / len(LAMBADA), rel=1e-4)
 
 
 def test_scores_equal_those_computed_by_hand(sets: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -160,12 +160,13 @@ def test_a_named_tokenizer_that_cannot_be_loaded_is_none(
 
 def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     save_checkpoint(small_model(d_vocab=300), tmp_path / "other")
-    for d_vocab in (200, 300):
+    for d_vocab in (200, 1300):
         save_checkpoint(small_model(d_vocab=d_vocab), tmp_path / "other")
         with pytest.raises(CheckpointError, match=rf"d_vocab = {d_vocab} with a tokenizer of 257 tokens"):
             load_checkpoint(tmp_path / "other", tokenizer=folder)
-    save_checkpoint(small_model(d_vocab=259), tmp_path / "other")  # a padded vocabulary
-    assert load_checkpoint(tmp_path / "other", tokenizer=folder)[1] is not None
+    for d_vocab in (259, 300, 1200):  # a padded embedding
+        save_checkpoint(small_model(d_vocab=d_vocab), tmp_path / "other")
+        assert load_checkpoint(tmp_path / "other", tokenizer=folder)[1] is not None
 
 
 @pytest.mark.parametrize("name", ["NeelNanda/SoLU_1L512W_C4_Code", "solu-12l-pile"])

@@ -144,9 +144,8 @@ def test_sentencepiece_with_byte_fallback() -> None:
     assert decode_vocabulary({"<0x0A>": 0, "▁the": 1, "é": 2}, {}) == [b"\n", b" the", "é".encode()]
 
 
-def test_a_vocabulary_of_neither_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"token 1 '▁the' holds '▁'"):
-        decode_vocabulary({"a": 0, "▁the": 1}, {})
+def test_a_token_outside_the_byte_alphabet_stands_for_itself() -> None:
+    assert decode_vocabulary({"a": 0, "▁the": 1}, {}) == [b"a", "▁the".encode()]
 
 
 def test_importing_it_imports_no_torch() -> None:
