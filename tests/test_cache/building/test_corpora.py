@@ -16,6 +16,7 @@ from cache.shards.corpus import Corpus
 from dashboard.cli import app
 from solu_model.loading.checkpoints import load_tokenizer
 from solu_model.text.documents import CorpusError, CorpusOptions, in_batches, read_documents
+from solu_model.text.tokenization import Tokenization
 
 
 def solu(*arguments: object) -> tuple[int, str]:
@@ -81,5 +82,6 @@ def test_the_documents_of_a_copy_are_those_of_the_corpus(tiny_checkpoint, corpus
     shutil.copy(corpus, tmp_path / "own.parquet")
     build_cache(tiny_checkpoint, [corpus], tmp_path / "cache", Options(sample_tokens=100), progress=False)
     assert list(cache_problems(tmp_path / "cache", data=[tmp_path / "own.parquet"])) == []
-    tokens = [len(d.tokens) for d in Corpus([corpus]).documents(load_tokenizer(tiny_checkpoint))]
+    tokenization = Tokenization.for_training(load_tokenizer(tiny_checkpoint))
+    tokens = [len(d.tokens) for d in Corpus([corpus]).documents(tokenization)]
     assert sum(tokens) == NeuronCache.open(tmp_path / "cache").manifest.corpus.n_tokens

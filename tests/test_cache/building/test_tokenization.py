@@ -180,11 +180,12 @@ def test_truncation_and_padding_that_a_file_asks_for_change_no_byte(weights, tex
     ],
 )
 def test_a_bos_that_is_not_determined_is_refused_before_the_text_is_read(
-    weights, tmp_path, bos, config, message
+    weights, text, tmp_path, monkeypatch, bos, config, message
 ):
     folder = model_with(weights, tmp_path / "m", "byte-level", bos, **config)
+    monkeypatch.delattr("cache.building.build.read_corpus")
     with pytest.raises(TokenizerError, match=message):
-        build_cache(folder, [tmp_path / "nowhere"], tmp_path / "c", progress=False)
+        build_cache(folder, [text], tmp_path / "c", progress=False)
 
 
 def test_parts_with_other_tokens_are_not_merged(weights, text, tmp_path):
@@ -194,6 +195,7 @@ def test_parts_with_other_tokens_are_not_merged(weights, text, tmp_path):
     with pytest.raises(CacheError, match=r"not parts of one cache: tokenization: .*'bos_id': None"):
         load_merged([tmp_path / "0", tmp_path / "1"])
     assert any("tokenization" in p for p in shard_problems([tmp_path / "0", tmp_path / "1"], model=folder))
+    (tmp_path / "1").unlink()
     build_shard(folder, [text], tmp_path / "1", CorpusPart(1, 2), Options(bos="none"), progress=False)
     whole = load_merged([tmp_path / "0", tmp_path / "1"])
     write_complete_state(whole, load_tokenizer(folder), tmp_path / "merged")

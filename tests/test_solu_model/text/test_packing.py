@@ -9,6 +9,7 @@ from solu_model.text import token_file
 from solu_model.text.corpus.identity import CorpusIdentity, identify_corpus
 from solu_model.text.documents import DEFAULT_OPTIONS, Document, read_documents
 from solu_model.text.token_file import TokenFile, write_token_file
+from solu_model.text.tokenization import Tokenization
 from solu_model.text.tokenizer import train_tokenizer
 
 
@@ -55,13 +56,13 @@ def test_a_killed_packing_continues_where_it_was(
         iter(documents), tokenizer, tmp_path / "whole", corpus=identity, max_tokens=max_tokens, progress=False
     )
     encoded: list[str] = []
-    encode = token_file.encode_texts
+    encode = Tokenization.encode
 
-    def counted(tokenizer, texts):
+    def counted(self, texts):
         encoded.extend(texts)
-        return encode(tokenizer, texts)
+        return encode(self, texts)
 
-    monkeypatch.setattr(token_file, "encode_texts", counted)
+    monkeypatch.setattr(Tokenization, "encode", counted)
     for n in (7, 8, 20):
         with pytest.raises(Killed):
             write_token_file(
