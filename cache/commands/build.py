@@ -8,7 +8,9 @@ from rich.console import Console
 
 from cache.commands.inspect import list_neurons
 from solu_model.commands.options import (
+    BosOption,
     ColumnOption,
+    ContextOption,
     DataOption,
     RevisionOption,
     SeparatorOption,
@@ -38,17 +40,8 @@ def build(
     tokenizer: Annotated[
         str | None, typer.Option(help="A tokenizer in place of the checkpoint's own.")
     ] = None,
-    bos: Annotated[
-        str | None,
-        typer.Option(
-            help="First token of every context: none, or a token's id or text. Default: the tokenizer's BOS, "
-            "or else that of config.json."
-        ),
-    ] = None,
-    n_ctx: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens of a context, the BOS included. Default: the model's most."),
-    ] = None,
+    bos: BosOption = None,
+    n_ctx: ContextOption = None,
     sample: Annotated[float, typer.Option(help="Share of the documents to read: above 0, at most 1.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of that share and of every sample in the cache.")] = 0,
     layers: Annotated[

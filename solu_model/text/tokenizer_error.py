@@ -18,6 +18,12 @@ def panics_as_errors() -> Iterator[None]:
         yield
     except TokenizerError:
         raise
+    except TypeError as error:
+        if "TextEncodeInput" not in str(error):
+            raise
+        raise TokenizerError(
+            "the text is not Unicode: expected a string without halves of surrogate pairs; replace them"
+        ) from None
     except BaseException as error:
         kind = type(error).__name__
         # `tokenizers` raises bare Exception for its own errors; all others are not about the tokenizer.

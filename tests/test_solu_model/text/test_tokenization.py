@@ -259,6 +259,12 @@ def test_a_panic_in_the_middle_of_a_text_is_an_error():
         encode_texts(changed(tokenizer, pre_tokenizer=split), ["ñ" * 60 + "!"])
 
 
+def test_half_a_character_is_an_error():
+    made = Tokenization.of(sizes(300, 1), tokenizer_of("byte-level"))
+    with pytest.raises(TokenizerError, match="halves of surrogate pairs"):
+        made.encode(["a\ud83d"])
+
+
 def test_a_slow_tokenizer_class_is_refused():
     with pytest.raises(TokenizerError, match="expected a fast tokenizer"):
         Tokenization.of(sizes(300, 1), SimpleNamespace(bos_token_id=1))
