@@ -132,14 +132,14 @@ def test_constants_that_older_versions_saved_are_no_weights(folder: Path) -> Non
     old = {"attn.bias": mask, "attn.masked_bias": torch.tensor(-1e4)}
     change(folder, lambda w: w.update({f"transformer.h.0.{n}": t for n, t in old.items()}))
     assert torch.equal(logits(folder), expected)
-    change(folder, lambda w: w.update({"transformer.h.0.attn.bias": torch.zeros(16)}))
-    with pytest.raises(CheckpointError, match=r"unexpected transformer.h.0.attn.bias"):
+    change(folder, lambda w: w.update({"transformer.h.0.attn.masked_bias": torch.zeros(16)}))
+    with pytest.raises(CheckpointError, match=r"unexpected transformer.h.0.attn.masked_bias"):
         load_any_model(folder)
 
 
 def test_an_adapter_is_not_left_out(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="holds an adapter .*merge it into the model"):
+    with pytest.raises(CheckpointError, match=r"holds an adapter .*merge it into the model"):
         load_any_model(folder)
 
 
