@@ -9,6 +9,9 @@
     effect = direct_logit_effects(model, layer=0, neurons=[539])[0]  # [d_vocab]
     change = ablation_effects(model, tokens, layer=0, neuron=539)  # [1, T, d_vocab]
 
+`load_checkpoint` opens models of this package, `load_neuron_model` any checkpoint whose neurons can be
+cached; all commands and pages go through these two.
+
 The names in `__all__` are the public interface; training has its own in `solu_model.training`. A name is
 imported when it is first used, so `import solu_model`, and reading a corpus, import no torch. After
 `import solu_model`, transformers' auto classes and pipelines open SoLU models too.

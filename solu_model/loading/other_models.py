@@ -5,7 +5,8 @@ on the meta device and compared with the headers of the files, before anything i
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,8 @@ from solu_model.loading.weight_files import (
     refuse_mismatches,
 )
 
+_CONSTANT = re.compile(r"attn|attention|rotary_emb")
+"""Modules whose constants older versions of transformers saved: causal masks and rotary frequencies."""
 _SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
 _LARGEST = 2**40
 """Largest integer in a configuration. Larger ones are not sizes of anything."""
@@ -52,6 +55,11 @@ def load_other_model(
             is missing, unexpected or misshapen, which the message names.
     """
     source = found.folder / CONFIG
+    if (found.folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{found.folder} holds an adapter (adapter_config.json), which would be left out: merge it into "
+            "the model, and give the folder of the result"
+        )
     model_type = shortened(repr(found.fields.get("model_type")), 60)
     _check_values(found.fields, str(source))
     weights = WeightFiles(found.weights)
@@ -64,7 +72,8 @@ def load_other_model(
             with torch.device("meta"):
                 empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
             check(empty)
-            _compare(empty, weights)
+            names = [name for name, header in weights.headers.items() if not _is_constant(name, header)]
+            _compare(empty, weights, names)
     except CheckpointError:
         raise
     except Exception as error:  # transformers raises errors of every kind on an invalid configuration
@@ -72,7 +81,7 @@ def load_other_model(
             f"{source} describes a model of type {model_type} that cannot be read: "
             f"{shortened(error) or type(error).__name__}"
         ) from error
-    model, _ = _filled(type(empty), config, weights.read(dtype=dtype), device=device, dtype=dtype)
+    model, _ = _filled(type(empty), config, weights.read(names, dtype=dtype), device=device, dtype=dtype)
     model.eval()
     return model
 
@@ -122,13 +131,24 @@ def _check_config(config: Any, weights: WeightFiles, source: str) -> None:
     check_depth(config.num_hidden_layers, weights)
 
 
-def _compare(empty: PreTrainedModel, weights: WeightFiles) -> None:
+def _is_constant(name: str, header: Tensor) -> bool:
+    """Return True for a causal mask or the frequencies of rotary positions, which follow from the sizes."""
+    *modules, last = name.split(".")
+    if not any(_CONSTANT.fullmatch(module) for module in modules[-2:]):
+        return False
+    shape = header.shape
+    is_mask = last == "bias" and len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3]
+    return is_mask or last == "inv_freq" or (last == "masked_bias" and len(shape) == 0)
+
+
+def _compare(empty: PreTrainedModel, weights: WeightFiles, names: Sequence[str]) -> None:
     """Compare a model on the meta device with the headers of its files.
 
     transformers itself puts the headers into a second empty model, so its renaming of older names, tied
     weights and buffers count as they will when the tensors are read.
     """
-    _, report = _filled(type(empty), empty.config, weights.headers, device="meta", dtype=torch.float32)
+    headers = {name: weights.headers[name] for name in names}
+    _, report = _filled(type(empty), empty.config, headers, device="meta", dtype=torch.float32)
     expected = empty.state_dict()
     mismatches = [f"missing {name}" for name in sorted(report["missing_keys"])]
     mismatches += [f"unexpected {name}" for name in sorted(report["unexpected_keys"])]
@@ -136,10 +156,10 @@ def _compare(empty: PreTrainedModel, weights: WeightFiles) -> None:
     mismatches += [shortened(message) for message in report.get("error_msgs", ())]
     mismatches += [
         f"{name} is {header.dtype}, not floating point"
-        for name, header in weights.headers.items()
+        for name, header in headers.items()
         if name in expected and expected[name].is_floating_point() and not header.is_floating_point()
     ]
-    refuse_mismatches(mismatches, weights.name, prefix_hint(weights.headers))
+    refuse_mismatches(mismatches, weights.name, prefix_hint(headers))
 
 
 def _filled(

@@ -185,8 +185,9 @@ def _other_arithmetic(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, float) or (is_integer and abs(value) < 2**63)  # larger ones are no float
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63  # larger ones are no float
+    return isinstance(value, float)
 
 
 def _written(value: object) -> str:

@@ -68,6 +68,19 @@ def test_damage_is_named_with_what_mends_it(tiny_model: Path, tmp_path: Path) ->
     assert find_models([tmp_path])[0].problems[-1].command.startswith("solu cache build --model")
 
 
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"a":' * 100_000, "[1" + "1" * 5000 + "]", "\x00", "[]"])
+def test_files_that_no_parser_likes_are_named(content: str, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "tiny")
+    for name in ("config.json", "training.json", "evaluation.json", "model.safetensors.index.json"):
+        (tmp_path / "tiny" / name).write_text(content)
+    (found,) = find_models([tmp_path])
+    assert (found.config, found.training, found.evaluation) == ({}, {}, {})
+    texts = [p.text for p in found.problems]
+    assert texts[0].startswith("config.json is missing or no JSON object")
+    assert "model.safetensors.index.json" in texts[1]
+    assert all(len(text) < 1000 for text in texts)
+
+
 @pytest.mark.parametrize("data", [b"", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 8, b"\x09\0\0\0\0\0\0\0not JSON!"])
 def test_weights_without_a_header_are_damaged(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(data)

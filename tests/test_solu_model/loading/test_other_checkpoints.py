@@ -119,6 +119,30 @@ def test_the_unembedding_may_be_left_out_only_where_it_is_tied(folder: Path) -> 
         load_any_model(folder)
 
 
+def test_a_file_may_untie_the_unembedding(folder: Path) -> None:
+    own = torch.randn(40, 16)
+    change(folder, lambda w: w.update({"lm_head.weight": own}))
+    model, _ = load_any_model(folder)
+    assert torch.equal(model.output_path(0).W_U, own.T)
+
+
+def test_constants_that_older_versions_saved_are_no_weights(folder: Path) -> None:
+    expected = logits(folder)
+    mask = torch.ones(1, 1, 32, 32).tril()
+    old = {"attn.bias": mask, "attn.masked_bias": torch.tensor(-1e4)}
+    change(folder, lambda w: w.update({f"transformer.h.0.{n}": t for n, t in old.items()}))
+    assert torch.equal(logits(folder), expected)
+    change(folder, lambda w: w.update({"transformer.h.0.attn.masked_bias": torch.zeros(16)}))
+    with pytest.raises(CheckpointError, match=r"unexpected transformer.h.0.attn.masked_bias"):
+        load_any_model(folder)
+
+
+def test_an_adapter_is_not_left_out(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"holds an adapter .*merge it into the model"):
+        load_any_model(folder)
+
+
 def test_weights_without_the_prefix_of_the_whole_model_load(folder: Path) -> None:
     """The published GPT-2 names its tensors so."""
     expected = logits(folder)
