@@ -41,3 +41,8 @@ bench-dashboard: $(VENV)/.dev chromium
 .PHONY: bench-blindness
 bench-blindness: $(VENV)/.dev chromium
 	$(BIN)/python benchmarks/blindness.py $(MODELS)
+
+# Generation compared with transformers' GPT-2 of the same sizes. About 3 minutes.
+.PHONY: bench-generation
+bench-generation: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_generation.py
