@@ -52,3 +52,8 @@ bench-blindness: $(VENV)/.dev chromium
 bench-loading: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_loading.py
 	$(BIN)/python benchmarks/model_families.py
+
+# Generation compared with transformers' GPT-2 of the same sizes. About 3 minutes.
+.PHONY: bench-generation
+bench-generation: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_generation.py

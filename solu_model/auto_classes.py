@@ -37,7 +37,7 @@ def register_auto_classes() -> None:
         # What transformers derived from the tables lacks our names: register the classes themselves.
         import_module("solu_model.model")
     elif not any(isinstance(finder, _TableFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _TableFinder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _TableFinder())
 
 
 class _TableFinder:

@@ -57,7 +57,10 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.w, self.b, self.eps)
+        w, b = self.w, self.b
+        if x.dtype == w.dtype == torch.float32:  # the same, without four conversions to float32
+            return F.layer_norm(x, w.shape, w, b, self.eps)
+        return layer_norm(x, w, b, self.eps)
 
 
 class BlockedLayerNorm(LayerNorm):

@@ -37,6 +37,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
     `activations` return activations by TransformerLens's names.
     """
 
+    config: SoluConfig
     config_class = SoluConfig
     base_model_prefix = ""
     supports_gradient_checkpointing = True
@@ -198,7 +199,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             loss=cast(Any, loss),
             logits=cast(Any, logits),
             cache=cache if use_cache else None,
-            hidden_states=_selected([*states[:-1], x_BTD], output_hidden_states) if keeps_states else None,
+            hidden_states=cast(
+                Any, _selected([*states[:-1], x_BTD], output_hidden_states) if keeps_states else None
+            ),
             attentions=None if patterns is None else cast(Any, tuple(patterns)),
         )
 
@@ -341,9 +344,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
     @property
     def vocab_size(self) -> int:
         """`config.d_vocab` under the name that it has in transformers' models."""
-        return self.config.d_vocab
+        return int(self.config.d_vocab)
 
-    def get_input_embeddings(self) -> Embed:  # type: ignore[override]
+    def get_input_embeddings(self) -> Embed:
         """Return the token embedding; its `weight` is W_E `[V, D]`."""
         return self.embed
 
@@ -355,7 +358,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         """
         self.embed.W_E = _parameter(value, self.embed.W_E.shape, "an embedding")
 
-    def get_output_embeddings(self) -> Unembed:  # type: ignore[override]
+    def get_output_embeddings(self) -> Unembed:
         """Return the unembedding; its `weight` is W_U as `[V, D]`."""
         return self.unembed
 
@@ -441,15 +444,23 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     def _prepare_generated_length(
-        self, generation_config: Any, *args: Any, input_ids_length: int, inputs_tensor: Tensor, **kwargs: Any
+        self,
+        generation_config: Any,
+        has_default_max_length: Any,
+        has_default_min_length: Any,
+        model_input_name: Any,
+        input_ids_length: Any,
+        inputs_tensor: Any,
     ) -> Any:
         """End generation where the context is full; a prompt that fills it gets one token more."""
-        prepared = super()._prepare_generated_length(
+        prepared = GenerationMixin._prepare_generated_length(
+            cast(Any, self),
             generation_config,
-            *args,
-            input_ids_length=input_ids_length,
-            inputs_tensor=inputs_tensor,
-            **kwargs,
+            has_default_max_length,
+            has_default_min_length,
+            model_input_name,
+            input_ids_length,
+            inputs_tensor,
         )
         n_new = max(self.config.n_ctx - inputs_tensor.shape[1], 1)
         longest = input_ids_length + n_new
@@ -474,7 +485,7 @@ def _kept(x_BTN: Tensor, logits_to_keep: int | Tensor) -> Tensor:
     return x_BTN[:, -int(logits_to_keep) :]
 
 
-def _selected(states: list[Tensor], indices: bool | int | list[int]) -> tuple[Tensor | None, ...]:
+def _selected(states: list[Tensor], indices: bool | int | list[int]) -> Any:
     """Return the hidden states of the given indices, None in place of the others; all for True."""
     if indices is True:
         return tuple(states)

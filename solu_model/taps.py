@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import signature
+from typing import SupportsIndex, cast
 
 from torch import Tensor
 
@@ -93,7 +94,7 @@ class Activations(dict[str, Tensor]):
             case (str(short), layer):
                 short = short.removeprefix("hook_")
                 try:
-                    index = operator.index(layer)
+                    index = operator.index(cast(SupportsIndex, layer))
                 except TypeError:
                     return None
                 index += self._n_layers if index < 0 else 0
@@ -180,11 +181,10 @@ def select_names(names: Names, available: list[str]) -> list[str]:
         return list(available)
     if callable(names):
         return [name for name in available if names(name)]
-    chosen = [names] if isinstance(names, str) else names
     try:
-        chosen = list(chosen)
+        chosen = [names] if isinstance(names, str) else list(names)
     except TypeError:
-        chosen = [chosen]
+        chosen = [cast(str, names)]
     if others := [name for name in chosen if not isinstance(name, str)]:
         raise TypeError(
             'names must be a name, as "blocks.0.mlp.hook_post", a list of names, a function that is true for '
