@@ -31,7 +31,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from solu_model.files import remove, written_aside
-from solu_model.text.corpus.identity import CorpusIdentity
+from solu_model.text.corpus.identity import CorpusIdentity, corpus_differences
 from solu_model.text.documents import Document, in_batches
 from solu_model.text.tokenization import Tokenization
 
@@ -49,6 +49,10 @@ _DOCUMENTS = pa.schema(
         ("origin", pa.string()),
     ]
 )
+
+
+class TokenFileError(ValueError):
+    """A token file cannot be read or continued. The message states what was found and the fix."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ def write_token_file(
 
     Returns:
         The token file, opened for reading.
+
+    Raises:
+        TokenFileError: what a killed call left is of other documents.
     """
     tokenization = Tokenization.for_training(tokenizer)
     folder = out.with_name(out.name + ".packing")
@@ -118,7 +125,7 @@ def write_token_file(
     begun = _Packed(dtype=dtype, tokenizer=tokenization.sha256, corpus=text)
     packed = None if corpus is None else _interrupted(folder, begun)
     if packed is not None and not _skip(documents, packed):
-        raise ValueError(
+        raise TokenFileError(
             f"{folder} was packed from other text than --data holds now: give that text, or remove the folder"
         )
     if packed is None:
@@ -138,8 +145,12 @@ def _interrupted(folder: Path, begun: _Packed) -> _Packed | None:
         packed = _Packed.model_validate_json((folder / "packing.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    is_same = (packed.dtype, packed.tokenizer, packed.corpus) == (begun.dtype, begun.tokenizer, begun.corpus)
-    return packed if is_same and (folder / "tokens.bin").is_file() else None
+    is_same = (packed.dtype, packed.tokenizer) == (begun.dtype, begun.tokenizer)
+    if not is_same or corpus_differences(packed.corpus, begun.corpus):
+        return None
+    stream = folder / "tokens.bin"
+    is_whole = stream.is_file() and stream.stat().st_size >= packed.n_tokens * np.dtype(packed.dtype).itemsize
+    return packed if is_whole else None
 
 
 def _skip(documents: Iterator[Document], packed: _Packed) -> bool:
@@ -248,7 +259,7 @@ class TokenFile:
         path: the folder that `write_token_file` wrote.
 
     Raises:
-        ValueError: the folder is not a token file, or is damaged.
+        TokenFileError: the folder is not a token file, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -257,9 +268,9 @@ class TokenFile:
             self.meta = TokenFileMeta(**json.loads((path / "meta.json").read_text()))
             self.tokens: npt.NDArray[Any] = np.memmap(path / "tokens.bin", dtype=self.meta.dtype, mode="r")
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is not a token file ({error}): make it again") from error
+            raise TokenFileError(f"{path} is not a token file ({error}): make it again") from error
         if len(self.tokens) != self.meta.n_tokens:
-            raise ValueError(
+            raise TokenFileError(
                 f"{path} is damaged: meta.json says {self.meta.n_tokens} tokens, tokens.bin holds "
                 f"{len(self.tokens)}. Make it again"
             )
@@ -268,14 +279,14 @@ class TokenFile:
         """Return the identity of the text that was packed; None if it was not recorded.
 
         Raises:
-            ValueError: the record is damaged.
+            TokenFileError: the record is damaged.
         """
         try:
             return CorpusIdentity.model_validate_json((self.path / "corpus.json").read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
-            raise ValueError(f"{self.path}/corpus.json is damaged: make the token file again") from error
+            raise TokenFileError(f"{self.path}/corpus.json is damaged: make the token file again") from error
 
     def documents(self) -> pa.Table:
         """Return the table of documents: start, n_tokens, n_bytes and provenance."""

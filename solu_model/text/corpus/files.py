@@ -205,6 +205,7 @@ def _walk(root: Path, found: Found, most: int | None) -> list[_Entry]:
     folders: list[tuple[Path, tuple[str, ...], bool]] = [(root, (), False)]
     linked: list[tuple[Path, tuple[str, ...], bool]] = []
     visited: set[str] = set()
+    above = {str(parent) for parent in Path(os.path.realpath(root)).parents}
     n_hidden = n_seen = 0
     while folders or linked:
         folder, parts, is_linked = folders.pop() if folders else linked.pop(0)
@@ -213,6 +214,9 @@ def _walk(root: Path, found: Found, most: int | None) -> list[_Entry]:
             found.left_out.append(LeftOut(_joined(parts), "a link to a folder that is read already"))
             continue
         visited.add(real)
+        if is_linked and real in above:  # such as the root of the disk
+            found.left_out.append(LeftOut(_joined(parts), "a link to a folder that holds this one"))
+            continue
         try:
             children = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:

@@ -1,11 +1,13 @@
 """DuckDB reads the file of a path, whatever the names of its folders look like."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import dashboard
 from dashboard.shared.catalog import find_models
 from dashboard.shared.parquet_sql import table_of
 
@@ -23,7 +25,7 @@ def test_a_path_is_no_pattern_and_names_no_column(tmp_path: Path, folder: str) -
 
 
 def test_every_statement_reads_files_so() -> None:
-    for source in Path("dashboard").rglob("*.py"):
+    for source in Path(dashboard.__file__).parent.rglob("*.py"):
         text = source.read_text(encoding="utf-8")
         assert text.count("FROM read_parquet(") == text.count("hive_partitioning = false) ") + text.count(
             "hive_partitioning = false)\n"
@@ -31,8 +33,6 @@ def test_every_statement_reads_files_so() -> None:
 
 
 def test_a_model_folder_whose_name_is_not_utf8_is_listed_with_the_reason(tmp_path: Path) -> None:
-    import os
-
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/model\xff"))
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "solu"}')

@@ -8,7 +8,7 @@ import pytest
 from solu_model.text import token_file
 from solu_model.text.corpus.identity import CorpusIdentity, identify_corpus
 from solu_model.text.documents import DEFAULT_OPTIONS, Document, read_documents
-from solu_model.text.token_file import TokenFile, write_token_file
+from solu_model.text.token_file import TokenFile, TokenFileError, write_token_file
 from solu_model.text.tokenization import Tokenization
 from solu_model.text.tokenizer import train_tokenizer
 
@@ -103,7 +103,7 @@ def test_a_data_set_of_a_hub_that_gives_other_rows_is_noticed(
     with pytest.raises(Killed):
         write_token_file(killed_after(documents, 20), tokenizer, tmp_path / "t", corpus=hub, progress=False)
     with pytest.raises(
-        ValueError, match=r"was packed from other text than --data holds now: .* remove the folder"
+        TokenFileError, match=r"was packed from other text than --data holds now: .* remove the folder"
     ):
         write_token_file(iter(documents[1:]), tokenizer, tmp_path / "t", corpus=hub, progress=False)
 
@@ -112,5 +112,5 @@ def test_a_token_file_of_an_earlier_version_names_no_text(documents, tokenizer, 
     packed = write_token_file(iter(documents), tokenizer, tmp_path / "t", progress=False)
     assert packed.corpus() is None
     (packed.path / "corpus.json").write_text("{")
-    with pytest.raises(ValueError, match=r"corpus.json is damaged"):
+    with pytest.raises(TokenFileError, match=r"corpus.json is damaged"):
         TokenFile(packed.path).corpus()

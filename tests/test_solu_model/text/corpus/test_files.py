@@ -124,6 +124,7 @@ def test_links_are_followed_once(tmp_path):
     (corpus / "loop").symlink_to(corpus)
     (corpus / "sub" / "up").symlink_to("..")
     (corpus / "broken.txt").symlink_to("nowhere")
+    (corpus / "disk").symlink_to("/")
     assert texts(corpus) == ["c", "b", "d"]
     assert reasons(corpus) == {
         "a.txt": "a link to a file that is read already",
@@ -131,6 +132,7 @@ def test_links_are_followed_once(tmp_path):
         "loop": "a link to a folder that is read already",
         "sub/up": "a link to a folder that is read already",
         "broken.txt": "a link to nothing",
+        "disk": "a link to a folder that holds this one",
     }
 
 
