@@ -1,1 +1,1 @@
-"""Atomic writes, checksums, disk-full errors, remote stores."""
+"""Atomic writes, checksums, disk-full errors, remote stores, places that may be written to."""

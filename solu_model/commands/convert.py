@@ -28,7 +28,7 @@ def convert(
     """Write a checkpoint in another format: weights in float32, configuration, tokenizer."""
     from safetensors import SafetensorError
 
-    from solu_model.loading.checkpoints import load_checkpoint, save_checkpoint
+    from solu_model.loading.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
     from solu_model.loading.exponential_models import to_solu_ln as convert_exp_ln
     from solu_model.loading.transformerlens import save_transformerlens
     from solu_model.targets import check_target
@@ -40,14 +40,15 @@ def convert(
         if to_solu_ln:
             model = convert_exp_ln(model)
         save = save_checkpoint if to == "solu" else save_transformerlens
-        save(model, dst, loaded)
+        try:
+            save(model, dst, loaded)
+        # On a full disk safetensors and torch raise errors of their own.
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{dst} cannot be written ({str(error)[:200]}): free some space there, or give another place"
+            ) from error
     except ValueError as error:
         typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
-    except (OSError, SafetensorError) as error:  # safetensors wraps the OSError of its own writes
-        typer.echo(
-            f"Error: {dst} cannot be written ({error}): free some space, or give another place", err=True
-        )
         raise typer.Exit(1) from error
     config = model.config
     typer.echo(

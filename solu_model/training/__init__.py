@@ -2,8 +2,8 @@
 
 `recipe.py` hyper-parameters and presets, `identity.py` which run a folder holds, `batches.py` the rows of a
 step, `muon.py` an optimizer, `processes.py` and `sharding.py` several processes, `checkpoints.py` the state
-saved, `metrics.py` and `held_out.py` the curve, `snapshots.py` weights during training, `non_finite.py` the
-origin of a NaN.
+saved, `metrics.py` and `held_out.py` the curve, `snapshots.py` weights during training, `memory.py` a check
+that the model fits, `non_finite.py` the origin of a NaN.
 """
 
 from solu_model.training.checkpoints import last_checkpoint

@@ -17,7 +17,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -196,8 +196,8 @@ def train(
                 losses = held_out_losses(model, sample, group.device, bf16=recipe.bf16)
             metrics.log(step, loss, norm, learning_rate, losses)
 
-        run_steps(model, batches, recipe, out / "checkpoints", group, begin=begin, tick=tick, log=log)
-        metrics.close()
+        with closing(metrics):  # after an error too, so that its message has a line of its own
+            run_steps(model, batches, recipe, out / "checkpoints", group, begin=begin, tick=tick, log=log)
         weights = bf16_weights(model)
         if group.is_first:
             _save_result(out, config, weights, recipe, corpus_names(data, text), tokens)

@@ -5,6 +5,8 @@ import logging
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -285,6 +287,28 @@ def test_convert_there_and_back(folder: Path, tmp_path: Path) -> None:
     assert all(torch.equal(t, second[0].state_dict()[n]) for n, t in first[0].state_dict().items())
     assert second[0].config.bos_token_id == first[0].config.bos_token_id == 0
     assert second[1] is not None
+
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+from dashboard.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("form", ["solu", "transformerlens"])
+def test_convert_on_a_full_disk_is_a_sentence_and_leaves_nothing(
+    folder: Path, tmp_path: Path, form: str
+) -> None:
+    out = tmp_path / "out"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FULL, "convert", str(folder), str(out), "--to", form]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "out cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_convert_refuses_to_overwrite_and_reports_errors(folder: Path, tmp_path: Path) -> None:
