@@ -68,8 +68,9 @@ def claim(
             the run's length cannot be changed in this way.
     """
     file = out / "run.json"
+    recorded = _read(file) if file.is_file() else None
     # A command that was refused or killed before it made anything does not bind the next one.
-    if not file.is_file() or not any((out / name).exists() for name in _MADE):
+    if recorded is None or not any((out / name).exists() for name in _MADE):
         if change is not None:
             raise TrainingError(
                 f"{out} holds no run whose length could be changed: start one first, without --{change}"
@@ -77,7 +78,6 @@ def claim(
         _check_length(recipe)
         _write(file, _identity(config, replace(recipe, warmup_steps=recipe.warmup()), data, init_from, text))
         return
-    recorded = _read(file)
     if recipe.warmup_steps is None:
         recipe = replace(recipe, warmup_steps=recorded["recipe"]["warmup_steps"])
     identity = _identity(config, recipe, data, init_from, text)
