@@ -115,15 +115,14 @@ def _begin(file: Path, identity: dict[str, str]) -> dict[str, dict[str, Any]]:
         TaskError: the file is of another evaluation, or cannot be written.
     """
     try:
-        if file.exists():
+        if file.exists() and file.stat().st_size:
             recorded, answers = _read_answers(file)
-            if recorded and recorded != identity:
+            if recorded != identity:
                 raise TaskError(
-                    f"{file} is an interrupted evaluation of another model, tokenizer or version: finish "
+                    f"{file} is no interrupted evaluation, or one of another model, tokenizer or version: finish "
                     "that one, or remove the file"
                 )
-            if recorded:
-                return answers
+            return answers
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(identity) + "\n", encoding="utf-8")
     except OSError as error:

@@ -240,7 +240,9 @@ def test_tasks_that_are_done_survive_a_kill(
     assert "2 of 4 tasks are done and kept in" in str(killed.exception)
     assert not out.exists()
     other = CliRunner().invoke(app, [*command, "--tokenizer", str(changed(tiny_checkpoint, tmp_path))])
-    assert "is an interrupted evaluation of another model, tokenizer or version" in str(other.exception)
+    assert "is no interrupted evaluation, or one of another model, tokenizer or version" in str(
+        other.exception
+    )
     run = CliRunner().invoke(app, command)
     assert run.exit_code == 0, run.output
     assert [len(names) for names in answered] == [4, 2]
@@ -270,6 +272,19 @@ def test_more_items_are_run_again(
     results = run_tasks(tiny_checkpoint, tasks, state=state).results
     assert len(answered[1]) == 3 - sum(r.n_items == 1 for r in results[:2])
     assert [r.n_items for r in results] == [3, 3, 1]
+
+
+def test_a_state_of_something_else_is_refused_and_stays(
+    answered: list[list[str]], sets: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    for text in ("my notes\n", "{}\n", "[1]\n", '{"model_sha256": "'):
+        (tmp_path / "state").write_text(text)
+        with pytest.raises(TaskError, match="is no interrupted evaluation"):
+            run_tasks(tiny_checkpoint, find_tasks(sets), state=tmp_path / "state")
+        assert (tmp_path / "state").read_text() == text
+    (tmp_path / "state").write_text("")  # killed before its first line
+    answered.append([])
+    assert run_tasks(tiny_checkpoint, find_tasks(sets, ["mmlu"]), state=tmp_path / "state").results
 
 
 @pytest.mark.parametrize("place", ["folder", "file", "hub"])
