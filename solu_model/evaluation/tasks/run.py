@@ -119,8 +119,8 @@ def _begin(file: Path, identity: dict[str, str]) -> dict[str, dict[str, Any]]:
             recorded, answers = _read_answers(file)
             if recorded != identity:
                 raise TaskError(
-                    f"{file} is no interrupted evaluation, or one of another model, tokenizer or version: finish "
-                    "that one, or remove the file"
+                    f"{file} is no interrupted evaluation, or one of another model, tokenizer or "
+                    "version: finish that one, or remove the file"
                 )
             return answers
         file.parent.mkdir(parents=True, exist_ok=True)
