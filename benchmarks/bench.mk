@@ -37,6 +37,11 @@ bench-dashboard: $(VENV)/.dev chromium
 	$(BIN)/python benchmarks/bench_editor.py
 	$(BIN)/python benchmarks/bench_lab.py
 
+# The pages of this checkout beside those of another, OTHER, in turns: for a busy machine. About 12 minutes.
+.PHONY: compare-dashboards
+compare-dashboards: $(VENV)/.dev chromium
+	$(BIN)/python benchmarks/compare_dashboards.py $(OTHER)
+
 # Check that nothing a rater's browser receives reveals the model. About 3 minutes.
 .PHONY: bench-blindness
 bench-blindness: $(VENV)/.dev chromium

@@ -73,9 +73,9 @@ async ({ click, timeout }) => {
 
 
 class Server:
-    """A `solu dashboard` on a free port."""
+    """A `solu dashboard` of a checkout, on a free port."""
 
-    def __init__(self, models: list[Path]) -> None:
+    def __init__(self, models: list[Path], root: Path = ROOT) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -85,7 +85,7 @@ class Server:
             command += ["--models", str(folder)]
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
+            command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL
         )
         self.url = f"http://127.0.0.1:{self.port}"
 

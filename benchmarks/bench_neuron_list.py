@@ -20,7 +20,8 @@ from records import device_name, write_record
 
 from cache.format import schema
 from cache.writing.cache_folder import COMPRESSION, NEURONS_IN_GROUP
-from dashboard.shared.neuron_query import PAGE_SIZE, Interval, Query, page_of
+from dashboard.neurons.neuron_pages import PAGE_SIZE, page_of
+from dashboard.shared.neuron_query import Interval, Query
 
 MARK_MS = 500.0
 """Target for the 95% quantile of a page of 2 million neurons, filtered and sorted."""

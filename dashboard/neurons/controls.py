@@ -8,8 +8,9 @@ import streamlit as st
 
 from analysis.formatting import visible
 from dashboard.neurons import searches
+from dashboard.neurons.neuron_pages import quantities_of
 from dashboard.shared.list_address import LONGEST, SEARCHES, Listing, Search
-from dashboard.shared.neuron_query import STATES, Interval, quantities_of
+from dashboard.shared.neuron_query import STATES, Interval
 from dashboard.shared.place import Place
 
 SEARCH_LABELS = {

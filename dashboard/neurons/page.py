@@ -12,6 +12,7 @@ from dashboard.neurons import searches
 from dashboard.neurons import service as layers
 from dashboard.neurons.components.neuron_list import Line, neuron_list, neuron_list_data
 from dashboard.neurons.controls import cleared, filter_controls, search_controls, token_choice
+from dashboard.neurons.neuron_pages import Page, Row, quantities_of
 from dashboard.neurons.searches import SearchError, SearchResult
 from dashboard.shared import last_list, places
 from dashboard.shared.address import Address, AddressError
@@ -22,7 +23,6 @@ from dashboard.shared.error_message import show_error
 from dashboard.shared.keyboard import Keys, listen_for_help, show_key_list
 from dashboard.shared.list_address import ALL_LAYERS, Listing, Search, parse, place_of
 from dashboard.shared.messages import plain
-from dashboard.shared.neuron_query import Page, Row, quantities_of
 from dashboard.shared.page_paths import EDITOR, MODELS, NEURON
 from dashboard.shared.place import Place
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import streamlit as st
 
+from dashboard.neurons.neuron_pages import Page, page_of
 from dashboard.neurons.searches import SearchResult
 from dashboard.shared.neuron_preview import Key, Preview, previews
-from dashboard.shared.neuron_query import Interval, Page, Query, page_of
+from dashboard.shared.neuron_query import Interval, Query
 from dashboard.shared.place import Place, Stamp
 from dashboard.shared.places import open_cache
 

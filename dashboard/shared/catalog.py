@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,16 @@ def _is_model(folder: Path) -> bool:
 
 def _json(file: Path) -> dict[str, Any]:
     """Return the object of a JSON file that came with a checkpoint; empty if it cannot be read."""
+    try:
+        status = file.stat()
+    except OSError:
+        return {}
+    return _parsed_json(file, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(256)
+def _parsed_json(file: Path, stamp: tuple[int, int]) -> dict[str, Any]:  # noqa: ARG001 part of the key
+    """Return a JSON object, parsed once for each stamp of the file, since every rerun lists the models."""
     try:
         return read_object(file)
     except CheckpointError:

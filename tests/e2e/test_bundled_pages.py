@@ -9,10 +9,11 @@ from playwright.sync_api import Page, expect
 
 import dashboard
 from cache.reader import NeuronCache
+from dashboard.neurons.neuron_pages import PAGE_SIZE, page_of
 from dashboard.shared.annotations.content import Key
 from dashboard.shared.annotations.database import Database
 from dashboard.shared.annotations.store import AnnotationStore
-from dashboard.shared.neuron_query import PAGE_SIZE, Query, page_of
+from dashboard.shared.neuron_query import Query
 
 pytestmark = pytest.mark.browser
 FURTHEST = """

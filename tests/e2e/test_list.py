@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cache.reader import NeuronCache
-from dashboard.shared.neuron_query import Query, page_of
+from dashboard.neurons.neuron_pages import page_of
+from dashboard.shared.neuron_query import Query
 
 pytestmark = pytest.mark.browser
 

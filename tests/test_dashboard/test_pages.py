@@ -175,6 +175,7 @@ def test_pages_import_no_torch(tiny_model: Path) -> None:
         "from streamlit.testing.v1 import AppTest\n"
         f"app = AppTest.from_file({str(ENTRY)!r}, default_timeout=60).run()\n"
         "assert not app.exception and app.subheader[0].value.startswith('Layer'), app\n"
+        "assert 'duckdb' not in sys.modules, 'only the pages that filter need 30 MB of it'\n"
         f"app.switch_page({NEURONS!r}).run(); assert not app.exception\n"
         f"app.switch_page({MODELS!r}).run(); assert not app.exception\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"

@@ -11,9 +11,10 @@ from typing import Any
 import streamlit as st
 
 from analysis.formatting import number, share
+from dashboard.neurons.neuron_pages import PAGE_SIZE, Row
 from dashboard.shared.components.browser_files import script, style
 from dashboard.shared.neuron_preview import Preview
-from dashboard.shared.neuron_query import PAGE_SIZE, Query, Row
+from dashboard.shared.neuron_query import Query
 
 _HERE = Path(__file__).parent
 

@@ -17,12 +17,13 @@ from cache.format.histogram import N_BINS, bin_index
 from cache.format.schema import CacheError
 from cache.format.vocabulary import Vocabulary
 from cache.reader import NeuronCache
+from dashboard.neurons.neuron_pages import PAGE_SIZE, page_of, quantities_of
 from dashboard.neurons.token_search import peaks_among, tokens_matching
 from dashboard.shared import settings
 from dashboard.shared.address import AddressError
 from dashboard.shared.list_address import Listing, Search, parse, place_of
 from dashboard.shared.neuron_preview import N_SNIPPETS, N_SPARK, previews, snippet, sparkline
-from dashboard.shared.neuron_query import PAGE_SIZE, Interval, Query, page_of, quantities_of
+from dashboard.shared.neuron_query import Interval, Query
 from dashboard.shared.page_paths import NEURONS
 
 NAN = math.nan
