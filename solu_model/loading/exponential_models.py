@@ -15,9 +15,7 @@ nothing else.
 """
 
 import copy
-from typing import cast
 
-from solu_model.config import SoluConfig
 from solu_model.model import SoluForCausalLM
 
 
@@ -41,7 +39,7 @@ def to_solu_ln(model: SoluForCausalLM) -> SoluForCausalLM:
     old = model.config
     if old.act_fn != "exp_ln":
         raise ValueError(f"only an exp_ln model can be converted to solu_ln, got {old.act_fn!r}: train one")
-    config = cast(SoluConfig, copy.deepcopy(old))
+    config = copy.deepcopy(old)
     eps = old.layer_norm_eps if old.mlp_layer_norm_eps is None else old.mlp_layer_norm_eps
     config.act_fn = "solu_ln"
     config.mlp_layer_norm_eps = eps / (old.d_mlp / old.n_mlp_blocks) ** 2
