@@ -45,7 +45,6 @@ def test_both_ways_give_the_same_bits(calls: list[int]) -> None:
     assert calls == [1]
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 @torch.no_grad()
 def test_modes_and_transforms_see_the_operation(calls: list[int]) -> None:
     x, w, b = inputs()
@@ -62,5 +61,3 @@ def test_modes_and_transforms_see_the_operation(calls: list[int]) -> None:
     with FakeTensorMode() as mode:
         assert isinstance(solu_ln(mode.from_tensor(x), *map(mode.from_tensor, (w, b)), 1e-5), FakeTensor)
     assert calls == [1, 1]
-    with pytest.raises(RuntimeError):  # the operation has no forward derivative; it must not lose one
-        torch.func.jvp(lambda t: solu_ln(t, w, b, 1e-5), (x,), (torch.ones_like(x),))
