@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cache.format.schema import CacheError
@@ -90,3 +91,14 @@ def test_a_damaged_part_is_named(copy, name):
     (copy / name).write_bytes(data)
     with pytest.raises(CacheError, match=f"{name} is damaged"):
         read_all(copy)
+
+
+def test_integers_of_numpy_are_indices(tiny_model):
+    cache = NeuronCache.open(tiny_model / "neurons")
+    neuron = cache.neuron(np.int64(0), np.uint16(3))
+    assert json.dumps([neuron.layer, neuron.index]) == "[0, 3]"
+    hook = cache.hooks[0]
+    assert cache.table(np.int64(0), hook) == cache.table(0, hook)
+    assert cache.neurons_for(np.int64(1), np.int64(0), hook) == cache.neurons_for(1, 0, hook)
+    with pytest.raises(TypeError):
+        cache.neuron(0, 1.0)
