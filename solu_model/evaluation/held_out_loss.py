@@ -97,5 +97,8 @@ def evaluate(
                         loss.n_bytes -= len(tokenization.token_bytes[int(context.tokens[0])])
             bar.update(int(is_token.sum()))
     if not losses.total.n_tokens:
-        raise EvaluationError("the text has no token: expected at least one document that is not empty")
+        raise EvaluationError(
+            "the text has no token, or no context predicts a token: expected at least one document that is "
+            "not empty, and contexts of more than one token (--n-ctx)"
+        )
     return losses

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dashboard.cli import app
 from solu_model import Tokenization, evaluate, load_checkpoint, load_tokenizer
 from solu_model.config import SoluConfig
+from solu_model.evaluation.held_out_loss import EvaluationError
 from solu_model.loading.checkpoints import CheckpointError
 from solu_model.text.documents import Document
 from solu_model.text.tokenizer_error import TokenizerError
@@ -39,12 +40,12 @@ def documents() -> list[Document]:
     return [Document(text, source="a") for text in TEXTS]
 
 
-@pytest.mark.parametrize(("bos", "n_ctx"), [("none", 32), ("none", 5), ("none", 1), ("7", 32), ("0", 5)])
+@pytest.mark.parametrize(("bos", "n_ctx"), [("none", 32), ("none", 5), ("none", 2), ("7", 32), ("0", 5)])
 def test_every_token_is_predicted_but_the_first_of_a_context_without_a_bos(folder, bos, n_ctx):
     model, tokenizer = load_checkpoint(folder)
     assert tokenizer is not None
     tokenization = Tokenization.of(model.config, tokenizer, bos=bos, n_ctx=n_ctx)
-    loss = evaluate(model, tokenization, iter(documents()), progress=False)["a"]
+    loss = evaluate(model, tokenization, iter(documents()), progress=False).by_source["a"]
     lead = [] if bos == "none" else [int(bos)]
     nats, n_tokens, n_bytes = 0.0, 0, sum(len(text.encode()) for text in TEXTS)
     for text in TEXTS:
@@ -59,6 +60,16 @@ def test_every_token_is_predicted_but_the_first_of_a_context_without_a_bos(folde
     assert (loss.n_tokens, loss.n_bytes) == (n_tokens, n_bytes)
     assert loss.nats == pytest.approx(nats, rel=1e-5)
     assert loss.bits_per_byte == pytest.approx(nats / log(2) / max(n_bytes, 1), rel=1e-5)
+
+
+def test_contexts_in_which_nothing_is_predicted_are_refused(folder):
+    model, tokenizer = load_checkpoint(folder)
+    assert tokenizer is not None
+    tokenization = Tokenization.of(model.config, tokenizer, bos="none", n_ctx=1)
+    with pytest.raises(
+        EvaluationError, match=r"no context predicts a token.*more than one token \(--n-ctx\)"
+    ):
+        evaluate(model, tokenization, iter(documents()), progress=False)
 
 
 def test_truncation_and_padding_that_a_file_asks_for_change_nothing(folder):
@@ -92,7 +103,7 @@ def test_a_bos_of_null_in_the_configuration_is_the_tokenizers(folder):
     change(folder / "config.json", bos_token_id=None)
     model, tokenizer = load_checkpoint(folder)
     assert model.config.bos_token_id == 0
-    assert evaluate(model, tokenizer, iter(documents()), progress=False)[""].n_tokens == 91
+    assert evaluate(model, tokenizer, iter(documents()), progress=False).total.n_tokens == 91
 
 
 def test_without_any_bos_one_is_to_be_chosen(folder):

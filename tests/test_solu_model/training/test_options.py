@@ -293,7 +293,7 @@ def test_the_help_names_every_preset_and_each_default():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--n-layers", "0"], "there is no such model: n_layers must be at least 1, got 0"),
+        (["--n-layers", "0"], "there is no such model: n_layers must be 1 to 65,536, got 0"),
         (["--n-mlp-blocks", "7"], "there is no such model: n_mlp_blocks must divide d_mlp = 1536, got 7"),
         (["--learning-rate", "nan"], "learning_rate must be finite and above 0, got nan"),
         (["--extend", "0"], "n_tokens must be at least 1, got 0"),

@@ -254,9 +254,9 @@ def test_what_comes_after_packing_is_checked_before_it(corpus, tmp_path, monkeyp
     ("sizes", "said"),
     [
         ({"n_ctx": 1}, "n_ctx must be at least 2"),
-        ({"d_mlp": 10**12}, "parameters takes .* GB to train, but this machine has"),
-        ({"n_layers": 10**9}, "parameters takes .* GB to train"),
-        ({"d_vocab": 10**18}, "parameters takes .* GB to train"),
+        ({"d_mlp": 2**28}, "parameters takes .* GB to train, but this machine has"),
+        ({"n_layers": 2**16, "d_model": 4096}, "parameters takes .* GB to train"),
+        ({"d_vocab": 2**31 - 1}, "parameters takes .* GB to train"),
     ],
 )
 def test_models_that_cannot_be_trained_are_refused_at_once(corpus, tmp_path, sizes, said):
