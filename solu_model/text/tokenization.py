@@ -291,7 +291,7 @@ def try_patterns(encoder: Tokenizer) -> None:
         return
     # Escapes are left out: the characters that a pattern names, and one of each common kind.
     named = re.sub(r"\\\w|\\[pP]\{[^}]*\}|\(\?[^)]{0,8}[:=!]", "", "".join(patterns)[:2000])
-    characters = dict.fromkeys([*"aA0 \n\t._-é漢", *(c for c in named if c.isalnum())])
+    characters = dict.fromkeys([*"aA0 \n\t._-é漢", *named])
     # A literal that a pattern ends in must occur, or the pattern is not tried at all.
     ends = ("\x01", "\x01!" + "".join(dict.fromkeys(named))[:200])
     for character in list(characters)[:80]:
