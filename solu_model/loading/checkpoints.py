@@ -18,6 +18,7 @@ from solu_model.loading import hub
 from solu_model.loading.checkpoint_files import (
     CONFIG,
     CheckpointError,
+    check_fields,
     folder_of,
     is_transformerlens,
     read_object,
@@ -34,6 +35,16 @@ from solu_model.text.tokenizer_error import TokenizerError, panics_as_errors
 _log = logging.getLogger(__name__)
 
 __all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
+
+
+_OF_A_PASS = {
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "attn_implementation",
+    "_attn_implementation",
+}
+"""Fields that say how a pass runs and what it returns, which is for its caller to say."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +207,9 @@ def load_solu(found: Checkpoint) -> SoluForCausalLM:
     if is_transformerlens(found.fields):
         (file,) = found.weights
         return load_transformerlens(found.folder, found.fields, file, name=found.hub_name)
+    check_fields(found.fields, found.folder / CONFIG)
     try:
-        config = SoluConfig.from_dict(dict(found.fields))
+        config = SoluConfig.from_dict({k: v for k, v in found.fields.items() if k not in _OF_A_PASS})
     except Exception as error:  # strict dataclasses raise their own family of errors
         raise CheckpointError(
             f"{found.folder / CONFIG} describes no valid model: {shortened(error)}"

@@ -250,7 +250,9 @@ def test_a_text_whose_token_has_no_embedding_is_refused_by_name():
             encode("one neuron")
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", r"(\w+\s?)+$", "(x+x+)+y", r"([0-9]+)*\?", "(🦊+)+$", "(#+)+$"])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", r"(\w+\s?)+$", "(x+x+)+y", r"([0-9]+)*\?", "(🦊+)+$", "(#+)+$"]
+)
 def test_a_catastrophic_pattern_is_refused_within_a_second(pattern):
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     tokenizer = changed(tokenizer_of("byte-level"), pre_tokenizer=split)
