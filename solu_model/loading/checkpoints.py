@@ -47,6 +47,10 @@ _OF_A_PASS = {
 """Fields that say how a pass runs and what it returns, which is for its caller to say."""
 
 
+_BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""Files that are read with a tokenizer.json. Each is a JSON object."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint that was found on disk."""
@@ -156,6 +160,10 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         raise CheckpointError(
             f"{given} has no tokenizer.json: copy it into the folder, or give a tokenizer (--tokenizer PATH)"
         )
+    if file.name == "tokenizer.json":
+        for name in _BESIDE_TOKENIZER:
+            if (file.parent / name).is_file():
+                read_object(file.parent / name)  # else its damage is reported as the tokenizer's
     try:
         with panics_as_errors():
             if file.name == "tokenizer.json":

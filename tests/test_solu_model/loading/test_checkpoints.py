@@ -242,3 +242,11 @@ def test_written_files_follow_the_umask(copy, tmp_path, mask):
         os.umask(before)
     files = [f for name in ("ours", "theirs") for f in (tmp_path / name).iterdir()]
     assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o666 & ~mask}
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_the_damaged_file_beside_a_tokenizer_is_named(copy, name, content):
+    (copy / name).write_text(content)
+    with pytest.raises(CheckpointError, match=rf"{name} (is not JSON|holds a list)"):
+        load_checkpoint(copy)

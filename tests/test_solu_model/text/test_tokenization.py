@@ -104,6 +104,7 @@ def test_a_shared_tokenizer_may_be_changed_by_others():
         ("[BOS]", 1, None, 1),
         ("[BOS]", None, None, 1),
         (None, 5, None, 5),
+        ("[BOS]", -1, None, 1),
         ("[BOS]", 5, "1", 1),
         ("[BOS]", 5, 5, 5),
         ("[BOS]", 5, "[UNK]", 0),
@@ -123,6 +124,8 @@ def test_the_bos_by_one_rule(bos, config_bos, chosen, expected):
     ("bos", "config_bos", "chosen", "message"),
     [
         ("[BOS]", 5, None, r"BOS is token 1 '\[BOS\]', and config.json says bos_token_id = 5 .*--bos none"),
+        ("[BOS]", 2**39, None, r"config.json says bos_token_id = 549755813888 ''"),
+        (None, -1, None, r"neither the tokenizer nor config.json names a BOS"),
         (None, None, None, r"neither the tokenizer nor config.json names a BOS.*--bos none"),
         (None, None, "[CLS]", r"no token '\[CLS\]': expected none, an id below 300"),
         (None, 300, None, r"BOS is token 300, but the model has 0 to 299"),
