@@ -71,7 +71,7 @@ class _Stretch:
     def read(self, header: Tensor) -> Tensor:
         """Return the tensor, which has the shape and dtype of `header`."""
         data = torch.empty(header.numel() * header.element_size(), dtype=torch.uint8)
-        rest = memoryview(data.numpy())
+        rest = data.numpy().data
         with open(self.file, "rb", buffering=0) as stream:
             stream.seek(self.start)
             while len(rest):  # the system reads 2 GB at most at once
