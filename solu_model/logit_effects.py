@@ -132,7 +132,9 @@ def ablation_effects(
 
     Raises:
         IndexError: there is no such layer or neuron.
-        ValueError: the model has no such hook, or the tokens reach beyond `n_ctx`.
+        TypeError: the model is of another kind.
+        ValueError: `hook` or `replacement` has another value; the model has no such hook; or the tokens reach
+            beyond `n_ctx`.
     """
     logits_BTV, without_BTV = logits_with_and_without(
         model, tokens, layer, neuron, replacement=replacement, hook=hook, hold_final_scale=hold_final_scale
@@ -155,8 +157,16 @@ def logits_with_and_without(
 
     Arguments and errors are as in `ablation_effects`, which returns their difference.
     """
+    if not isinstance(model, SoluForCausalLM):
+        raise TypeError(
+            f"expected a SoluForCausalLM, in which a neuron can be held, got {type(model).__name__}"
+        )
     layer = checked_index(layer, model.config.n_layers, "layer")
     neuron = checked_index(neuron, model.config.d_mlp, "neuron")
+    if hook not in ("hook_post", "hook_mid"):  # what follows computes from these alone
+        raise ValueError(f"hook must be 'hook_post' or 'hook_mid', got {hook!r:.60}")
+    if isinstance(replacement, str) and replacement != "mean":
+        raise ValueError(f"replacement must be a number or 'mean', got {replacement!r:.60}")
     prefix = f"blocks.{layer}."
     mlp = cast(Block, model.blocks[layer]).mlp
     last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"

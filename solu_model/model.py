@@ -8,6 +8,7 @@ predicted tokens.
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import wraps
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -295,7 +296,7 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
         if names is not None and names_filter is not None:
             raise TypeError("names and names_filter mean the same: give one of them")
         taps = Taps(names if names_filter is None else names_filter, self.point_names())
-        out = self(input_ids=_checked_tokens(tokens), taps=taps, use_cache=False)
+        out = self(input_ids=_checked_tokens(tokens, self.config.d_vocab), taps=taps, use_cache=False)
         return out.logits, taps.taken
 
     def run_with_hooks(self, tokens: Tensor, fwd_hooks: Iterable[tuple[Names, Edit]]) -> Tensor:
@@ -323,7 +324,9 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             ValueError: the model has no point of that name, or a function returned another shape.
         """
         taps = Taps((), self.point_names(), edits=fwd_hooks)
-        logits: Tensor = self(input_ids=_checked_tokens(tokens), taps=taps, use_cache=False).logits
+        logits: Tensor = self(
+            input_ids=_checked_tokens(tokens, self.config.d_vocab), taps=taps, use_cache=False
+        ).logits
         return logits
 
     @torch.no_grad()
@@ -443,6 +446,13 @@ class SoluForCausalLM(PreTrainedModel, GenerationMixin):
             card.write_text(model_card(self.config), encoding="utf-8")
         return super()._upload_modified_files(working_dir, *args, **kwargs)
 
+    @wraps(GenerationMixin.prepare_inputs_for_generation)  # transformers reads the signature
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        for name in ("tokenizer", "assistant_tokenizer"):  # of stop strings; transformers passes them on
+            inputs.pop(name, None)
+        return inputs
+
     def _prepare_generated_length(
         self,
         generation_config: Any,
@@ -513,13 +523,19 @@ def _loss(
     return F.cross_entropy(logits_NV, targets_N, reduction="sum") / n_items
 
 
-def _checked_tokens(tokens: Tensor) -> Tensor:
-    if not isinstance(tokens, Tensor) or tokens.ndim != 2:
-        shape = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+def _checked_tokens(tokens: Tensor, d_vocab: int) -> Tensor:
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
+        is_tensor = isinstance(tokens, Tensor)
+        shape = f"{list(tokens.shape)} of {tokens.dtype}" if is_tensor else type(tokens).__name__
         raise TypeError(
             f"tokens must be a tensor of ids [batch, position], got {shape}: "
             'tokenizer(text, return_tensors="pt").input_ids'
         )
+    if tokens.numel():
+        lowest, highest = (int(t) for t in tokens.aminmax())
+        if not 0 <= lowest <= highest < d_vocab:  # a GPU would stop the whole process
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(f"tokens must be 0 to {d_vocab - 1}, the model's vocabulary, got {wrong}")
     return tokens
 
 

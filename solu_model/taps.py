@@ -226,12 +226,17 @@ def _edited(name: str, value: Tensor, edit: Edit) -> Tensor:
             f"the hook function of {name} must return a tensor, or None to keep the activations, "
             f"got {type(result).__name__}"
         )
+    if not result.is_floating_point():
+        raise TypeError(
+            f"the hook function of {name} must return activations, got a tensor of {result.dtype}: a mask is "
+            "multiplied with them"
+        )
     if result.shape != value.shape:
         raise ValueError(
             f"the hook function of {name} must return activations of shape {list(value.shape)}, "
             f"got {list(result.shape)}"
         )
-    return result
+    return result.to(value.dtype)
 
 
 def _listed(names: list[str]) -> str:

@@ -98,8 +98,7 @@ def continuations(
     model = _solu_model(current)
     place, ids = current.place, current.tokens.ids
     tokenization = current.running.tokenization
-    room = tokenization.room - N_SAMPLED
-    ids = ids[-room:] if room > 0 else ids[: 1 - tokenization.n_lead]
+    ids = ids[max(0, len(ids) - kept_tokens(tokenization.room, tokenization.n_lead)) :]
     context = tokenization.context(ids)
     if not context:
         raise ModelError("contexts of this model have no BOS, so nothing predicts a first token: type a text")
@@ -121,6 +120,16 @@ def continuations(
     sampled = [[token_bytes[t] for t in row[len(context) :]] for row in rows.tolist()]
     text, text_held = ("".join(piece.text for piece in display_pieces(row)) for row in sampled)
     return text, text_held
+
+
+def kept_tokens(room: int, n_lead: int) -> int:
+    """Return the number of last tokens of a text that are continued; the rest of the room is for new ones.
+
+    Args:
+        room: most tokens of text in a context.
+        n_lead: positions before the text: without any, at least one token must predict the first new one.
+    """
+    return max(room - N_SAMPLED, room // 2, 1 - n_lead)
 
 
 def _solu_model(current: CurrentText) -> "SoluForCausalLM":

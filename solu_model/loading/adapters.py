@@ -18,13 +18,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solu_model.config import SoluConfig
 from solu_model.loading.adapted_mlps import AdaptedBlock, MLPMaps, find_blocks
-from solu_model.loading.checkpoint_files import CheckpointError, is_transformerlens
+from solu_model.loading.checkpoint_files import CheckpointError, is_transformerlens, shortened
 from solu_model.loading.checkpoints import Checkpoint, load_solu, locate, with_tokenizer
 from solu_model.loading.devices import AUTOMATIC, checked_device, checked_dtype
 from solu_model.loading.measured_output import MeasuredOutput, measure_output
 from solu_model.loading.other_models import load_other_model
-from solu_model.protocols import NeuronModel, OutputPath
-from solu_model.taps import AllTaken, Taps, Visit
+from solu_model.protocols import Index, NeuronModel, OutputPath, checked_index
+from solu_model.taps import Activations, AllTaken, Names, Taps, Visit
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +74,13 @@ class AdaptedModel:
         return [f"blocks.{i}.mlp.{p}" for i in range(len(self._mlps)) for p in ("hook_pre", "hook_post")]
 
     @torch.no_grad()
-    def run_with_cache(self, tokens: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return logits `[B, T, V]` and activations `[B, T, M]` of one pass; see `NeuronModel`."""
-        taps = Taps(names, self.point_names())
+    def run_with_cache(
+        self, tokens: Tensor, names: Names = None, *, names_filter: Names = None
+    ) -> tuple[Tensor, Activations]:
+        """Return logits `[B, T, V]` and activations `[B, T, M]` of one pass; see `SoluForCausalLM`."""
+        if names is not None and names_filter is not None:
+            raise TypeError("names and names_filter mean the same: give one of them")
+        taps = Taps(names if names_filter is None else names_filter, self.point_names())
         self._check_length(tokens)
         with self._tapped(taps, tokens.shape):
             logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
@@ -98,7 +102,7 @@ class AdaptedModel:
             self.model(input_ids=tokens, attention_mask=attention_mask, use_cache=False)
         return taps.taken
 
-    def output_path(self, layer: int) -> OutputPath:
+    def output_path(self, layer: Index) -> OutputPath:
         """Return the weights between the neurons of `layer` and the logits; see `NeuronModel`.
 
         Raises:
@@ -113,7 +117,7 @@ class AdaptedModel:
                 f"{measured.refusal}. Its activations and its neurons' weights can be read"
             )
         W_U = self.model.get_output_embeddings().weight.T.detach()
-        factor = measured.residual_factors[layer]
+        factor = measured.residual_factors[checked_index(layer, len(self._mlps), "layer")]
         W_out = mlp.W_out if factor == 1 else mlp.W_out * factor
         return OutputPath(
             W_out=W_out.to(W_U.device),
@@ -123,18 +127,16 @@ class AdaptedModel:
             W_U=W_U,
         )
 
-    def input_weights(self, layer: int) -> Tensor:
+    def input_weights(self, layer: Index) -> Tensor:
         """Return the weights from the residual stream to `hook_pre`, `[D, M]`; see `NeuronModel`."""
         return self._mlp(layer).W_in
 
-    def output_weights(self, layer: int) -> Tensor:
+    def output_weights(self, layer: Index) -> Tensor:
         """Return the weights that multiply `hook_post`, `[M, D]`; see `NeuronModel`."""
         return self._mlp(layer).W_out
 
-    def _mlp(self, layer: int) -> MLPMaps:
-        if not 0 <= layer < len(self._mlps):
-            raise IndexError(f"layer must be 0 to {len(self._mlps) - 1}, got {layer}")
-        return self._mlps[layer]
+    def _mlp(self, layer: Index) -> MLPMaps:
+        return self._mlps[checked_index(layer, len(self._mlps), "layer")]
 
     def _check_length(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.config.n_ctx:
@@ -256,8 +258,9 @@ def load_any_model(
     )
     try:
         return adapt(model), found
-    except ValueError as error:
-        raise CheckpointError(f"{found.folder} cannot be adapted: {error}") from error
+    except Exception as error:  # of any kind: the model's own code has run
+        reason = shortened(error) or type(error).__name__
+        raise CheckpointError(f"{found.folder} cannot be adapted: {reason}") from error
 
 
 def _sizes(model: PreTrainedModel, measured: MeasuredOutput) -> AdaptedConfig:

@@ -25,6 +25,10 @@ _MAX_JSON = 64_000_000
 """Bytes. The index of a model of a thousand files has 10 million."""
 _MAX_MESSAGE = 400
 """Characters of a foreign message that are quoted."""
+_MAX_LABELS = 100_000
+"""transformers makes a name for every label of a classifier."""
+_LFS_POINTER = b"version https://git-lfs"
+NOT_FETCHED = "is a pointer of Git LFS, not the weights: fetch them with git lfs pull"
 _CHECKPOINT = re.compile(r"_(\d+)\.pth$")
 
 
@@ -86,6 +90,30 @@ def unreadable(file: Path, error: OSError) -> CheckpointError:
     return CheckpointError(f"{file} cannot be read ({shortened(error.strerror or error, 200)})")
 
 
+def check_fields(fields: Mapping[str, Any], source: str | Path) -> None:
+    """Check the fields of a config.json that transformers acts on before it looks at the model.
+
+    Raises:
+        CheckpointError: the weights are quantized, or there are names for more labels than any model has.
+    """
+    if fields.get("quantization_config"):
+        raise CheckpointError(
+            f"{source} says that the weights are quantized, so activations would not be the model's own: "
+            "give the checkpoint that they were made from"
+        )
+    labels = fields.get("num_labels")
+    if isinstance(labels, int | float) and labels > _MAX_LABELS:
+        raise CheckpointError(
+            f"{source} describes no valid model: num_labels must be at most {_MAX_LABELS:,}, got "
+            f"{shortened(labels, 60)}"
+        )
+
+
+def is_lfs_pointer(start: bytes) -> bool:
+    """Return True if a file that begins so stands for one that Git LFS has not fetched."""
+    return start.startswith(_LFS_POINTER[: max(len(start), 8)])
+
+
 def is_transformerlens(fields: Mapping[str, Any]) -> bool:
     """Return True if the fields of a config.json are of TransformerLens's format."""
     return "model_type" not in fields and "act_fn" in fields and "d_model" in fields
@@ -138,7 +166,7 @@ def weight_files_of(
             )
         if shards or file.is_file():
             return shards or [file]
-    other = sorted(p.name for p in path.glob("*") if p.suffix in (".safetensors", *PICKLED))
+    other = sorted(p.name for p in path.iterdir() if p.suffix in (".safetensors", *PICKLED) and p.is_file())
     has = f", only {listed(other, 4)}: give the path of the file, or copy" if other else ": copy"
     raise CheckpointError(f"{path} has no {_SINGLE_FILES[0]}{has} the whole checkpoint folder")
 
@@ -183,6 +211,8 @@ def damage_of(file: Path) -> str:
         size = file.stat().st_size
         with open(file, "rb") as stream:
             start = stream.read(8)
+            if is_lfs_pointer(start):
+                return f"{file.name} {NOT_FETCHED}"
             if file.suffix != ".safetensors":
                 is_pickle = start.startswith((b"PK\x03\x04", b"\x80"))
                 return "" if is_pickle else f"{file.name} is damaged (it is no state dict): {again}"

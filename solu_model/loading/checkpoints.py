@@ -18,6 +18,7 @@ from solu_model.loading import hub
 from solu_model.loading.checkpoint_files import (
     CONFIG,
     CheckpointError,
+    check_fields,
     folder_of,
     is_transformerlens,
     read_object,
@@ -34,6 +35,20 @@ from solu_model.text.tokenizer_error import TokenizerError, panics_as_errors
 _log = logging.getLogger(__name__)
 
 __all__ = ["CheckpointError", "load_checkpoint", "load_tokenizer", "load_with_tokenizer", "save_checkpoint"]
+
+
+_OF_A_PASS = {
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "attn_implementation",
+    "_attn_implementation",
+}
+"""Fields that say how a pass runs and what it returns, which is for its caller to say."""
+
+
+_BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""Files that are read with a tokenizer.json. Each is a JSON object."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,10 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         raise CheckpointError(
             f"{given} has no tokenizer.json: copy it into the folder, or give a tokenizer (--tokenizer PATH)"
         )
+    if file.name == "tokenizer.json":
+        for name in _BESIDE_TOKENIZER:
+            if (file.parent / name).is_file():
+                read_object(file.parent / name)  # else its damage is reported as the tokenizer's
     try:
         with panics_as_errors():
             if file.name == "tokenizer.json":
@@ -196,8 +215,9 @@ def load_solu(found: Checkpoint) -> SoluForCausalLM:
     if is_transformerlens(found.fields):
         (file,) = found.weights
         return load_transformerlens(found.folder, found.fields, file, name=found.hub_name)
+    check_fields(found.fields, found.folder / CONFIG)
     try:
-        config = SoluConfig.from_dict(dict(found.fields))
+        config = SoluConfig.from_dict({k: v for k, v in found.fields.items() if k not in _OF_A_PASS})
     except Exception as error:  # strict dataclasses raise their own family of errors
         raise CheckpointError(
             f"{found.folder / CONFIG} describes no valid model: {shortened(error)}"

@@ -268,6 +268,11 @@ class _Run:
     def final_norm(self) -> nn.Module:
         """Return the module whose output the unembedding reads."""
         wanted = self._unembedded
+        if wanted.shape[-1] != self.d_model:
+            raise NotLinearError(
+                f"the unembedding reads {wanted.shape[-1]} numbers where the residual stream has "
+                f"{self.d_model}, as where a projection lies between them"
+            )
         for module, _, output in self._outputs:  # innermost first
             if output.data_ptr() == wanted.data_ptr() and output.numel() == wanted.numel():
                 return module
@@ -368,6 +373,6 @@ def _with_stream(
 
 
 def _hidden(output: Any) -> Tensor:
-    hidden = output[0] if isinstance(output, tuple) else output
+    hidden = output[0] if isinstance(output, tuple | list) else output
     assert isinstance(hidden, Tensor)
     return hidden

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from solu_model.loading.checkpoint_files import CONFIG, CheckpointError, shortened
+from solu_model.loading.checkpoint_files import CONFIG, CheckpointError, check_fields, shortened
 from solu_model.loading.checkpoints import Checkpoint
 from solu_model.loading.weight_files import (
     WeightFiles,
@@ -30,8 +30,6 @@ _CONSTANT = re.compile(r"attn|attention|rotary_emb")
 _SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
 _LARGEST = 2**40
 """Largest integer in a configuration. Larger ones are not sizes of anything."""
-_MAX_LABELS = 100_000
-"""transformers makes a name for every label of a classifier."""
 
 
 def load_other_model(
@@ -69,6 +67,8 @@ def load_other_model(
             # transformers would ask about it on the terminal.
             config = AutoConfig.from_pretrained(found.folder, local_files_only=True, trust_remote_code=False)
             _check_config(config, weights, str(source))
+            config.return_dict = True  # what a pass returns is for its caller to say
+            config.output_hidden_states = config.output_attentions = False
             with torch.device("meta"):
                 empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
             check(empty)
@@ -90,22 +90,15 @@ def _check_values(fields: Mapping[str, Any], source: str) -> None:
     """Check what can be checked of the fields of any configuration.
 
     Raises:
-        CheckpointError: a number is out of range, or the weights are quantized.
+        CheckpointError: a number is out of range, or as in `check_fields`.
     """
-    if fields.get("quantization_config"):
-        raise CheckpointError(
-            f"{source} says that the weights are quantized, so activations would not be the model's own: "
-            "give the checkpoint that they were made from"
-        )
+    check_fields(fields, source)
     wrong = []
     for name, value in fields.items():
         if isinstance(value, int) and abs(value) > _LARGEST:
             wrong.append(f"{shortened(name, 60)} is larger than any size")
         elif ("eps" in name.split("_") or "epsilon" in name) and not _is_small_number(value):
             wrong.append(f"{shortened(name, 60)} must be 0 to 1, got {shortened(repr(value), 60)}")
-    labels = fields.get("num_labels")
-    if isinstance(labels, int) and labels > _MAX_LABELS:
-        wrong.append(f"num_labels must be at most {_MAX_LABELS:,}")
     if wrong:
         raise CheckpointError(f"{source} describes no valid model: {shortened('; '.join(wrong))}")
 

@@ -87,7 +87,7 @@ _HARMLESS = frozenset(_HARMLESS_FIELDS.split())
 TransformerLens; initial weights and training."""
 _PART_OF_THE_NETWORK = re.compile(
     r"(?:^|_)(?:attn|attention|head|qk|rope|rotary|alibi|pos|position|norm|rms|eps|act|gate|mlp|neuron|expert"
-    r"|moe|resid|scale|temp|cap|softcap|window|parallel|embed|logit|bias|layer|vocab|tie)",
+    r"|moe|swiglu|geglu|glu|mup|sliding|resid|scale|temp|cap|softcap|window|parallel|embed|logit|bias|layer|vocab|tie)",
     re.IGNORECASE,
 )
 """Names of fields that may ask for other arithmetic. The other unknown ones are of the training."""
@@ -124,8 +124,12 @@ def read_config(fields: Mapping[str, Any], source: str | Path) -> SoluConfig:
                 f"{name} is {_written(value)}, expected 1: training computed act(x / neuron_temp) and "
                 "mlp_out * neuron_scale; fold the factors into the weights first"
             )
-    if (normalization := _normalization(fields)) not in ("LN", "LNPre"):
-        unsupported.append(f"normalization is {_written(normalization)}, expected 'LN' or 'LNPre'")
+    names = [n for n in ("normalization", "normalization_type") if n in fields] or ["normalization"]
+    for name in names:
+        if (value := fields.get(name)) not in ("LN", "LNPre"):
+            unsupported.append(f"{name} is {_written(value)}, expected 'LN' or 'LNPre'")
+    if len({_written(fields.get(name)) for name in names}) > 1:
+        unsupported.append("normalization and normalization_type differ, expected one of them")
     for name, allowed in (
         ("d_vocab_out", (fields.get("d_vocab"), -1)),
         ("n_key_value_heads", (fields.get("n_heads"),)),

@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from solu_model.config import SoluConfig
 from solu_model.loading.checkpoint_files import (
+    NOT_FETCHED,
     PICKLED,
     CheckpointError,
+    is_lfs_pointer,
     listed,
     shortened,
     unreadable,
@@ -231,8 +233,9 @@ def _open(file: Path) -> list[tuple[str, Tensor, Any]]:
     if file.suffix not in (".safetensors", *PICKLED):
         raise CheckpointError(f"{file} is not a weights file: expected .safetensors, {', '.join(PICKLED)}")
     try:
-        with open(file, "rb"):  # the readers below give errors of a missing right other names
-            pass
+        with open(file, "rb") as stream:  # the readers below give errors of a missing right other names
+            if is_lfs_pointer(stream.read(32)):
+                raise CheckpointError(f"{file} {NOT_FETCHED}")
     except OSError as error:
         raise unreadable(file, error) from error
     if file.suffix != ".safetensors":

@@ -103,6 +103,9 @@ def _decoded(
 ) -> dict[int, bytes]:
     """Return, by id, the text that the tokenizer's own decoder adds for a token that follows another one."""
     ids = sorted(i for i in vocabulary.values() if i not in added)
+    if not decoder and any(" " in token for token, i in vocabulary.items() if i not in added):
+        # Without a decoder the library puts a space between tokens; here spaces are tokens, or in tokens.
+        return {i: token.encode() for token, i in vocabulary.items() if i not in added}
     suffix = json.loads(decoder).get("suffix", "") if '"BPEDecoder"' in decoder else ""
     if suffix:  # its last token loses the space that others have
         spelling = {i: token for token, i in vocabulary.items()}

@@ -291,7 +291,7 @@ def try_patterns(encoder: Tokenizer) -> None:
         return
     # Escapes are left out: the characters that a pattern names, and one of each common kind.
     named = re.sub(r"\\\w|\\[pP]\{[^}]*\}|\(\?[^)]{0,8}[:=!]", "", "".join(patterns)[:2000])
-    characters = dict.fromkeys([*"aA0 \n\t._-é漢", *(c for c in named if c.isalnum())])
+    characters = dict.fromkeys([*"aA0 \n\t._-é漢", *named])
     # A literal that a pattern ends in must occur, or the pattern is not tried at all.
     ends = ("\x01", "\x01!" + "".join(dict.fromkeys(named))[:200])
     for character in list(characters)[:80]:
@@ -335,6 +335,8 @@ def _chosen_bos(
     if bos is not None:
         return _named_bos(encoder, config.d_vocab, bos)
     config_bos = config.bos_token_id if isinstance(config.bos_token_id, int) else None
+    if config_bos is not None and config_bos < 0:  # many configurations give -1 for none
+        config_bos = None
     if tokenizer_bos is not None and config_bos is not None and tokenizer_bos != config_bos:
         raise TokenizerError(
             f"the tokenizer's BOS is token {tokenizer_bos} {_spelling(encoder, tokenizer_bos)}, and "
@@ -369,4 +371,5 @@ def _named_bos(encoder: Tokenizer, d_vocab: int, bos: str | int) -> int | None:
 
 
 def _spelling(encoder: Tokenizer, token: int) -> str:
-    return repr(encoder.id_to_token(token) or "")[:60]
+    known = 0 <= token < 2**32  # the library's ids have 32 bits
+    return repr((encoder.id_to_token(token) if known else None) or "")[:60]

@@ -1,5 +1,6 @@
 """The error of tokenizers, and the library's panics turned into it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,7 @@ def panics_as_errors() -> Iterator[None]:
     except TokenizerError:
         raise
     except TypeError as error:
-        if "TextEncodeInput" not in str(error):
+        if not re.search("Text(Encode)?Input|InputSequence", str(error)):
             raise
         raise TokenizerError(
             "the text is not Unicode: expected a string without halves of surrogate pairs; replace them"

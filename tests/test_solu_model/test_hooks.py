@@ -203,6 +203,13 @@ def test_a_message_stays_short_with_many_layers() -> None:
     assert len(str(error.value)) < 600
 
 
+@pytest.mark.parametrize("token", [-1, 40_000])
+def test_tokens_outside_the_vocabulary_are_named(token: int) -> None:
+    model = tiny()
+    with pytest.raises(ValueError, match=rf"tokens must be 0 to {model.config.d_vocab - 1}.* got {token}"):
+        model.run_with_cache(torch.tensor([[0, token]]))
+
+
 def test_tokens_of_another_form_are_refused() -> None:
     for tokens in ("text", [1, 2], torch.tensor([1, 2])):
         with pytest.raises(TypeError, match=r"tokens must be a tensor of ids \[batch, position\]"):
@@ -286,11 +293,18 @@ zero_all = partial(zero_neuron, index=slice(None))
         ([("blocks.9.x", zero_all)], ValueError, r"no activation is called blocks\.9\.x"),
         ([(POST, edited_by(lambda acts: acts[..., :2]))], ValueError, r"shape \[1, 3, 20\], got \[1, 3, 2\]"),
         ([(POST, edited_by(lambda acts: len(acts)))], TypeError, "must return a tensor, or None"),
+        ([(POST, edited_by(lambda acts: acts > 0))], TypeError, "must return activations, got .*torch.bool"),
     ],
 )
 def test_hooks_of_another_form_are_refused(hooks: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         tiny().run_with_hooks(some_tokens(1, 3), fwd_hooks=hooks)
+
+
+def test_edits_in_another_precision_are_converted() -> None:
+    tokens = some_tokens(1, 3)
+    twice = tiny().run_with_hooks(tokens, fwd_hooks=[(POST, edited_by(lambda acts: acts.double() * 2))])
+    assert torch.equal(twice, tiny().run_with_hooks(tokens, [(POST, edited_by(lambda acts: acts * 2))]))
 
 
 def test_a_pass_with_edits_leaves_nothing_behind() -> None:

@@ -153,3 +153,13 @@ def test_other_indices_are_refused(neurons: object) -> None:
         direct_logit_effects(random_model(), 0, neurons)
     with pytest.raises(IndexError, match="layer must be 0 to 0, got -1"):
         random_model().output_path(-1)
+
+
+def test_ablations_of_another_kind_are_refused() -> None:
+    model, tokens = random_model(), torch.tensor([[0, 1]])
+    with pytest.raises(ValueError, match="hook must be 'hook_post' or 'hook_mid', got 'hook_pre'"):
+        ablation_effects(model, tokens, 0, 1, hook="hook_pre")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="replacement must be a number or 'mean', got 'median'"):
+        ablation_effects(model, tokens, 0, 1, replacement="median")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a SoluForCausalLM"):
+        ablation_effects(torch.nn.Identity(), tokens, 0, 1)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from solu_model import SoluConfig, SoluForCausalLM
+from tests.tokenizer_kinds import tokenizer_of
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "solu-1l"
@@ -363,3 +364,19 @@ def test_a_quantized_cache() -> None:
     model, tokens = tiny(d_head=64), some_tokens(1, 4)
     cache = QuantizedCache(backend="quanto", config=model.config)
     torch.testing.assert_close(model(tokens, cache=cache).logits, model(tokens).logits)
+
+
+def test_generation_ends_at_a_stop_string() -> None:
+    tokenizer = tokenizer_of("byte-level")
+    torch.manual_seed(0)
+    model = SoluForCausalLM(
+        SoluConfig(d_vocab=300, n_ctx=24, d_model=16, n_heads=2, d_head=8, d_mlp=32)
+    ).eval()
+    prompt = torch.tensor([[1, 5, 6]])
+    free = model.generate(prompt, max_new_tokens=8, do_sample=False, eos_token_id=None)
+    stop = tokenizer.decode(free[0, 5:6])
+    stopped = model.generate(
+        prompt, max_new_tokens=8, do_sample=False, eos_token_id=None, stop_strings=[stop], tokenizer=tokenizer
+    )
+    assert 3 < stopped.shape[1] <= 6
+    assert torch.equal(stopped[0], free[0, : stopped.shape[1]])

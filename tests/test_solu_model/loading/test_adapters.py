@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -268,6 +269,33 @@ def test_a_stream_that_a_block_scales_is_refused() -> None:
     model.model.layers[1].register_forward_hook(lambda _m, _i, out: out * 0.5)
     with pytest.raises(TypeError, match="block 1 does not pass the residual stream on unchanged"):
         adapt(model).output_path(0)
+
+
+def test_a_projection_before_the_unembedding_is_refused() -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 20}
+    sizes |= {"vocab_size": V, "max_position_embeddings": N_CTX, "word_embed_proj_dim": 8}
+    with pytest.raises(TypeError, match="the unembedding reads 8 numbers where the residual stream has 16"):
+        adapt(AutoModelForCausalLM.from_config(AutoConfig.for_model("opt", **sizes))).output_path(0)
+
+
+def test_blocks_that_return_lists_are_read() -> None:
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": N_CTX, "vocab_size": V}
+    model = adapt(AutoModelForCausalLM.from_config(AutoConfig.for_model("openai-gpt", **sizes)))
+    assert model.run_with_cache(tokens())[1]["post", 1].shape == (3, 9, 64)
+    with pytest.raises(TypeError, match="a norm follows"):
+        model.output_path(1)
+
+
+def test_names_as_in_our_own_models(adapted: AdaptedModel) -> None:
+    _, everything = adapted.run_with_cache(tokens())
+    assert list(everything) == adapted.point_names()
+    _, some = adapted.run_with_cache(tokens(), names_filter=lambda name: name.endswith("post"))
+    assert torch.equal(some["post", 1], everything["blocks.1.mlp.hook_post"])
+    with pytest.raises(TypeError, match="give one of them"):
+        adapted.run_with_cache(tokens(), [], names_filter=[])
+    assert torch.equal(adapted.output_weights(np.int64(1)), adapted.output_weights(torch.tensor(1)))
+    with pytest.raises(TypeError, match="layer must be an integer, 0 to"):
+        adapted.output_weights("1")  # type: ignore[arg-type]
 
 
 def test_a_final_norm_of_another_kind_is_refused() -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from solu_model import CheckpointError, load_checkpoint
-from solu_model.loading.checkpoint_files import weights_hash
+from solu_model.loading.checkpoint_files import damage_of, weights_hash
 from solu_model.loading.checkpoints import load_with_tokenizer, save_checkpoint
 from solu_model.loading.transformerlens import save_transformerlens
 
@@ -126,6 +126,8 @@ def test_missing_extra_and_misshapen_tensors_are_all_named(copy):
         ({"eos_token_id": [0, 9999]}, "eos_token_id must be a token of the vocabulary"),
         ({"n_heads": int("9" * 400)}, "n_heads must be 1 to 65,536, got 999"),
         ({"act_fn": "x" * 100_000}, "act_fn"),
+        ({"num_labels": 10**9}, "num_labels must be at most 100,000, got 1000000000"),
+        ({"quantization_config": {"bits": 4}}, "weights are quantized"),
     ],
 )
 def test_every_field_has_a_range(copy, changes, message):
@@ -135,6 +137,32 @@ def test_every_field_has_a_range(copy, changes, message):
         load_checkpoint(copy)
     assert len(str(caught.value)) < 1500
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"return_dict": False}, {"output_hidden_states": True}, {"_attn_implementation": "flash_attention_2"}],
+)
+def test_fields_that_say_what_a_pass_returns_change_nothing(copy, changes):
+    tokens = torch.tensor([[0, 5, 6]])
+    expected, _ = load_checkpoint(copy)[0].run_with_cache(tokens)
+    rewrite(copy / "config.json", **changes)
+    assert torch.equal(load_checkpoint(copy)[0].run_with_cache(tokens)[0], expected)
+
+
+def test_what_is_no_file_is_not_listed_as_weights(copy):
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match=r"has no model.safetensors: copy the whole"):
+        load_checkpoint(copy)
+
+
+def test_a_pointer_of_git_lfs_is_named(copy):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    (copy / "model.safetensors").write_text(pointer)
+    with pytest.raises(CheckpointError, match=r"is a pointer of Git LFS.*git lfs pull"):
+        load_checkpoint(copy)
+    assert "git lfs pull" in damage_of(copy / "model.safetensors")
 
 
 def test_a_configuration_is_compared_with_the_file_before_anything_is_allocated(copy):
@@ -214,3 +242,11 @@ def test_written_files_follow_the_umask(copy, tmp_path, mask):
         os.umask(before)
     files = [f for name in ("ours", "theirs") for f in (tmp_path / name).iterdir()]
     assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o666 & ~mask}
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_the_damaged_file_beside_a_tokenizer_is_named(copy, name, content):
+    (copy / name).write_text(content)
+    with pytest.raises(CheckpointError, match=rf"{name} (is not JSON|holds a list)"):
+        load_checkpoint(copy)

@@ -111,6 +111,12 @@ def test_missing_unexpected_and_misshapen_tensors_are_refused(
     assert len(str(caught.value)) < 2000
 
 
+def test_fields_that_say_what_a_pass_returns_change_nothing(folder: Path) -> None:
+    expected = logits(folder)
+    fields(folder, return_dict=False, output_hidden_states=True, output_attentions=True)
+    assert torch.equal(logits(folder), expected)
+
+
 def test_the_unembedding_may_be_left_out_only_where_it_is_tied(folder: Path) -> None:
     assert "lm_head.weight" not in load_file(folder / "model.safetensors")
     load_any_model(folder)

@@ -65,6 +65,8 @@ def rewrite(folder: Path, **tensors: torch.Tensor | None) -> None:
         ({"shortformer_pos": True}, "shortformer"),
         ({"act_fn": "relu"}, "act_fn is 'relu', expected one of solu_ln, solu, gelu"),
         ({"normalization": "RMS"}, "normalization is 'RMS'"),
+        ({"normalization": "LN", "normalization_type": "RMS"}, "normalization_type is 'RMS'"),
+        ({"normalization": "LN", "normalization_type": "LNPre"}, "normalization_type differ"),
         ({"d_vocab_out": 5}, "d_vocab_out is 5"),
         ({"n_heads": 0}, "valid"),
         ({"d_model": "wide"}, "valid"),

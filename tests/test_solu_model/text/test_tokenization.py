@@ -104,6 +104,7 @@ def test_a_shared_tokenizer_may_be_changed_by_others():
         ("[BOS]", 1, None, 1),
         ("[BOS]", None, None, 1),
         (None, 5, None, 5),
+        ("[BOS]", -1, None, 1),
         ("[BOS]", 5, "1", 1),
         ("[BOS]", 5, 5, 5),
         ("[BOS]", 5, "[UNK]", 0),
@@ -123,6 +124,8 @@ def test_the_bos_by_one_rule(bos, config_bos, chosen, expected):
     ("bos", "config_bos", "chosen", "message"),
     [
         ("[BOS]", 5, None, r"BOS is token 1 '\[BOS\]', and config.json says bos_token_id = 5 .*--bos none"),
+        ("[BOS]", 2**39, None, r"config.json says bos_token_id = 549755813888 ''"),
+        (None, -1, None, r"neither the tokenizer nor config.json names a BOS"),
         (None, None, None, r"neither the tokenizer nor config.json names a BOS.*--bos none"),
         (None, None, "[CLS]", r"no token '\[CLS\]': expected none, an id below 300"),
         (None, 300, None, r"BOS is token 300, but the model has 0 to 299"),
@@ -197,6 +200,14 @@ def test_suffixes_of_words_become_spaces():
     assert vocabulary_bytes(made) == [b"th", b"e ", b"x "]
 
 
+def test_tokens_of_single_characters_are_read_as_they_are():
+    from tokenizers import models, pre_tokenizers
+
+    made = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, " ": 3}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    assert b"".join(vocabulary_bytes(made)[i] for i in made.encode("ab a").ids) == b"ab a"
+
+
 def test_a_vocabulary_is_bounded_by_the_embedding():
     definition = json.loads(tokenizer_of("byte-level").backend_tokenizer.to_str())
     definition["model"]["vocab"]["zzz"] = 30_000_000
@@ -242,7 +253,9 @@ def test_a_text_whose_token_has_no_embedding_is_refused_by_name():
             encode("one neuron")
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", r"(\w+\s?)+$", "(x+x+)+y", r"([0-9]+)*\?"])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", r"(\w+\s?)+$", "(x+x+)+y", r"([0-9]+)*\?", "(🦊+)+$", "(#+)+$"]
+)
 def test_a_catastrophic_pattern_is_refused_within_a_second(pattern):
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     tokenizer = changed(tokenizer_of("byte-level"), pre_tokenizer=split)
@@ -261,8 +274,9 @@ def test_a_panic_in_the_middle_of_a_text_is_an_error():
 
 def test_half_a_character_is_an_error():
     made = Tokenization.of(sizes(300, 1), tokenizer_of("byte-level"))
-    with pytest.raises(TokenizerError, match="halves of surrogate pairs"):
-        made.encode(["a\ud83d"])
+    for encode in (lambda text: made.encode([text]), made.encode_with_offsets):
+        with pytest.raises(TokenizerError, match="halves of surrogate pairs"):
+            encode("a\ud83d")
 
 
 def test_a_slow_tokenizer_class_is_refused():
