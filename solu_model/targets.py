@@ -29,7 +29,8 @@ def check_target(target: Path, kind: str, is_ours: Callable[[Path], bool] | None
     try:
         if "\0" in str(target):  # pathlib calls such a path missing
             raise ValueError("embedded null byte")
-        if _is_taken(target) and not (is_ours is not None and is_ours(target)):
+        is_readable = target.is_file() or target.is_dir()  # reading a pipe would wait for ever
+        if _is_taken(target) and not (is_ours is not None and is_readable and is_ours(target)):
             holds = f"holds no {kind}" if is_ours is not None else "is not an empty folder"
             raise TargetError(
                 f"{target} exists and {holds}: it would be replaced. Give another place for the {kind}, or "

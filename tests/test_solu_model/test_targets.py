@@ -30,7 +30,7 @@ def test_everything_else_is_refused_and_stays(tmp_path: Path) -> None:
         with pytest.raises(TargetError, match=f"{name} exists and holds no note: it would be replaced"):
             check_target(tmp_path / name, "note", is_note)
     with pytest.raises(TargetError, match="exists and holds no note"):
-        check_target(tmp_path / "pipe", "note", is_note)
+        check_target(tmp_path / "pipe", "note", lambda path: bool(path.read_text()))
     with pytest.raises(TargetError, match="exists and is not an empty folder"):
         check_target(tmp_path / "folder", "note")
     assert (tmp_path / "other").read_text() == "other"
