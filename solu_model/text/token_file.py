@@ -188,7 +188,7 @@ def _pack(
         wanted = documents if packed.n_tokens < most else iter(())
         for batch in in_batches(wanted, _BATCH, lambda document: document.text):
             for document, ids in zip(batch, tokenization.encode([d.text for d in batch]), strict=True):
-                np.array(tokenization.context(ids), dtype=dtype).tofile(stream)
+                stream.write(np.array(tokenization.context(ids), dtype=dtype).data)
                 n_bytes = len(document.text.encode())
                 rows.append(
                     {

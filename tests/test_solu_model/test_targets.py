@@ -44,6 +44,11 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     assert len(str(refusal.value)) < 1000
 
 
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"out\\xff is not UTF-8, .*: give another name"):
+        check_target(tmp_path / os.fsdecode(b"out\xff"), "note", is_note)
+
+
 def test_a_folder_that_is_read_only_is_named(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="since nothing can be created in /proc/self/ns"):
         check_target(Path("/proc/self/ns/here"), "note")
