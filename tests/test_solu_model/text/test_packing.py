@@ -1,6 +1,7 @@
 """A token file that was interrupted is continued, and ends as if it had not been."""
 
 import errno
+import json
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,3 +128,12 @@ def test_a_full_disk_is_an_error_with_its_number(documents, tokenizer, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.errno == errno.EFBIG
+
+
+@pytest.mark.parametrize("damage", [{"dtype": "uint8"}, {"dtype": "float16"}, {"bos_id": -5}])
+def test_a_description_that_no_token_file_has_is_refused(documents, tokenizer, tmp_path, damage):
+    write_token_file(iter(documents), tokenizer, tmp_path / "tokens", progress=False)
+    meta = tmp_path / "tokens" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | damage))
+    with pytest.raises(TokenFileError, match="is not a token file .its .*: make it again"):
+        TokenFile(tmp_path / "tokens")
