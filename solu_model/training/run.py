@@ -147,8 +147,8 @@ def train(
         tokens = TokenFile(out / "tokens")
         if tokens.meta.bos_id >= config.d_vocab:
             raise TrainingError(
-                f"{tokens.path} has a BOS of id {tokens.meta.bos_id}, but the model has {config.d_vocab} tokens: "
-                "its meta.json is damaged. Remove the folder and run the same command again"
+                f"{tokens.path} has a BOS of id {tokens.meta.bos_id}, but the model has {config.d_vocab} "
+                "tokens: its meta.json is damaged. Remove the folder and run the same command again"
             )
         config = deepcopy(config)
         config.bos_token_id = tokens.meta.bos_id  # every row of training begins with it

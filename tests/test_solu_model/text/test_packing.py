@@ -135,5 +135,5 @@ def test_a_description_that_no_token_file_has_is_refused(documents, tokenizer, t
     write_token_file(iter(documents), tokenizer, tmp_path / "tokens", progress=False)
     meta = tmp_path / "tokens" / "meta.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | damage))
-    with pytest.raises(TokenFileError, match="is not a token file .its .*: make it again"):
+    with pytest.raises(TokenFileError, match=r"is not a token file .its .*: make it again"):
         TokenFile(tmp_path / "tokens")
