@@ -24,6 +24,7 @@ from solu_model.commands.evaluate import evaluate
 from solu_model.commands.info import info
 from solu_model.commands.multiplier import multiplier
 from solu_model.commands.train import train
+from solu_model.files import is_disk_error
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="SoLU Explorer: train, cache and browse neurons."
@@ -107,8 +108,12 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
-    except (ValueError, RuntimeError) as error:
-        if type(error).__module__.partition(".")[0] not in ("solu_model", "cache", "analysis", "dashboard"):
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("solu_model", "cache", "analysis", "dashboard"):
+            message = str(error)
+        elif is_disk_error(error):
+            message = f"a file cannot be written ({str(error)[:200]}): free some space, or give another place"
+        else:
             raise
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(message, style="red", markup=False, highlight=False)
         sys.exit(1)

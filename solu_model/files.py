@@ -20,6 +20,11 @@ from pathlib import Path
 
 _LEFTOVER = re.compile(r"\.([0-9a-f]{12})\.([0-9]{1,10})\.[0-9a-f]{12}\.(partial|old)")
 """End of a temporary name: system (`_system`), process and writer."""
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_FOREIGN_ERROR = re.compile(
+    r"\(os error (\d{1,4})\)|inline_container.*unexpected pos|PytorchStreamWriter failed"
+)
+"""In messages of `tokenizers` and `safetensors`, whose errors are of no type of their own, and of torch."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -137,6 +142,14 @@ def _umask() -> int:
 def _reach_disk(file: Path) -> None:
     with open(file, "rb") as stream:
         os.fsync(stream.fileno())
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Return True for a full, read-only or broken disk, also where another library's error hides it."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_ERRORS
+    match = _FOREIGN_ERROR.search(str(error))
+    return match is not None and (match[1] is None or int(match[1]) in _DISK_ERRORS)
 
 
 def printable(name: str | Path) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from solu_model.files import is_utf8, printable
+
 _SHOWN = 200  # characters of a path that is too long for a file system
 
 
@@ -29,7 +31,13 @@ def check_target(target: Path, kind: str, is_ours: Callable[[Path], bool] | None
     try:
         if "\0" in str(target):  # pathlib calls such a path missing
             raise ValueError("embedded null byte")
-        if _is_taken(target) and not (is_ours is not None and is_ours(target)):
+        if not is_utf8(target):
+            raise TargetError(
+                f"{printable(target)} is not UTF-8, which the libraries that write there need: give another "
+                "name"
+            )
+        is_readable = target.is_file() or target.is_dir()  # reading a pipe would wait for ever
+        if _is_taken(target) and not (is_ours is not None and is_readable and is_ours(target)):
             holds = f"holds no {kind}" if is_ours is not None else "is not an empty folder"
             raise TargetError(
                 f"{target} exists and {holds}: it would be replaced. Give another place for the {kind}, or "

@@ -99,8 +99,6 @@ def _evaluate_text(
     network, tokenizer = load_with_tokenizer(model, tokenizer=tokenizer_path)
     tokenization = Tokenization.of(network.config, tokenizer, bos=bos, n_ctx=n_ctx)
     losses = run(network, tokenization, read_documents(data, text), max_documents=max_documents)
-    if out is not None:
-        losses.save(out)
     table = Table("source", "tokens", "nats per token", "bits per byte")
     rows = [(_shown(source), loss) for source, loss in sorted(losses.by_source.items())]
     for name, loss in [*rows, (Text("all text", style="bold"), losses.total)]:
@@ -108,6 +106,8 @@ def _evaluate_text(
             table.add_section()
         table.add_row(name, f"{loss.n_tokens:,}", f"{loss.nats_per_token:.4f}", f"{loss.bits_per_byte:.4f}")
     Console().print(table)
+    if out is not None:
+        losses.save(out)  # after the table, which a full disk does not lose
 
 
 def _shown(source: str) -> Text:

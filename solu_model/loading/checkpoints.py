@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from solu_model.config import SoluConfig
-from solu_model.files import written_aside
+from solu_model.files import is_utf8, printable, written_aside
 from solu_model.loading import hub
 from solu_model.loading.checkpoint_files import (
     CONFIG,
@@ -201,6 +201,10 @@ def locate(path: str | Path, tokens: int | None = None) -> Checkpoint:
                 f"(owner/name, or one of {', '.join(hub.ALIASES)})"
             )
         local = hub.fetch_checkpoint(name, tokens)
+    if not is_utf8(local):
+        raise CheckpointError(
+            f"{printable(local)} is not UTF-8, which the libraries that read it need: rename the folder"
+        )
     folder = folder_of(local)
     fields = read_object(folder / CONFIG)
     return Checkpoint(folder, fields, weight_files_of(local, tokens, fields), name)

@@ -188,7 +188,7 @@ def _pack(
         wanted = documents if packed.n_tokens < most else iter(())
         for batch in in_batches(wanted, _BATCH, lambda document: document.text):
             for document, ids in zip(batch, tokenization.encode([d.text for d in batch]), strict=True):
-                np.array(tokenization.context(ids), dtype=dtype).tofile(stream)
+                stream.write(np.array(tokenization.context(ids), dtype=dtype).data)
                 n_bytes = len(document.text.encode())
                 rows.append(
                     {
@@ -266,6 +266,10 @@ class TokenFile:
         self.path = path
         try:
             self.meta = TokenFileMeta(**json.loads((path / "meta.json").read_text()))
+            if self.meta.dtype not in ("uint16", "uint32"):
+                raise ValueError(f"its tokens are of type {str(self.meta.dtype)[:40]!r}")
+            if not 0 <= self.meta.bos_id < 2**32:
+                raise ValueError(f"its BOS has the id {self.meta.bos_id}")
             self.tokens: npt.NDArray[Any] = np.memmap(path / "tokens.bin", dtype=self.meta.dtype, mode="r")
         except (OSError, ValueError, TypeError) as error:
             raise TokenFileError(f"{path} is not a token file ({error}): make it again") from error

@@ -29,11 +29,11 @@ def launched() -> tuple[int, int]:
     world = _number("WORLD_SIZE", 1, math.inf, default=1)
     if world == 1 or dist.is_initialized():  # a caller may have begun the process group
         return _number("RANK", 0, world - 1, default=0) if world > 1 else 0, world
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing or not dist.is_torchelastic_launched():
+    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
+    if missing := [name for name in needed if not os.environ.get(name)]:
         raise TrainingError(
             f"the environment has WORLD_SIZE={world}, but torchrun did not start this process"
-            f"{f' ({missing[0]} is missing)' if missing else ''}: start {world} processes with `torchrun "
+            f" ({missing[0]} is missing): start {world} processes with `torchrun "
             f"--nproc-per-node {world} --no-python solu train ...`, or unset WORLD_SIZE to train on one"
         )
     _number("MASTER_PORT", 1, 65535)

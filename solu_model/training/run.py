@@ -11,7 +11,6 @@ The run's folder, which all processes must see:
     config.json, model.safetensors, curve.parquet, training.json    the result, in bf16
 """
 
-import errno
 import fcntl
 import json
 import logging
@@ -29,12 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from solu_model.config import SoluConfig
-from solu_model.files import printable, written_aside
+from solu_model.files import is_disk_error, printable, written_aside
 from solu_model.loading.checkpoints import load_checkpoint, load_tokenizer
 from solu_model.model import SoluForCausalLM
 from solu_model.targets import TargetError, check_target
@@ -69,7 +67,6 @@ from solu_model.training.snapshots import (
 
 _log = logging.getLogger(__name__)
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _LEAST_SAMPLE = 20_000_000  # bytes of text that the tokenizer is trained on, if there are as many
 
 
@@ -148,6 +145,11 @@ def train(
 
         _first_alone(group, prepare)
         tokens = TokenFile(out / "tokens")
+        if tokens.meta.bos_id >= config.d_vocab:
+            raise TrainingError(
+                f"{tokens.path} has a BOS of id {tokens.meta.bos_id}, but the model has {config.d_vocab} "
+                "tokens: its meta.json is damaged. Remove the folder and run the same command again"
+            )
         config = deepcopy(config)
         config.bos_token_id = tokens.meta.bos_id  # every row of training begins with it
         recipe = recorded_recipe(out, recipe)
@@ -238,8 +240,8 @@ def _disk_errors(out: Path) -> Iterator[None]:
     """Turn a full or read-only disk into an error that says what to do. Files are written whole or not."""
     try:
         yield
-    except (OSError, SafetensorError) as error:  # safetensors wraps the OSError of its own writes
-        if isinstance(error, OSError) and error.errno not in _DISK_ERRORS:
+    except Exception as error:
+        if not is_disk_error(error):
             raise
         raise TrainingError(
             f"{out} cannot be written ({error}). Free some space there and run the same command again: it "

@@ -1,17 +1,23 @@
 """Atomic writes: the old content or the new one, whoever writes at once and whoever is killed."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from solu_model import files
-from solu_model.files import written_aside
+from solu_model.files import is_disk_error, written_aside
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,3 +131,39 @@ def test_writers_that_meet_at_a_leftover_do_not_fail(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(write, range(8)))
     assert target.read_text() == "new"
+
+
+def _write_text(file: Path) -> None:
+    file.write_text("word " * 2000)
+
+
+def _write_tensors(file: Path) -> None:
+    save_file({"a": torch.zeros(5000)}, file)
+
+
+def _write_state(file: Path) -> None:
+    torch.save({"a": torch.zeros(5000)}, file)
+
+
+def _write_tokenizer(file: Path) -> None:
+    Tokenizer(WordLevel({f"word{i}": i for i in range(2000)}, "word0")).save(str(file))
+
+
+@pytest.mark.parametrize("write", [_write_text, _write_tensors, _write_state, _write_tokenizer])
+def test_a_full_disk_is_recognised_in_the_errors_of_every_library(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / "fits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(Exception, match=r"too large|unexpected pos") as raised:
+            write(tmp_path / "file")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert is_disk_error(raised.value)
+
+
+def test_other_errors_are_no_full_disk() -> None:
+    for error in (ValueError("no such thing"), FileNotFoundError(2, "x"), Exception("x (os error 2)")):
+        assert not is_disk_error(error)

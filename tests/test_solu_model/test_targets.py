@@ -30,7 +30,7 @@ def test_everything_else_is_refused_and_stays(tmp_path: Path) -> None:
         with pytest.raises(TargetError, match=f"{name} exists and holds no note: it would be replaced"):
             check_target(tmp_path / name, "note", is_note)
     with pytest.raises(TargetError, match="exists and holds no note"):
-        check_target(tmp_path / "pipe", "note", is_note)
+        check_target(tmp_path / "pipe", "note", lambda path: bool(path.read_text()))
     with pytest.raises(TargetError, match="exists and is not an empty folder"):
         check_target(tmp_path / "folder", "note")
     assert (tmp_path / "other").read_text() == "other"
@@ -42,6 +42,11 @@ def test_places_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(TargetError, match="cannot be written") as refusal:
         check_target(tmp_path / name, "note")
     assert len(str(refusal.value)) < 1000
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"out\\xff is not UTF-8, .*: give another name"):
+        check_target(tmp_path / os.fsdecode(b"out\xff"), "note", is_note)
 
 
 def test_a_folder_that_is_read_only_is_named(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ _CANONICAL = {
 _KEYWORD = "|".join(sorted(_CANONICAL, key=len, reverse=True))
 # `train-00000-of-00002-0123abcd`, `train_sft-00000-of-00001`: the split is all before the number.
 _NUMBERED = re.compile(r"(?i)(?P<split>[a-z0-9_]+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")
+_PART = re.compile(r"(?P<head>.*?)(?P<number>\d{4,6})-of-(?P<total>\d{4,6})(?!\d).*", re.DOTALL)
 # `train`, `c4-train.00000-of-01024`, `wiki.train`, `train-part-3`.
 _NAMED = re.compile(
     rf"(?i)(?:.*[-._ ])?(?P<split>{_KEYWORD})(?:[-._ ]*(?:of|part|shard|chunk|set|data|raw|\d+))*"
@@ -154,7 +155,11 @@ def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> F
     _note_configurations(entries, found)
     if not found.files:
         raise CorpusError(f"{shown} holds no text: expected files that end in {FORMATS}{_summary(found)}")
-    return _chosen(found, options)
+    chosen = _chosen(found, options)
+    if not found.is_partial:
+        _note_missing_parts(chosen)
+        _note_copies(chosen)
+    return chosen
 
 
 def kind_of(name: str) -> tuple[Kind | None, Compression | None]:
@@ -340,6 +345,34 @@ def _note_configurations(entries: list[_Entry], found: Found) -> None:
         found.notes.append(
             f"{found.path}: its card names the configurations {', '.join(names[:10])}{more}; all are read. "
             "Give the folder of one to read that alone"
+        )
+
+
+def _note_missing_parts(found: Found) -> None:
+    """Note the files that are missing between those called `NAME-00000-of-00002`."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for file in found.files:
+        if match := _PART.fullmatch(file.name):
+            parts.setdefault((match["head"], match["total"]), []).append(match["number"])
+    incomplete = [
+        f"of the {int(total):,} files {head}*-of-{total}, only {len(set(numbers)):,} are here"
+        for (head, total), numbers in parts.items()
+        if len(set(numbers)) < int(total)
+    ]
+    if incomplete:
+        more = f", and so for {len(incomplete) - 1:,} more" if len(incomplete) > 1 else ""
+        found.notes.append(f"{found.path}: {incomplete[0]}{more}")
+
+
+def _note_copies(found: Found) -> None:
+    """Note files that are there compressed and as they are, or in two compressions."""
+    names = Counter(
+        file.name[: file.name.rindex(".")] if file.compression else file.name for file in found.files
+    )
+    if twice := [name for name, n in names.items() if n > 1]:
+        found.notes.append(
+            f"{found.path}: {len(twice):,} files are there plain and compressed, and are read each time, "
+            f"such as {twice[0]}"
         )
 
 

@@ -4,6 +4,7 @@ A file of the same name, size and time of change is taken for the same; only the
 copy with other times is the same text, and checking a corpus that nobody touched costs nothing.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def identify_corpus(
     Raises:
         CorpusError: a file cannot be read.
     """
-    hashes = {(f.name, f.n_bytes, f.mtime_ns): f.sha256 for f in known.files} if known else {}
+    hashes: dict[tuple[str, int, int], str | None] = {}
+    for earlier in known.files if known else ():
+        key = (earlier.name, earlier.n_bytes, earlier.mtime_ns)
+        # Files of two paths may have all of this in common; they are read again.
+        hashes[key] = None if key in hashes else earlier.sha256
     local = [path for path in paths if is_local(path)]
     files = []
     for path, found in zip(local, corpus_files(local, options), strict=True):
@@ -84,17 +89,27 @@ def corpus_differences(then: CorpusIdentity, now: CorpusIdentity) -> str:
         return f"its options were {then.options or 'the default ones'}, and are {now.options or 'those'} now"
     if then.data_sets != now.data_sets:
         return f"its data sets were {_listed(then.data_sets)}, and are {_listed(now.data_sets)} now"
-    earlier = {file.name: (file.n_bytes, file.sha256) for file in then.files}
-    later = {file.name: (file.n_bytes, file.sha256) for file in now.files}
+    before, after = ([(f.name, f.sha256) for f in one.files] for one in (then, now))
+    if before != after and sorted(before) == sorted(after):
+        return "its files are in another order"
+    earlier, later = _contents(then.files), _contents(now.files)
     groups = {
         "changed": [n for n, content in later.items() if n in earlier and earlier[n] != content],
         "new": [n for n in later if n not in earlier],
         "missing": [n for n in earlier if n not in later],
     }
-    differing = "; ".join(f"{verb}: {_listed(names)}" for verb, names in groups.items() if names)
-    if not differing and [(f.name, f.sha256) for f in then.files] != [(f.name, f.sha256) for f in now.files]:
-        return "its files are in another order"
-    return differing
+    return "; ".join(f"{verb}: {_listed(names)}" for verb, names in groups.items() if names)
+
+
+def _contents(files: Sequence[FileIdentity]) -> dict[str, tuple[int, str]]:
+    """Return size and hash by name; where several files have one name, the second is called `NAME (2)`."""
+    contents: dict[str, tuple[int, str]] = {}
+    times: Counter[str] = Counter()
+    for file in files:
+        times[file.name] += 1
+        name = file.name if times[file.name] == 1 else f"{file.name} ({times[file.name]})"
+        contents[name] = (file.n_bytes, file.sha256)
+    return contents
 
 
 def _listed(names: list[str]) -> str:

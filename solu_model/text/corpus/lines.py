@@ -10,7 +10,7 @@ from typing import IO, Any, NoReturn
 
 from solu_model.text.corpus.document import MAX_CHARACTERS, CorpusError, CorpusOptions
 from solu_model.text.corpus.files import CorpusFile
-from solu_model.text.corpus.rows import Row, missing_column
+from solu_model.text.corpus.rows import Row, missing_column, repeated_column
 from solu_model.text.corpus.streams import opened
 
 _PIECE = 2**20  # bytes read at a time
@@ -134,6 +134,8 @@ def read_json(file: CorpusFile) -> Iterator[Row]:
     """
     with opened(file) as stream:
         head = stream.read(len(_BOM))
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            _refuse_encoding(file, "it begins as UTF-16 does", "UTF-16")
         lines = _Lines(file, stream, b"" if head == _BOM else head)
         first = lines.next_filled()
         if first is None:
@@ -286,6 +288,11 @@ def read_csv(file: CorpusFile, options: CorpusOptions | None) -> Iterator[Row]:
         header = next(lines, "")
         if not header:
             return
+        if "\r" in header.rstrip("\r\n"):
+            raise CorpusError(
+                f"{file.shown}: its lines end in a carriage return alone, as old spreadsheets write them: "
+                f"convert it, e.g. tr '\\r' '\\n' < {file.name}"
+            )
         # Semicolons are what spreadsheets write where the comma is the decimal sign.
         marks = "\t,;" if ".tsv" in file.name.lower() else ",;\t"
         headers = {mark: next(csv.reader([header], delimiter=mark), []) for mark in marks}
@@ -295,21 +302,31 @@ def read_csv(file: CorpusFile, options: CorpusOptions | None) -> Iterator[Row]:
         names = headers[mark]
         if options is not None and options.column not in names:
             raise missing_column(file, options, names)
+        if options is not None and names.count(options.column) > 1:
+            raise repeated_column(file, options)
         n_least = 1 if options is None else names.index(options.column) + 1
-        reader = csv.reader(chain([header], lines), delimiter=mark)
+        # Without `strict`, a quotation mark that is missing hides the rest of the file in one value.
+        reader = csv.reader(chain([header], lines), delimiter=mark, strict=True)
+        n_before = 0
         try:
             next(reader)
-            for values in filter(None, reader):  # blank lines have no value
-                if len(values) < n_least:
+            n_before = reader.line_num
+            for values in reader:
+                number, n_before = n_before + 1, reader.line_num
+                if not values:
+                    continue  # a blank line
+                # What stands after the last column may be a part of the text, cut at a mark in it.
+                if len(values) < n_least or any(values[len(names) :]):
+                    missing = "before it" if len(values) < n_least else "around a value"
                     raise CorpusError(
-                        f"{file.shown}, line {reader.line_num:,} has {len(values)} columns, expected "
-                        f"{len(names)}: is a quotation mark missing before it?"
+                        f"{file.shown}, line {number:,} has {len(values)} columns, expected "
+                        f"{len(names)}: is a quotation mark missing {missing}?"
                     )
-                yield Row(reader.line_num, "line", dict(zip(names, values, strict=False)))
+                yield Row(number, "line", dict(zip(names, values, strict=False)))
         except csv.Error as error:
             raise CorpusError(
-                f"{file.shown}, line {reader.line_num:,} cannot be read as CSV ({error}): "
-                "is a quotation mark missing?"
+                f"{file.shown}, line {n_before + 1:,} cannot be read as CSV ({error}): expected every value "
+                "with a quotation mark in it to be quoted, and the mark in it doubled"
             ) from error
 
 

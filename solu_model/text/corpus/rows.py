@@ -89,6 +89,14 @@ def missing_column(place: CorpusFile | str, options: CorpusOptions, names: Seque
     )
 
 
+def repeated_column(file: CorpusFile, options: CorpusOptions) -> CorpusError:
+    """Return the error of a table with several columns of the name that the text is in."""
+    return CorpusError(
+        f"{file.shown} has several columns called {options.column!r}, of which only one can be the text: "
+        "rename the others"
+    )
+
+
 def not_text(place: str, options: CorpusOptions, kind: str, *, are_ids: bool) -> CorpusError:
     """Return the error of a column that holds something else than text."""
     advice = "choose a column of text with --column"

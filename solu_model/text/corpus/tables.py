@@ -9,10 +9,19 @@ import pyarrow.parquet as pq
 
 from solu_model.text.corpus.document import CorpusError, CorpusOptions, Document
 from solu_model.text.corpus.files import CorpusFile
-from solu_model.text.corpus.rows import PROVENANCE, Row, missing_column, not_text, row_document
+from solu_model.text.corpus.rows import (
+    PROVENANCE,
+    Row,
+    missing_column,
+    not_text,
+    repeated_column,
+    row_document,
+)
 from solu_model.text.corpus.streams import seekable
 
-_BATCH = 256  # rows converted at a time
+_BATCH = 256  # most rows read at a time
+_BATCH_BYTES = 2**25  # of their text, about
+_CONVERTED = 16  # rows that are strings of Python at a time
 
 
 def table_documents(file: CorpusFile, options: CorpusOptions, source: str, origin: str) -> Iterator[Document]:
@@ -25,8 +34,11 @@ def table_documents(file: CorpusFile, options: CorpusOptions, source: str, origi
         batches = _parquet_batches if file.kind == "parquet" else _arrow_batches
         n_rows = 0
         for batch in batches(file, stream, options):
-            yield from _batch_documents(batch, n_rows, file.shown, options, source, origin)
-            n_rows += batch.num_rows
+            # A value of a dictionary is held once in the batch, but once a row when it is converted.
+            for start in range(0, batch.num_rows, _CONVERTED):
+                rows = batch.slice(start, _CONVERTED)
+                yield from _batch_documents(rows, n_rows, file.shown, options, source, origin)
+                n_rows += rows.num_rows
 
 
 def parquet_text_bytes(file: CorpusFile, column: str) -> int:
@@ -59,7 +71,13 @@ def table_columns(file: CorpusFile) -> dict[str, str]:
 def _parquet_batches(file: CorpusFile, stream: Any, options: CorpusOptions) -> Iterator[pa.RecordBatch]:
     table = pq.ParquetFile(stream)
     columns = _columns(file, table.schema_arrow, options)
-    yield from table.iter_batches(batch_size=_BATCH, columns=columns)
+    for group in range(table.num_row_groups):
+        metadata = table.metadata.row_group(group)
+        chunks = (metadata.column(i) for i in range(metadata.num_columns))
+        n_bytes = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in columns)
+        # Rows may be whole books.
+        n_rows = max(1, min(_BATCH, _BATCH_BYTES * metadata.num_rows // max(1, n_bytes)))
+        yield from table.iter_batches(batch_size=n_rows, row_groups=[group], columns=columns)
 
 
 def _arrow_batches(file: CorpusFile, stream: Any, options: CorpusOptions) -> Iterator[pa.RecordBatch]:
@@ -67,6 +85,7 @@ def _arrow_batches(file: CorpusFile, stream: Any, options: CorpusOptions) -> Ite
     columns = _columns(file, reader.schema, options)
     for batch in _each_batch(reader):
         chosen = batch.select(columns)
+        _check_offsets(chosen)
         for start in range(0, chosen.num_rows, _BATCH):
             yield chosen.slice(start, _BATCH)
 
@@ -85,6 +104,16 @@ def _each_batch(reader: Any) -> Iterator[pa.RecordBatch]:
         yield from reader
 
 
+def _check_offsets(batch: pa.RecordBatch) -> None:
+    """Raise pyarrow's ArrowInvalid for a damaged batch; reading on would look at memory outside of it.
+
+    Text that is not UTF-8 passes: `_values` names its row.
+    """
+    as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    for column in batch.columns:
+        column.view(as_bytes.get(column.type, column.type)).validate(full=True)
+
+
 def _columns(file: CorpusFile, schema: pa.Schema, options: CorpusOptions) -> list[str]:
     """Return the columns to read.
 
@@ -93,13 +122,16 @@ def _columns(file: CorpusFile, schema: pa.Schema, options: CorpusOptions) -> lis
     """
     if options.column not in schema.names:
         raise missing_column(file, options, schema.names)
+    if schema.names.count(options.column) > 1:
+        raise repeated_column(file, options)
     kind = schema.field(options.column).type
     if pa.types.is_nested(kind):
         are_ids = (
             pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         ) and pa.types.is_integer(kind.value_type)
         raise not_text(file.shown, options, f"the type {str(kind)[:80]}", are_ids=are_ids)
-    return [name for name in dict.fromkeys((options.column, *PROVENANCE)) if name in schema.names]
+    others = [name for name in PROVENANCE if name != options.column and schema.names.count(name) == 1]
+    return [options.column, *others]
 
 
 def _batch_documents(
@@ -127,3 +159,8 @@ def _values(batch: pa.RecordBatch, name: str, n_before: int, place: str) -> list
                     "expected UTF-8: write the file again"
                 ) from error
         raise
+    except Exception as error:  # dates that Python cannot hold, unknown time zones, damaged offsets
+        raise CorpusError(
+            f"{place}, rows {n_before + 1:,} to {n_before + batch.num_rows:,}: the column {name!r} of type "
+            f"{str(column.type)[:60]} cannot be read ({str(error)[:100]}): write it again as text"
+        ) from error

@@ -289,6 +289,13 @@ def test_convert_there_and_back(folder: Path, tmp_path: Path) -> None:
     assert second[1] is not None
 
 
+def test_a_folder_whose_name_is_not_utf8_is_no_damage(folder: Path, tmp_path: Path) -> None:
+    other = Path(os.fsdecode(os.fsencode(tmp_path) + b"/model\xff"))
+    shutil.copytree(folder, other)
+    with pytest.raises(CheckpointError, match=r"model\\xff is not UTF-8, .*: rename the folder"):
+        load_checkpoint(other)
+
+
 FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))

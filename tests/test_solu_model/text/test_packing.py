@@ -1,5 +1,8 @@
 """A token file that was interrupted is continued, and ends as if it had not been."""
 
+import errno
+import json
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,3 +117,23 @@ def test_a_token_file_of_an_earlier_version_names_no_text(documents, tokenizer, 
     (packed.path / "corpus.json").write_text("{")
     with pytest.raises(TokenFileError, match=r"corpus.json is damaged"):
         TokenFile(packed.path).corpus()
+
+
+def test_a_full_disk_is_an_error_with_its_number(documents, tokenizer, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            write_token_file(iter(documents), tokenizer, tmp_path / "tokens", progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
+
+
+@pytest.mark.parametrize("damage", [{"dtype": "uint8"}, {"dtype": "float16"}, {"bos_id": -5}])
+def test_a_description_that_no_token_file_has_is_refused(documents, tokenizer, tmp_path, damage):
+    write_token_file(iter(documents), tokenizer, tmp_path / "tokens", progress=False)
+    meta = tmp_path / "tokens" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | damage))
+    with pytest.raises(TokenFileError, match=r"is not a token file .its .*: make it again"):
+        TokenFile(tmp_path / "tokens")

@@ -165,7 +165,7 @@ TORCHRUN = {
         ({"WORLD_SIZE": "4"}, r"WORLD_SIZE=4, but torchrun did not start this process \(RANK is missing\)"),
         ({"WORLD_SIZE": "4", "RANK": "0", "MASTER_ADDR": "localhost"}, r"\(MASTER_PORT is missing\)"),
         ({"WORLD_SIZE": "4", "RANK": "0", "MASTER_PORT": "29500"}, r"\(MASTER_ADDR is missing\)"),
-        ({**TORCHRUN, "TORCHELASTIC_RUN_ID": ""}, r"torchrun did not start this process: start 4 processes"),
+        ({**TORCHRUN, "TORCHELASTIC_RUN_ID": ""}, r"\(TORCHELASTIC_RUN_ID is missing\): start 4 processes"),
         ({**TORCHRUN, "RANK": ""}, r"\(RANK is missing\)"),
         ({**TORCHRUN, "RANK": "4"}, "RANK='4': expected a number, 0 to 3"),
         ({**TORCHRUN, "RANK": "-1"}, "RANK='-1': expected a number, 0 to 3"),

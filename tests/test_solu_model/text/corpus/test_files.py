@@ -1,5 +1,6 @@
 """Which files of a corpus path are read, and which are named as left out."""
 
+import gzip
 import json
 import os
 import socket
@@ -298,3 +299,15 @@ def test_documents_are_in_name_order(tmp_path):
     assert texts(tmp_path) == ["1", "2", "3", "4"]
     assert [type(d) for d in read_documents([tmp_path])] == [Document] * 4
     assert [type(f) for f in found(tmp_path).files] == [CorpusFile] * 4
+
+
+def test_missing_parts_and_copies_are_noted(tmp_path):
+    write(
+        tmp_path, a__txt="one", **{f"train-0000{k}-of-00003__jsonl": "two" for k in (0, 2)},
+        **{f"part.0000{k}-of-00002__jsonl": "three" for k in (0, 1)},
+    )  # fmt: skip
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one"))
+    notes = " ".join(find_files(tmp_path, CorpusOptions()).notes)
+    assert "of the 3 files train-*-of-00003, only 2 are here" in notes
+    assert "files part." not in notes
+    assert "1 files are there plain and compressed, and are read each time, such as a.txt" in notes

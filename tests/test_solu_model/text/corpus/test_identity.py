@@ -66,3 +66,20 @@ def test_other_options_or_order_are_other_text(texts):
     assert "its data sets were none, and are some/name now" in corpus_differences(
         then, identify_corpus([texts, "some/name"], DEFAULT_OPTIONS)
     )
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    folders = [tmp_path / top / "run" / "data" for top in ("first", "second")]
+    for folder, text in zip(folders, ("one", "two"), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(text)
+        os.utime(folder / "a.txt", (1, 1))
+    then = identify_corpus(folders, DEFAULT_OPTIONS)
+
+    def difference(*paths: Path) -> str:
+        return corpus_differences(then, identify_corpus(paths, DEFAULT_OPTIONS, then))
+
+    assert difference(*folders) == ""
+    assert difference(*folders[::-1]) == "its files are in another order"
+    assert difference(folders[0]) == "missing: run/data/a.txt (2)"
+    assert difference(folders[0], folders[0]) == "changed: run/data/a.txt (2)"
