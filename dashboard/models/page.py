@@ -66,13 +66,14 @@ def card(model: ModelFolder) -> None:
         if model.has_cache:
             try:
                 cache = places.cache_of(model)
+                contexts = cache.contexts_read  # reads the vocabulary, which may be damaged
             except (ModelError, CacheError) as error:
                 problem = error
             else:
                 corpus = cache.manifest.corpus
                 st.markdown(
                     f"Neurons cached over {corpus.n_tokens:,} tokens of {plain(', '.join(corpus.names))} "
-                    f"({corpus.n_documents:,} documents), in {plain(cache.contexts_read)}"
+                    f"({corpus.n_documents:,} documents), in {plain(contexts)}"
                 )
                 with st.container(horizontal=True):
                     st.page_link(
