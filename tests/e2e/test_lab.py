@@ -153,6 +153,7 @@ def test_examples_are_judged_by_key_and_resumed(server: str, page: Page) -> None
     for left in (2, 1, 0):
         page.get_by_role("button", name="Undo").click()
         expect(page.get_by_text(re.compile(f"^{left} of [0-9]+ examples judged"))).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(0)  # it goes a moment later, and has a .text too
     expect(page.locator(".text")).to_have_text(first, use_inner_text=True)
 
 
