@@ -35,6 +35,8 @@ class Batches:
     n_parts: int = 1
     n_pieces: int = 1
     """Pieces that each process cuts its rows of a step into."""
+    d_vocab: int | None = None
+    """Tokens of the model, where `steps` is to refuse a damaged file; None: not compared."""
     seconds_waiting: float = field(default=0.0, init=False)
     """Seconds spent waiting for rows since the start."""
 
@@ -71,7 +73,11 @@ class Batches:
         return rows
 
     def steps(self, first: int, last: int, device: torch.device) -> Iterator[Tensor]:
-        """Yield `[rows, n_ctx]` token ids for each step from `first` to `last`, read one step ahead."""
+        """Yield `[rows, n_ctx]` token ids for each step from `first` to `last`, read one step ahead.
+
+        Raises:
+            TrainingError: a row holds a token that the model does not have.
+        """
         with ThreadPoolExecutor(1) as thread:
             coming = thread.submit(self._read, first, device)
             for step in range(first, last):
@@ -84,6 +90,12 @@ class Batches:
 
     def _read(self, step: int, device: torch.device) -> Tensor:
         rows = torch.from_numpy(np.stack([self.tokens.row(row, self.n_ctx) for row in self.rows_of(step)]))
+        # As they are read: all of a large file would be minutes of reading before the first step.
+        if self.d_vocab is not None and (largest := int(rows.max())) >= self.d_vocab:
+            raise TrainingError(
+                f"{self.tokens.path}/tokens.bin holds token {largest}, and the model has 0 to "
+                f"{self.d_vocab - 1}: the file is damaged. Pack the text again"
+            )
         if device.type == "cuda":
             return rows.pin_memory().to(device, non_blocking=True)
         return rows

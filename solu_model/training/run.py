@@ -155,8 +155,9 @@ def train(
         recipe = recorded_recipe(out, recipe)
         rows = recipe.batch_tokens // config.n_ctx
         batches = Batches(
-            tokens, config.n_ctx, rows, recipe.seed, group.part, group.n_parts, recipe.accumulate
-        )
+            tokens, config.n_ctx, rows, recipe.seed, group.part, group.n_parts, recipe.accumulate,
+            config.d_vocab,
+        )  # fmt: skip
         set_seed(recipe.seed)
         model = SoluForCausalLM(deepcopy(config))  # saving a model writes to its configuration
         if init_from is not None:

@@ -153,6 +153,16 @@ def test_every_row_is_read_once_an_epoch_however_many_share_it(run: Path) -> Non
         Batches(tokens, 16, 4, seed=0, n_parts=3)
 
 
+def test_a_token_that_the_model_does_not_have_is_named(run: Path) -> None:
+    tokens = TokenFile(run / "tokens")
+    largest = int(tokens.tokens[: tokens.n_rows(16) * 15].max())
+    few = Batches(tokens, 16, 4, seed=0, d_vocab=largest)
+    with pytest.raises(TrainingError, match=rf"tokens.bin holds token {largest}, and the model has 0 to"):
+        list(few.steps(0, few.steps_per_epoch, torch.device("cpu")))
+    enough = Batches(tokens, 16, 4, seed=0, d_vocab=largest + 1)
+    assert len(list(enough.steps(0, enough.steps_per_epoch, torch.device("cpu")))) == enough.steps_per_epoch
+
+
 TORCHRUN = {
     "WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500",
     "TORCHELASTIC_RUN_ID": "none",
