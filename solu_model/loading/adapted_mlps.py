@@ -45,7 +45,7 @@ class MLPMaps:
     factor: nn.Module | None
     """The map whose output multiplies the activation; `inward` itself if one matrix holds both."""
     first_half: bool = True
-    """Where one matrix holds both: True if its first half computes `hook_pre`."""
+    """True if the first half of a matrix that holds both computes `hook_pre`."""
 
     @property
     def is_fused(self) -> bool:

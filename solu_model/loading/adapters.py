@@ -58,7 +58,7 @@ class AdaptedModel:
     def __init__(self, model: PreTrainedModel, measured: MeasuredOutput) -> None:
         self.model = model
         self.measured = measured
-        """What lies between the neurons and the logits, as measured when the model was adapted."""
+        """The path from the neurons to the logits, as measured when the model was adapted."""
         self._mlps = measured.mlps
         self.config = _sizes(model, measured)
 

@@ -26,7 +26,7 @@ from solu_model.text.corpus.document import (
     Document,
     corpus_names,
 )
-from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
+from solu_model.text.corpus.files import CorpusFile, FileSelection, find_files, left_out_lines
 from solu_model.text.corpus.hub import hub_documents, hub_name
 from solu_model.text.corpus.lines import cut, read_csv, read_json, read_text
 from solu_model.text.corpus.rows import row_document
@@ -116,7 +116,7 @@ def check_corpus(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_O
         raise _no_text(paths)
 
 
-def corpus_notes(found: Sequence[Found], options: CorpusOptions) -> list[str]:
+def corpus_notes(found: Sequence[FileSelection], options: CorpusOptions) -> list[str]:
     """Return a sentence for each choice that was made in finding files, and for each likely mistake."""
     notes = [note for one in found for note in one.notes]
     files = [file for one in found for file in one.files]
@@ -190,7 +190,9 @@ def in_batches(items: Iterable[_Item], most: int, text: Callable[[_Item], str]) 
         yield group
 
 
-def corpus_files(paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS) -> list[Found]:
+def corpus_files(
+    paths: Sequence[str | Path], options: CorpusOptions = DEFAULT_OPTIONS
+) -> list[FileSelection]:
     """Return the files of each path that is on disk."""
     return [find_files(Path(path), options) for path in paths if is_local(path)]
 

@@ -39,7 +39,7 @@ class CorpusOptions:
     column: str = "text"
     """Column of a table, or key of a JSON object, that holds the text."""
     separator: str | None = None
-    """What stands between the documents of a text file. None: a file is one document."""
+    """Text between the documents of a text file. None: a file is one document."""
     revision: str | None = None
     """Branch, tag or commit of data sets of a hub."""
     preferred: tuple[str, ...] = ("train",)

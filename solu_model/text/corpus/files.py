@@ -102,7 +102,7 @@ class LeftOut:
 
 
 @dataclass
-class Found:
+class FileSelection:
     """The files of one corpus path."""
 
     path: str
@@ -128,7 +128,7 @@ class _Entry:
     """True if it, or a folder above it, is a link."""
 
 
-def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> Found:
+def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> FileSelection:
     """Find the files of a corpus path.
 
     Args:
@@ -146,7 +146,7 @@ def find_files(path: Path, options: CorpusOptions, most: int | None = None) -> F
         raise CorpusError(
             f"{shown} cannot be opened ({_reason(error)}): expected a file or a folder"
         ) from error
-    found = Found(shown)
+    found = FileSelection(shown)
     if not stat.S_ISDIR(status.st_mode):
         found.files = [_given_file(path, status)]
         return _chosen(found, options) if options.split else found
@@ -171,7 +171,7 @@ def kind_of(name: str) -> tuple[Kind | None, Compression | None]:
     return KINDS.get(suffix), compression
 
 
-def left_out_lines(found: Iterable[Found], most_names: int = 3, most_lines: int = 20) -> list[str]:
+def left_out_lines(found: Iterable[FileSelection], most_names: int = 3, most_lines: int = 20) -> list[str]:
     """Return a sentence for each reason to leave files out, with their number and some of their names.
 
     The reasons of most files come first; those beyond `most_lines` are counted in the last sentence.
@@ -204,7 +204,7 @@ def _given_file(path: Path, status: os.stat_result) -> CorpusFile:
     return CorpusFile(path, kind, status.st_size, printable(path.name), compression, split)
 
 
-def _walk(root: Path, found: Found, most: int | None) -> list[_Entry]:
+def _walk(root: Path, found: FileSelection, most: int | None) -> list[_Entry]:
     """Return the regular files below a folder, each once. Linked folders come last."""
     entries: list[_Entry] = []
     folders: list[tuple[Path, tuple[str, ...], bool]] = [(root, (), False)]
@@ -256,7 +256,7 @@ def _walk(root: Path, found: Found, most: int | None) -> list[_Entry]:
     return _once(entries, found)
 
 
-def _once(entries: list[_Entry], found: Found) -> list[_Entry]:
+def _once(entries: list[_Entry], found: FileSelection) -> list[_Entry]:
     """Drop files that a link reaches a second time; return the others in name order."""
     known = {os.path.realpath(e.path) for e in entries if not e.is_linked} if _any_linked(entries) else set()
     kept = []
@@ -275,7 +275,7 @@ def _any_linked(entries: list[_Entry]) -> bool:
     return any(entry.is_linked for entry in entries)
 
 
-def _files(entries: list[_Entry], found: Found, options: CorpusOptions) -> list[CorpusFile]:
+def _files(entries: list[_Entry], found: FileSelection, options: CorpusOptions) -> list[CorpusFile]:
     """Return the files that hold text; name the others."""
     listed = {} if found.is_partial else _saved_data_sets(entries)
     divided = {entry.parts[:-1] for entry in entries if entry.parts[-1] == "dataset_dict.json"}
@@ -332,7 +332,7 @@ def _has_metadata(file: Path) -> bool:
     return head.startswith((b"---\n", b"---\r\n")) and _METADATA.search(head) is not None
 
 
-def _note_configurations(entries: list[_Entry], found: Found) -> None:
+def _note_configurations(entries: list[_Entry], found: FileSelection) -> None:
     """Note the configurations that the card of a data set names, if there are several."""
     card = next((e for e in entries if [part.lower() for part in e.parts] == ["readme.md"]), None)
     if card is None or not _has_metadata(card.path):
@@ -348,7 +348,7 @@ def _note_configurations(entries: list[_Entry], found: Found) -> None:
         )
 
 
-def _note_missing_parts(found: Found) -> None:
+def _note_missing_parts(found: FileSelection) -> None:
     """Note the files that are missing between those called `NAME-00000-of-00002`."""
     parts: dict[tuple[str, str], list[str]] = {}
     for file in found.files:
@@ -364,7 +364,7 @@ def _note_missing_parts(found: Found) -> None:
         found.notes.append(f"{found.path}: {incomplete[0]}{more}")
 
 
-def _note_copies(found: Found) -> None:
+def _note_copies(found: FileSelection) -> None:
     """Note files that are there compressed and as they are, or in two compressions."""
     names = Counter(
         file.name[: file.name.rindex(".")] if file.compression else file.name for file in found.files
@@ -462,7 +462,7 @@ def _family(split: str) -> str:
     return _canonical(split.partition("_")[0])
 
 
-def _chosen(found: Found, options: CorpusOptions) -> Found:
+def _chosen(found: FileSelection, options: CorpusOptions) -> FileSelection:
     """Keep the files of the split to read, and name the others.
 
     Raises:
@@ -512,7 +512,7 @@ def _chosen(found: Found, options: CorpusOptions) -> Found:
     return replace(found, files=kept)
 
 
-def _summary(found: Found) -> str:
+def _summary(found: FileSelection) -> str:
     """Return the files that were left out, for an error that says that nothing remains."""
     if not found.left_out:
         return ""

@@ -15,7 +15,7 @@ from solu_model.text.corpus.document import (
     CorpusOptions,
     Document,
 )
-from solu_model.text.corpus.files import CorpusFile, Found, find_files, left_out_lines
+from solu_model.text.corpus.files import CorpusFile, FileSelection, find_files, left_out_lines
 from solu_model.text.corpus.hub import hub_columns, hub_documents, hub_name
 from solu_model.text.corpus.lines import read_csv, read_json
 from solu_model.text.documents import UNPACKED, corpus_notes, is_local, read_file, text_bytes
@@ -66,7 +66,7 @@ def survey_corpus(
         seconds: the time to read documents for; None: read all, so that all numbers are exact.
     """
     survey = Survey()
-    found: list[Found] = []
+    found: list[FileSelection] = []
     hubs: list[str] = []
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Which files of a corpus path are read, and which are named as left out."""
+"""The files of a corpus path that are read, and those that are named as left out."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from solu_model.text.corpus.files import CorpusFile, Found, LeftOut, find_files, left_out_lines
+from solu_model.text.corpus.files import CorpusFile, FileSelection, LeftOut, find_files, left_out_lines
 from solu_model.text.documents import (
     DEFAULT_OPTIONS,
     CorpusError,
@@ -39,7 +39,7 @@ def texts(path: Path, options: CorpusOptions = DEFAULT_OPTIONS) -> list[str]:
     return [document.text for document in read_documents([path], options)]
 
 
-def found(path: Path, options: CorpusOptions = DEFAULT_OPTIONS) -> Found:
+def found(path: Path, options: CorpusOptions = DEFAULT_OPTIONS) -> FileSelection:
     return find_files(path, options)
 
 
@@ -278,12 +278,12 @@ def test_a_path_that_is_nothing_is_refused(path, message, monkeypatch):
 
 
 def test_left_out_files_are_named_in_a_bounded_list():
-    files = Found("corpus", left_out=[LeftOut(f"{n}.png", "a picture") for n in range(10_000)])
+    files = FileSelection("corpus", left_out=[LeftOut(f"{n}.png", "a picture") for n in range(10_000)])
     assert left_out_lines([files]) == ["left out of corpus: 0.png, 1.png, 2.png and 9,997 more (a picture)"]
 
 
 def test_many_reasons_are_bounded_too():
-    files = Found("corpus", left_out=[LeftOut(f"{n}", f"reason {n % 50}") for n in range(99)])
+    files = FileSelection("corpus", left_out=[LeftOut(f"{n}", f"reason {n % 50}") for n in range(99)])
     lines = left_out_lines([files])
     assert len(lines) == 21
     assert lines[-1] == "left out: 59 more files, for 30 more reasons"
